@@ -1,0 +1,159 @@
+"""Every error that ganlib raises on purpose, as one tree.
+
+::
+
+    GanlibError                 a message for a person: the value, the limit, the remedy
+    ├── ConfigError             a setting or a run configuration that cannot be used
+    │   └── UnknownName         a recipe, dataset, model, alias or version that does not exist
+    ├── ServiceError            a service that cannot be reached or refuses us
+    ├── DataError               pictures that cannot be had or cannot be trusted
+    │   ├── ObjectMissing       no object under that key
+    │   ├── DigestMismatch      bytes that are not the ones that were promised
+    │   └── SourceUnavailable   a known dataset that could be had nowhere
+    ├── TrainingError           a run that must not go on
+    │   ├── NonFiniteLoss       a loss or weight that is no longer a number
+    │   └── CheckpointRefused   a checkpoint that is damaged or from another run
+    ├── JobFailed               a cluster job that ended without a result
+    └── RegistryError           a generator that cannot be registered or fetched
+
+The command line prints ``str(error)`` and exits with :attr:`GanlibError.exit_code`; anything that
+is not in this tree is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class GanlibError(Exception):
+    """Base of the tree."""
+
+    exit_code = 1
+
+
+class ConfigError(GanlibError):
+    """A setting or configuration field is refused; nothing was started."""
+
+    exit_code = 2
+
+
+class UnknownName(ConfigError):
+    """Something was asked for by a name that nothing has.
+
+    Args:
+        kind: What was asked for, in the singular: ``"recipe"``, ``"dataset"``, ``"model"``.
+        name: The name as it was given.
+        known: The names that exist; close ones are suggested first.
+        remedy: What to do when nothing exists yet, as a command or a sentence.
+    """
+
+    def __init__(self, kind: str, name: str, known: Iterable[str], remedy: str = "") -> None:
+        names = sorted(known)
+        close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        parts = [f"there is no {kind} {name!r}"]
+        if close:
+            parts.append("close to it: " + ", ".join(close))
+        parts.append("known: " + ", ".join(names) if names else f"no {kind} exists yet")
+        if remedy:
+            parts.append(remedy)
+        super().__init__("; ".join(parts))
+        self.kind, self.name, self.known = kind, name, tuple(names)
+
+
+class ServiceError(GanlibError):
+    """A service cannot be reached, or refuses our credentials.
+
+    Args:
+        service: The service as the settings name it: ``"s3"``, ``"mlflow"``, ``"prefect"``, ``"ray"``.
+        address: Where it was looked for.
+        setting: The environment variable that says where.
+        reason: What was seen, without secrets.
+    """
+
+    def __init__(self, service: str, address: str, setting: str, reason: str) -> None:
+        super().__init__(
+            f"{service} at {address} cannot be used: {reason}. "
+            f"Start the embedded services with `ganlib up`, or correct {setting}"
+        )
+        self.service, self.address, self.setting = service, address, setting
+
+
+class DataError(GanlibError):
+    """Pictures that cannot be had or cannot be trusted."""
+
+
+class ObjectMissing(DataError):
+    """The object store holds nothing under this key."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"the object store holds no {key!r}")
+        self.key = key
+
+
+class DigestMismatch(DataError):
+    """Bytes differ from the digest they were promised under; they were not kept."""
+
+    def __init__(self, what: str, expected: str, actual: str) -> None:
+        super().__init__(
+            f"{what} is damaged or altered: SHA-256 is {actual}, expected {expected}. "
+            "It was refused and nothing was written; fetch it again from its source"
+        )
+        self.what, self.expected, self.actual = what, expected, actual
+
+
+class SourceUnavailable(DataError):
+    """A known dataset was found at none of the places it is looked for.
+
+    Args:
+        dataset: The dataset's name.
+        tried: What was tried, each with its outcome, in order.
+    """
+
+    def __init__(self, dataset: str, tried: Iterable[str]) -> None:
+        self.dataset, self.tried = dataset, tuple(tried)
+        lines = "".join(f"\n  - {line}" for line in self.tried)
+        super().__init__(f"{dataset} could not be found. Tried:{lines}\nGive a folder with --from")
+
+
+class TrainingError(GanlibError):
+    """A run that must not go on."""
+
+
+class NonFiniteLoss(TrainingError):
+    """A loss became NaN or infinite; the last good checkpoint stays as it is.
+
+    Args:
+        name: Which value it was.
+        value: Its value.
+        images_seen: The training clock at that moment, in images.
+    """
+
+    def __init__(self, name: str, value: float, images_seen: int) -> None:
+        super().__init__(
+            f"{name} became {value} after {images_seen} images; the run was stopped and its last "
+            "good checkpoint kept. Lower the learning rates or the clip value"
+        )
+        self.name, self.value, self.images_seen = name, value, images_seen
+
+
+class CheckpointRefused(TrainingError):
+    """A checkpoint is damaged, half-written, or belongs to another configuration."""
+
+
+class JobFailed(GanlibError):
+    """A cluster job ended without a result.
+
+    Args:
+        job_id: Ray's submission id.
+        status: The status it ended with.
+        reason: The last lines that explain it.
+    """
+
+    def __init__(self, job_id: str, status: str, reason: str) -> None:
+        super().__init__(f"job {job_id} ended as {status}: {reason}")
+        self.job_id, self.status = job_id, status
+
+
+class RegistryError(GanlibError):
+    """A generator cannot be registered or fetched."""

@@ -1,0 +1,139 @@
+"""The protocols at ganlib's edges, and an in-memory fake of each.
+
+A stage that needs storage, tracking or the registry takes one of these and never the library
+behind it. The real ones are :mod:`ganlib.storage`, :mod:`ganlib.tracking` and
+:mod:`ganlib.registry`; fakes and real ones pass the same tests in ``tests/contracts``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
+
+from ganlib.records import RegisteredGenerator
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import nn
+
+
+class ObjectInfo(NamedTuple):
+    """One object in a listing."""
+
+    key: str
+    size: int
+    """Bytes."""
+
+
+class ObjectStore(Protocol):
+    """Immutable objects under keys: what ganlib asks of S3."""
+
+    def put(self, key: str, data: bytes | Path) -> None:
+        """Store bytes, or a file's content, whole or not at all; an object of that key is replaced."""
+        ...
+
+    def get(self, key: str) -> bytes:
+        """An object's bytes. Raises :class:`~ganlib.errors.ObjectMissing`."""
+        ...
+
+    def download(self, key: str, path: Path) -> None:
+        """Bring an object into a new file, written beside and renamed. Raises ``ObjectMissing``."""
+        ...
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Every object whose key starts with ``prefix``, in the order of their keys."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Remove an object; removing what is not there is no error."""
+        ...
+
+
+@dataclass(frozen=True)
+class RunStart:
+    """What is known about a run when it begins."""
+
+    experiment: str
+    """Groups runs in the tracker: the recipe's name."""
+    name: str
+    """The run name; starting a name again continues that run."""
+    params: Mapping[str, str]
+    """The configuration, flattened: ``objective.clip`` → ``0.05``."""
+    tags: Mapping[str, str]
+    dataset_name: str
+    dataset_digest: str
+    dataset_source: str
+    """Where the prepared version lies, as a URI."""
+
+
+RunStatus = Literal["finished", "failed", "killed"]
+
+
+class RunTracker(Protocol):
+    """Curves and pictures of a run, keyed by the training clock in images."""
+
+    def start(self, run: RunStart) -> str:
+        """Begin a run, or continue the one of that experiment and name; returns its id."""
+        ...
+
+    def metrics(self, run_id: str, step: int, values: Mapping[str, float]) -> None:
+        """Log values at ``step`` images; a metric already logged at or after ``step`` is left alone."""
+        ...
+
+    def image(self, run_id: str, key: str, step: int, image: np.ndarray) -> None:
+        """Log a picture, uint8 [height, width] or [height, width, 3], at ``step`` images; once per step."""
+        ...
+
+    def artifact(self, run_id: str, path: str, data: bytes) -> None:
+        """Attach a file to the run under ``path``."""
+        ...
+
+    def finish(self, run_id: str, status: RunStatus) -> None:
+        """End a run."""
+        ...
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A generator on its way into the registry."""
+
+    model: str
+    """Registered model name: the recipe's name."""
+    run: str
+    """Run name; publishing the same run again returns the version it already has."""
+    tracking_run_id: str
+    generator: nn.Module
+    """In eval mode: latents float32 [batch, latent_dim] to pictures float32 [batch, c, h, w] in [−1, 1]."""
+    latent_dim: int
+    tags: Mapping[str, str]
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    """More files to keep beside the program, by name."""
+
+
+class ModelRegistry(Protocol):
+    """Registered generators: numbered versions, and aliases that move between them."""
+
+    def models(self) -> list[str]:
+        """Names of all registered models, sorted."""
+        ...
+
+    def resolve(self, model: str, alias_or_version: str) -> RegisteredGenerator:
+        """The version an alias points to, or of that number.
+
+        Raises :class:`~ganlib.errors.UnknownName` for a model, alias or version that does not exist.
+        """
+        ...
+
+    def publish(self, publication: Publication) -> RegisteredGenerator:
+        """Register a new version; no alias moves. Idempotent by run name."""
+        ...
+
+    def point(self, model: str, alias: str, version: int) -> None:
+        """Move an alias. Raises :class:`~ganlib.errors.UnknownName`."""
+        ...
+
+    def load(self, generator: RegisteredGenerator) -> nn.Module:
+        """The program itself: latents [batch, latent_dim] to pictures in [−1, 1]; no pickle is read."""
+        ...

@@ -1,0 +1,153 @@
+"""Where things are: endpoints, credentials, folders. The environment is read here and nowhere else.
+
+Each service is looked for in this order:
+
+1. its ``GANLIB_…`` environment variable, for a service of one's own;
+2. ``$GANLIB_HOME/services.json`` and ``credentials.json``, which ``ganlib up`` writes.
+
+Secrets live in fields of type ``SecretStr``: printing, logging or serializing the settings shows
+stars. They reach a cluster's workers through the environment of its nodes or the credentials file
+on the same machine, never through a job's description, which Ray's dashboard shows to everybody.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from ganlib.errors import ConfigError
+
+ServiceName = Literal["s3", "mlflow", "prefect", "ray"]
+SERVICES: tuple[ServiceName, ...] = get_args(ServiceName)
+"""The services that the settings point to, in the order in which they start."""
+
+ADDRESS_VARIABLE: dict[ServiceName, str] = {
+    "s3": "GANLIB_S3_ENDPOINT_URL",
+    "mlflow": "GANLIB_MLFLOW_URI",
+    "prefect": "GANLIB_PREFECT_API_URL",
+    "ray": "GANLIB_RAY_ADDRESS",
+}
+"""Which environment variable points to a service of one's own."""
+
+_VARIABLES = {
+    "s3_endpoint_url": "GANLIB_S3_ENDPOINT_URL",
+    "s3_region": "GANLIB_S3_REGION",
+    "s3_bucket": "GANLIB_S3_BUCKET",
+    "s3_access_key_id": "GANLIB_S3_ACCESS_KEY_ID",
+    "s3_secret_access_key": "GANLIB_S3_SECRET_ACCESS_KEY",
+    "s3_checksums": "GANLIB_S3_CHECKSUMS",
+    "mlflow_uri": "GANLIB_MLFLOW_URI",
+    "prefect_api_url": "GANLIB_PREFECT_API_URL",
+    "ray_address": "GANLIB_RAY_ADDRESS",
+}
+
+
+class Settings(BaseModel):
+    """Where one process of ganlib finds everything; build it with :func:`load_settings`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    home: Path
+    """State, logs and caches of this machine (``GANLIB_HOME``)."""
+    s3_endpoint_url: str | None = None
+    """S3 endpoint; ``None`` means that no S3 is configured. Use ``https://s3.amazonaws.com`` for AWS."""
+    s3_region: str = "us-east-1"
+    s3_bucket: str = Field(default="ganlib", min_length=3, max_length=63)
+    s3_access_key_id: str | None = None
+    """``None`` leaves credentials to boto3's own chain: profile, instance role."""
+    s3_secret_access_key: SecretStr | None = None
+    s3_checksums: Literal["when_required", "when_supported"] = "when_required"
+    """boto3's own default, ``when_supported``, is refused by some S3-compatible servers."""
+    mlflow_uri: str | None = None
+    """MLflow tracking and registry server, as ``http://host:port``."""
+    prefect_api_url: str | None = None
+    """Prefect API, as ``http://host:port/api``."""
+    ray_address: str | None = None
+    """Ray's dashboard and jobs server, as ``http://host:port``."""
+    own: frozenset[ServiceName] = frozenset()
+    """Services that the environment points elsewhere; ``ganlib up`` leaves these alone."""
+
+    @property
+    def cache(self) -> Path:
+        """Verified copies of shards and generators; may be deleted at any time."""
+        return self.home / "cache"
+
+    def address(self, service: ServiceName) -> str | None:
+        """The configured address of a service, or ``None``."""
+        value: str | None = getattr(
+            self,
+            {"s3": "s3_endpoint_url", "mlflow": "mlflow_uri", "prefect": "prefect_api_url", "ray": "ray_address"}[
+                service
+            ],
+        )
+        return value
+
+    def require(self, service: ServiceName) -> str:
+        """The address of a service.
+
+        Raises:
+            ConfigError: None is configured.
+        """
+        address = self.address(service)
+        if address is None:
+            raise ConfigError(
+                f"no address is known for {service}: start the embedded services with `ganlib up`, "
+                f"or set {ADDRESS_VARIABLE[service]}"
+            )
+        return address
+
+
+def default_home() -> Path:
+    """``.ganlib`` in the checkout that this package runs from, else in the working directory."""
+    checkout = Path(__file__).resolve().parent.parent
+    base = checkout if (checkout / "pyproject.toml").is_file() else Path.cwd()
+    return base / ".ganlib"
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """The settings of this process.
+
+    Args:
+        environ: Stands in for ``os.environ``.
+
+    Raises:
+        ConfigError: A variable or one of the files under the home holds something unusable.
+    """
+    environ = os.environ if environ is None else environ
+    home = Path(environ.get("GANLIB_HOME") or default_home()).expanduser().absolute()
+    values: dict[str, Any] = {"home": home}
+    values.update(_read_json(home / "services.json"))
+    own = frozenset(service for service, variable in ADDRESS_VARIABLE.items() if environ.get(variable))
+    if "s3" not in own:
+        values.update(_read_json(home / "credentials.json"))
+    values.update({name: environ[variable] for name, variable in _VARIABLES.items() if environ.get(variable)})
+    values["own"] = own
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else "settings"
+        raise ConfigError(
+            f"{_VARIABLES.get(name, name)} cannot be used: {first['msg']} (from the environment or {home})"
+        ) from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path} is not JSON ({error.msg}); `ganlib down` and `ganlib up` write it anew") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} must hold one JSON object; `ganlib down` and `ganlib up` write it anew")
+    return values
