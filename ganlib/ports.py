@@ -1,4 +1,4 @@
-"""The protocols at ganlib's edges, and an in-memory fake of each.
+"""The protocols at ganlib's edges; :mod:`ganlib.fakes` has an in-memory one of each.
 
 A stage that needs storage, tracking or the registry takes one of these and never the library
 behind it. The real ones are :mod:`ganlib.storage`, :mod:`ganlib.tracking` and
@@ -25,6 +25,8 @@ class ObjectInfo(NamedTuple):
     key: str
     size: int
     """Bytes."""
+    etag: str
+    """Changes when the content changes; compare it for equality only."""
 
 
 class ObjectStore(Protocol):
