@@ -6,6 +6,8 @@
     ├── ConfigError             a setting or a run configuration that cannot be used
     │   └── UnknownName         a recipe, dataset, model, alias or version that does not exist
     ├── ServiceError            a service that cannot be reached or refuses us
+    │   └── RequestRefused      a service that works and refuses one request for good
+    ├── ServiceNotStarted       an embedded service that did not come up
     ├── DataError               pictures that cannot be had or cannot be trusted
     │   ├── ObjectMissing       no object under that key
     │   ├── DigestMismatch      bytes that are not the ones that were promised
@@ -23,7 +25,9 @@ is not in this tree is a bug and keeps its traceback.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class GanlibError(Exception):
@@ -68,15 +72,47 @@ class ServiceError(GanlibError):
         service: The service as the settings name it: ``"s3"``, ``"mlflow"``, ``"prefect"``, ``"ray"``.
         address: Where it was looked for.
         setting: The environment variable that says where.
-        reason: What was seen, without secrets.
+        reason: What was seen, without secrets; a user and password inside a URL are left out.
     """
 
     def __init__(self, service: str, address: str, setting: str, reason: str) -> None:
+        address, self.reason = without_userinfo(address), without_userinfo(reason).rstrip(". \n")
         super().__init__(
-            f"{service} at {address} cannot be used: {reason}. "
+            f"{service} at {address} cannot be used: {self.reason}. "
             f"Start the embedded services with `ganlib up`, or correct {setting}"
         )
         self.service, self.address, self.setting = service, address, setting
+
+
+class RequestRefused(ServiceError):
+    """The service answers and refuses this one request; asking again gives the same answer."""
+
+    def __init__(self, service: str, address: str, setting: str, reason: str) -> None:
+        super().__init__(service, address, setting, reason)
+        self.args = (f"{service} at {self.address} refuses this: {self.reason}",)
+
+
+def without_userinfo(text: str) -> str:
+    """The text with ``user:password@`` taken out of every URL in it."""
+    return re.sub(r"(?<=://)[^/\s@]*@", "", text)
+
+
+class ServiceNotStarted(GanlibError):
+    """An embedded service did not come up; what this `ganlib up` had started was ended again.
+
+    Args:
+        service: ``"s3"``, ``"mlflow"``, ``"prefect"``, ``"ray"`` or ``"worker"``.
+        reason: What was seen.
+        log: Its log.
+        lines: The log's last lines, without secrets.
+    """
+
+    def __init__(self, service: str, reason: str, log: Path, lines: Iterable[str] = ()) -> None:
+        tail = "".join(f"\n    {line}" for line in lines)
+        super().__init__(
+            f"{service} did not start: {reason}. Its log is {log}" + (f", which ends with{tail}" if tail else "")
+        )
+        self.service, self.log = service, log
 
 
 class DataError(GanlibError):

@@ -7,11 +7,13 @@ behind it. The real ones are :mod:`ganlib.storage`, :mod:`ganlib.tracking` and
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
+from ganlib.errors import ConfigError, DataError
 from ganlib.records import RegisteredGenerator
 
 if TYPE_CHECKING:
@@ -73,6 +75,47 @@ class RunStart:
 RunStatus = Literal["finished", "failed", "killed"]
 
 
+def check_picture(image: np.ndarray) -> None:
+    """Refuse what is not a picture.
+
+    Raises:
+        DataError: It is not uint8 [height, width] or [height, width, 3].
+    """
+    grey_or_rgb = image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)
+    if image.dtype.name != "uint8" or not grey_or_rgb or 0 in image.shape:
+        raise DataError(
+            f"a picture must be uint8 [height, width] or [height, width, 3], not "
+            f"{image.dtype.name} {list(image.shape)}"
+        )
+
+
+def check_model_name(name: str) -> None:
+    """Refuse what no registry takes as a model's name.
+
+    Raises:
+        ConfigError: It is empty, longer than 256 characters, a path, or has a ``/`` or ``:``.
+    """
+    if not name.strip() or len(name) > 256 or name in {".", ".."} or any(c in name for c in "/:@"):
+        raise ConfigError(
+            f"{name!r} cannot be a model's name: 1 to 256 characters without '/', ':' and '@', "
+            "as in 'fashion-mnist-wgan'"
+        )
+
+
+def check_alias(alias: str) -> None:
+    """Refuse what cannot be told from a version number, or is reserved.
+
+    Raises:
+        ConfigError: It is not 1 to 255 letters, digits, ``_`` or ``-``, or is ``latest``, ``7`` or ``v7``.
+    """
+    reserved = alias.lower() == "latest" or re.fullmatch(r"[vV]?\d+", alias)
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,255}", alias) or reserved:
+        raise ConfigError(
+            f"{alias!r} cannot be an alias: 1 to 255 letters, digits, '_' or '-', and neither 'latest' "
+            "nor a version number, as in 'champion'"
+        )
+
+
 class RunTracker(Protocol):
     """Curves and pictures of a run, keyed by the training clock in images."""
 
@@ -112,6 +155,14 @@ class Publication:
     tags: Mapping[str, str]
     files: Mapping[str, bytes] = field(default_factory=dict)
     """More files to keep beside the program, by name."""
+
+    def __post_init__(self) -> None:
+        check_model_name(self.model)
+        for name in self.files:
+            if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
+                raise ConfigError(
+                    f"{name!r} cannot be a file's name: letters, digits, '_', '.' and '-', as in 'grid.png'"
+                )
 
 
 class ModelRegistry(Protocol):

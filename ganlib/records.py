@@ -99,7 +99,9 @@ class DatasetVersion(Record):
         return f"datasets/{self.name}/{self.digest}"
 
     @staticmethod
-    def digest_for(image_shape: tuple[int, int, int], classes: tuple[str, ...], shards: tuple[Shard, ...]) -> str:
+    def digest_for(
+        image_shape: tuple[int, int, int], classes: tuple[str, ...], shards: tuple[Shard, ...]
+    ) -> str:
         """The digest of a version with this content."""
         return digest_of(
             {
@@ -133,8 +135,6 @@ class TrainResult(Record):
     status: Literal["finished", "failed"]
     reason: str = ""
     """Why it failed, for a person; empty when it finished."""
-    initial: CheckpointRef | None = None
-    """The generator before the first step: the same seed, untrained."""
     best: CheckpointRef | None = None
     """The checkpoint with the smallest distance in the run."""
     last: CheckpointRef | None = None

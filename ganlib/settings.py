@@ -44,6 +44,7 @@ _VARIABLES = {
     "mlflow_uri": "GANLIB_MLFLOW_URI",
     "prefect_api_url": "GANLIB_PREFECT_API_URL",
     "ray_address": "GANLIB_RAY_ADDRESS",
+    "ports": "GANLIB_PORTS",
 }
 
 
@@ -69,6 +70,8 @@ class Settings(BaseModel):
     """Prefect API, as ``http://host:port/api``."""
     ray_address: str | None = None
     """Ray's dashboard and jobs server, as ``http://host:port``."""
+    ports: Literal["usual", "free"] = "usual"
+    """Which ports ``ganlib up`` tries first: the well-known ones, or (for tests) none of them."""
     own: frozenset[ServiceName] = frozenset()
     """Services that the environment points elsewhere; ``ganlib up`` leaves these alone."""
 
@@ -81,9 +84,12 @@ class Settings(BaseModel):
         """The configured address of a service, or ``None``."""
         value: str | None = getattr(
             self,
-            {"s3": "s3_endpoint_url", "mlflow": "mlflow_uri", "prefect": "prefect_api_url", "ray": "ray_address"}[
-                service
-            ],
+            {
+                "s3": "s3_endpoint_url",
+                "mlflow": "mlflow_uri",
+                "prefect": "prefect_api_url",
+                "ray": "ray_address",
+            }[service],
         )
         return value
 
@@ -147,7 +153,9 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(text)
     except json.JSONDecodeError as error:
-        raise ConfigError(f"{path} is not JSON ({error.msg}); `ganlib down` and `ganlib up` write it anew") from error
+        raise ConfigError(
+            f"{path} is not JSON ({error.msg}); `ganlib down` and `ganlib up` write it anew"
+        ) from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path} must hold one JSON object; `ganlib down` and `ganlib up` write it anew")
     return values

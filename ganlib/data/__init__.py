@@ -1,0 +1,1 @@
+"""From raw pictures to training batches: add, prepare, pull, load."""

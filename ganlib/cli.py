@@ -1,0 +1,218 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+import yaml
+
+from ganlib.config import load_config, recipes
+from ganlib.errors import ConfigError, GanlibError
+from ganlib.settings import load_settings
+
+# Only light modules above: `ganlib --help` and a refused option must not wait for torch.
+
+app = typer.Typer(
+    help="Retrain image GANs on a schedule and keep the best generator in a registry.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+dataset_app = typer.Typer(help="Datasets in the object store.", no_args_is_help=True)
+app.add_typer(dataset_app, name="dataset")
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the recipe, as in objective.clip=0.05."),
+]
+
+
+def say(line: str) -> None:
+    """A line for a person, on standard output."""
+    typer.echo(line)
+
+
+def parse_overrides(pairs: Sequence[str] | None) -> dict[str, Any]:
+    """``FIELD=VALUE`` pairs as a mapping; values are read as YAML scalars.
+
+    Raises:
+        ConfigError: A pair has no ``=``.
+    """
+    values: dict[str, Any] = {}
+    for pair in pairs or ():
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {pair!r} must be FIELD=VALUE")
+        try:
+            values[name] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {pair!r}: the value is not readable as YAML") from error
+    return values
+
+
+@app.command()
+def up() -> None:
+    """Start the embedded services that are not running."""
+    from ganlib import stack
+
+    stack.up(load_settings(), report=say)
+
+
+@app.command()
+def down() -> None:
+    """End the services that `ganlib up` started; their state stays."""
+    from ganlib import stack
+
+    stack.down(load_settings(), report=say)
+
+
+@app.command()
+def status(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Show the services: state, address, process, log."""
+    from ganlib import stack
+
+    found = stack.status(load_settings())
+    say(found.to_json() if json else str(found))
+
+
+@app.command()
+def demo(overrides: Overrides = None) -> None:
+    """Services, dataset, training, registered generator, picture: everything once."""
+    values = parse_overrides(overrides)
+    load_config("fashion-mnist-wgan", values)  # a wrong field is refused before anything starts
+    from ganlib.demo import Demo
+
+    Demo(say=say, overrides=values).run()
+
+
+@app.command()
+def retrain(
+    recipe: str,
+    overrides: Overrides = None,
+    request: Annotated[
+        str | None, typer.Option(help="Tells apart runs of equal data and configuration.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Train although nothing has changed.")] = False,
+) -> None:
+    """Run the flow `retrain` for RECIPE here, and show its progress."""
+    values = parse_overrides(overrides)
+    load_config(recipe, values)
+    from ganlib.demo import retrain as run_flow
+
+    done = run_flow(load_settings(), recipe, values, request=request, force=force)
+    name = f"{done.generator.model}/{done.generator.version}"
+    say(f"nothing to train: {done.skipped}" if done.skipped else f"registered {name} as {done.generator.alias}")
+
+
+@app.command("recipes")
+def list_recipes() -> None:
+    """List the recipes."""
+    for name in recipes():
+        say(name)
+
+
+@app.command()
+def schedule(
+    state: Annotated[Literal["on", "off", "status"], typer.Argument(help="on, off or status")],
+    cron: Annotated[str | None, typer.Option(help="When, with `on`; default: nightly at 03:00 UTC.")] = None,
+) -> None:
+    """Turn the nightly retraining on or off."""
+    from ganlib import stack
+
+    stack.schedule(load_settings(), state, cron=cron, report=say)
+
+
+@app.command()
+def generate(
+    generator: Annotated[str, typer.Argument(help="NAME@ALIAS, NAME/VERSION or NAME.")],
+    out: Annotated[Path, typer.Option(help="Where the grid of pictures goes, a PNG.")],
+    count: Annotated[int, typer.Option(min=1, max=10_000, help="Pictures.")] = 64,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="The same seed gives the same picture.")] = 0,
+) -> None:
+    """Make pictures with a registered generator."""
+    if out.suffix.lower() != ".png":
+        raise ConfigError(f"--out {out} must end with .png")
+    if not out.absolute().parent.is_dir():
+        raise ConfigError(f"--out {out}: there is no folder {out.absolute().parent}")
+    import math
+
+    from ganlib.generators import load
+    from ganlib.quality.grids import grid, write_png
+
+    loaded = load(generator)
+    write_png(out, grid(loaded.sample(count, seed=seed), columns=math.ceil(math.sqrt(count))))
+    say(f"{count} pictures of {loaded.registered.model} version {loaded.registered.version} in {out}")
+
+
+@dataset_app.command("add")
+def dataset_add(
+    name: str,
+    source: Annotated[
+        str | None, typer.Option("--from", metavar="FOLDER_OR_S3_PREFIX", help="Where the pictures are.")
+    ] = None,
+) -> None:
+    """Put raw pictures into the object store."""
+    from ganlib.data.raw import add_dataset
+    from ganlib.storage import open_prefix, open_store
+
+    settings = load_settings()
+    added = add_dataset(
+        open_store(settings),
+        name,
+        source,
+        open_store=lambda uri: open_prefix(settings, uri),
+        scratch=settings.home / "scratch",
+    )
+    say(f"dataset {added.name}: {added.source}")
+
+
+@dataset_app.command("prepare")
+def dataset_prepare(
+    name: str,
+    size: Annotated[int, typer.Option(min=8, max=1024, help="Side of the square pictures, pixels.")],
+    channels: Annotated[int | None, typer.Option(min=1, max=3, help="1 grey or 3 colour.")] = None,
+    fit: Annotated[Literal["crop", "stretch"], typer.Option(help="How pictures become square.")] = "crop",
+) -> None:
+    """Make a version of a dataset: pictures of one size, a held-out split, a digest."""
+    from ganlib.data.prepare import Preparation, prepare
+    from ganlib.storage import open_store
+
+    if channels == 2:
+        raise ConfigError("--channels must be 1 (grey) or 3 (colour)")
+    version = prepare(
+        open_store(load_settings()),
+        name,
+        Preparation.model_validate({"size": size, "channels": channels, "fit": fit}),
+    )
+    say(f"dataset {version.name} version {version.digest}")
+    say(f"{version.count('train'):,} pictures to train on, {version.count('held_out'):,} held out")
+
+
+@dataset_app.command("list")
+def dataset_list() -> None:
+    """List the datasets in the object store."""
+    from ganlib.data.raw import datasets
+    from ganlib.storage import open_store
+
+    for name in datasets(open_store(load_settings())):
+        say(name)
+
+
+def main() -> None:
+    """Entry point: our own errors become one message and an exit code."""
+    try:
+        app()
+    except GanlibError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; the same command goes on from here", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

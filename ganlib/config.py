@@ -1,0 +1,247 @@
+"""What a run is: one frozen, documented, bounded value.
+
+A configuration comes from a recipe (``ganlib/recipes/*.yaml``) with overrides by dotted field name
+(:func:`load_config`). Two runs whose configurations have the same :attr:`RunConfig.digest` on the
+same dataset version are the same work. :class:`Compute` says with what the work is done, not what
+it is, and stays out of the digest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import resources
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ganlib.errors import ConfigError, UnknownName
+from ganlib.records import digest_of
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+"""Lower-case letters, digits and dashes, at most 63: fit for keys, model names and job ids."""
+
+
+class Part(BaseModel):
+    """Base of the parts: frozen, unknown fields refused, numbers finite."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DatasetConfig(Part):
+    """Which pictures, and how they are prepared."""
+
+    name: Name
+    size: Literal[28, 32, 64, 128] = 32
+    """Side of the square pictures, pixels; there is a network for each."""
+    channels: Literal[1, 3] | None = None
+    """1 grey, 3 colour, ``None``: 1 for IDX files, 3 for picture files."""
+    fit: Literal["crop", "stretch"] = "crop"
+    """How a picture that is not square becomes so."""
+
+
+class NetworkConfig(Part):
+    """The DCGAN pair."""
+
+    latent_dim: int = Field(default=100, ge=1, le=1024)
+    generator_width: int = Field(default=64, ge=4, le=512)
+    """Channels of the generator's largest hidden feature map."""
+    critic_width: int = Field(default=64, ge=4, le=512)
+    """Channels of the critic's largest hidden feature map."""
+    generator_norm: Literal["batch", "layer", "none"] = "batch"
+    critic_norm: Literal["batch", "layer", "none"] = "batch"
+
+
+class WassersteinConfig(Part):
+    """WGAN with weight clipping (arXiv:1701.07875)."""
+
+    kind: Literal["wasserstein"] = "wasserstein"
+    clip: float = Field(default=0.01, gt=0, le=10)
+    """Every critic parameter is kept in [−clip, clip]."""
+
+
+class CadenceConfig(Part):
+    """Critic steps for each generator step."""
+
+    n_critic: int = Field(default=5, ge=1, le=100)
+    bursts: bool = True
+    """100 critic steps for each of the first 25 generator steps and at every 500th, as in the
+    authors' code."""
+
+
+class OptimizerConfig(Part):
+    """RMSprop for both networks, as in the paper: momentum unsettles a clipped critic."""
+
+    generator_learning_rate: float = Field(default=5e-5, gt=0, le=1)
+    critic_learning_rate: float = Field(default=5e-5, gt=0, le=1)
+
+
+class AveragingConfig(Part):
+    """Moving average of the generator."""
+
+    half_life_kimg: float = Field(default=10.0, ge=0, le=10_000)
+    """Thousand images after which an old weight counts half; 0 publishes the raw generator."""
+    warmup: float = Field(default=0.05, gt=0, le=1)
+    """The half-life is at most this share of the images seen so far."""
+
+
+class BudgetConfig(Part):
+    """When a run ends: at whichever limit comes first."""
+
+    total_kimg: float = Field(default=1000.0, gt=0, le=1_000_000)
+    """Thousand real pictures that the critic sees."""
+    max_seconds: float | None = Field(default=None, gt=0, le=30 * 86_400)
+    """Seconds in the loop, evaluations and start-up not counted; ``None``: no such limit."""
+
+
+class EvaluationConfig(Part):
+    """Distance to the held-out split."""
+
+    every_kimg: float = Field(default=100.0, gt=0, le=1_000_000)
+    samples: int = Field(default=2000, ge=16, le=100_000)
+    """Generated pictures in the evaluation of the finished run: the metric ``fd_<extractor>``."""
+    curve_samples: int = Field(default=500, ge=16, le=100_000)
+    """Generated pictures in the evaluations during the run: the metric ``fd_<extractor>_curve``. Fewer
+    samples make a distance larger, so the two are never one curve."""
+    reference_images: int = Field(default=10_000, ge=16, le=1_000_000)
+    """Held-out pictures at the most."""
+    extractor: Literal["efficientnet_lite0"] = "efficientnet_lite0"
+
+
+class CheckpointConfig(Part):
+    """How often the state is saved; always at evaluations and at the end."""
+
+    every_kimg: float = Field(default=25.0, gt=0, le=1_000_000)
+
+
+class Compute(Part):
+    """With what a run is done; not part of its identity."""
+
+    workers: int = Field(default=2, ge=1, le=1024)
+    """Data-parallel processes; the batch is divided between them."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """``auto``: CUDA when the cluster offers a GPU for each worker."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """``auto``: bf16 where the hardware multiplies it natively, else fp32."""
+    max_failures: int = Field(default=3, ge=0, le=1000)
+    """Times that a run whose workers died is taken up again from its last checkpoint."""
+
+
+class RunConfig(Part):
+    """A whole run."""
+
+    recipe: Name
+    """Name of the recipe, and of the registered model."""
+    dataset: DatasetConfig
+    network: NetworkConfig = NetworkConfig()
+    objective: WassersteinConfig = WassersteinConfig()
+    cadence: CadenceConfig = CadenceConfig()
+    optimizer: OptimizerConfig = OptimizerConfig()
+    averaging: AveragingConfig = AveragingConfig()
+    batch_size: int = Field(default=64, ge=2, le=65_536)
+    """Pictures in a step, over all workers."""
+    budget: BudgetConfig = BudgetConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    compute: Compute = Compute()
+
+    @model_validator(mode="after")
+    def _batch_divides(self) -> RunConfig:
+        if self.batch_size % self.compute.workers:
+            raise ValueError(
+                f"batch_size {self.batch_size} cannot be divided between compute.workers "
+                f"{self.compute.workers}; choose a multiple"
+            )
+        if self.batch_size // self.compute.workers < 2 and "batch" in (
+            self.network.generator_norm,
+            self.network.critic_norm,
+        ):
+            raise ValueError(
+                f"batch_size {self.batch_size} leaves compute.workers {self.compute.workers} one picture "
+                "each, and batch norm needs two; raise batch_size or lower compute.workers"
+            )
+        return self
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of everything that decides the result; :class:`Compute` does not."""
+        return digest_of(self.model_dump(mode="json", exclude={"compute"}))
+
+    def flat(self) -> dict[str, str]:
+        """Dotted field names with their values as text, for a tracker's parameters."""
+        return dict(_flatten(self.model_dump(mode="json")))
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            rows += _flatten(value, f"{prefix}{name}.")
+        else:
+            rows.append((f"{prefix}{name}", str(value)))
+    return rows
+
+
+def recipes() -> list[str]:
+    """Names of the recipes that come with ganlib."""
+    folder = resources.files("ganlib") / "recipes"
+    return sorted(entry.name[: -len(".yaml")] for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_config(recipe: str, overrides: Mapping[str, Any] | None = None) -> RunConfig:
+    """A recipe with some fields changed.
+
+    Args:
+        recipe: One of :func:`recipes`.
+        overrides: Dotted field names with values: ``{"objective.clip": 0.02, "seed": 7}``.
+
+    Raises:
+        UnknownName: No such recipe, or no such field.
+        ConfigError: A value is out of bounds; the message names field, value and bound.
+    """
+    if recipe not in recipes():
+        raise UnknownName("recipe", recipe, recipes())
+    text = (resources.files("ganlib") / "recipes" / f"{recipe}.yaml").read_text()
+    values: dict[str, Any] = {"recipe": recipe, **yaml.safe_load(text)}
+    for field, value in (overrides or {}).items():
+        _override(values, field, value)
+    return build_config(values)
+
+
+def build_config(values: Mapping[str, Any]) -> RunConfig:
+    """A configuration from plain values. Raises as :func:`load_config`."""
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise UnknownName("field", field, [name for name, _ in known_fields()]) from error
+        message = first["msg"].removeprefix("Value error, ")
+        if not field:
+            raise ConfigError(message) from error
+        raise ConfigError(f"{field} = {first['input']!r} cannot be used: {message}") from error
+
+
+def known_fields(model: type[BaseModel] = RunConfig, prefix: str = "") -> list[tuple[str, Any]]:
+    """Dotted names of all fields, with their types."""
+    rows: list[tuple[str, Any]] = []
+    for name, info in model.model_fields.items():
+        kind = info.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            rows += known_fields(kind, f"{prefix}{name}.")
+        else:
+            rows.append((f"{prefix}{name}", kind))
+    return rows
+
+
+def _override(values: dict[str, Any], field: str, value: Any) -> None:
+    names = [name for name, _ in known_fields()]
+    if field not in names or field == "recipe":
+        raise UnknownName("field", field, [name for name in names if name != "recipe"])
+    *parents, last = field.split(".")
+    for parent in parents:
+        values[parent] = dict(values.get(parent) or {})
+        values = values[parent]
+    values[last] = value

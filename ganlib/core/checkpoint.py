@@ -1,0 +1,89 @@
+"""A training state as tensors and counters, and back.
+
+A checkpoint is safetensors plus JSON, never a pickled class. There is no random state to keep (see
+:mod:`ganlib.core.sampling`) and no hyper-parameter: those belong to the configuration, whose digest
+is kept beside the checkpoint by whoever stores it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as save_safetensors
+from torch import Tensor
+from torch.optim import Optimizer
+
+from ganlib.core.state import TrainState
+from ganlib.errors import CheckpointRefused
+
+COUNTERS = ("images_seen", "critic_steps", "generator_steps")
+NETWORKS = ("generator", "critic", "average")
+OPTIMIZERS = ("generator_optimizer", "critic_optimizer")
+
+
+def dump_state(state: TrainState) -> tuple[bytes, dict[str, float]]:
+    """The state as (safetensors, counters); a copy, so training may go on while it is written."""
+    tensors: dict[str, Tensor] = {}
+    for name in NETWORKS:
+        network: torch.nn.Module = getattr(state, name)
+        tensors |= {f"{name}/{key}": value for key, value in network.state_dict().items()}
+    for name in OPTIMIZERS:
+        for index, entry in getattr(state, name).state_dict()["state"].items():
+            tensors |= {f"{name}/{index}/{key}": torch.as_tensor(value) for key, value in entry.items()}
+    plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    counters: dict[str, float] = {name: getattr(state, name) for name in COUNTERS}
+    return save_safetensors(plain), counters | {"seconds": state.seconds}
+
+
+def restore_state(state: TrainState, data: bytes, counters: Mapping[str, float]) -> None:
+    """Make ``state`` the one that was dumped.
+
+    Args:
+        state: A state of the same networks and optimizers; changed in place, or not at all.
+        data: Safetensors from :func:`dump_state`.
+        counters: Its counters.
+
+    Raises:
+        CheckpointRefused: It is damaged, or of other networks.
+    """
+    try:
+        tensors = load_safetensors(data)
+    except SafetensorError as error:
+        raise CheckpointRefused(f"the checkpoint's tensors cannot be read: {error}") from error
+    missing = [name for name in (*COUNTERS, "seconds") if name not in counters]
+    if missing:
+        raise CheckpointRefused(f"the checkpoint lacks the counters {', '.join(missing)}")
+    parts = {name: _below(tensors, name) for name in (*NETWORKS, *OPTIMIZERS)}
+    for name in NETWORKS:
+        _check_same(name, getattr(state, name).state_dict(), parts[name])
+    for name in NETWORKS:
+        getattr(state, name).load_state_dict(parts[name])
+    for name in OPTIMIZERS:
+        _restore_optimizer(getattr(state, name), parts[name])
+    for name in COUNTERS:
+        setattr(state, name, int(counters[name]))
+    state.seconds = float(counters["seconds"])
+
+
+def _below(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    prefix = f"{name}/"
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def _check_same(name: str, expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    want = {key: tuple(value.shape) for key, value in expected.items()}
+    have = {key: tuple(value.shape) for key, value in found.items()}
+    if want != have:
+        differing = sorted(key for key in want.keys() | have.keys() if want.get(key) != have.get(key))
+        raise CheckpointRefused(f"the checkpoint is of another {name}: {', '.join(differing[:5])} differ")
+
+
+def _restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        index, _, entry = key.partition("/")
+        state.setdefault(int(index), {})[entry] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

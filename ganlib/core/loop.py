@@ -1,0 +1,108 @@
+"""The WGAN training loop. Start reading here.
+
+A WGAN trains two networks against each other. The *critic* gives every picture a score and learns
+to score real pictures above generated ones; kept to functions that cannot change too fast, the gap
+between its two mean scores estimates the Wasserstein distance between real and generated pictures.
+The *generator* turns noise into pictures and learns to raise their scores. The critic has to stay
+ahead, so several critic steps (:mod:`~ganlib.core.cadence`) stand before each generator step
+(Arjovsky et al. 2017, arXiv:1701.07875, Algorithm 1).
+
+:func:`train` is a generator of :class:`Progress`: it trains, and hands control back after every
+generator step. Whoever iterates over it reports, evaluates, saves and stops; to stop is to stop
+iterating. Time is counted in images: real pictures that the critic has seen, over all workers.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from ganlib.core.average import Averaging, update_average
+from ganlib.core.cadence import Cadence
+from ganlib.core.objectives import Objective
+from ganlib.core.sampling import Stream, latents
+from ganlib.core.state import TrainState
+from ganlib.core.steps import Place, Steps, data_parallel
+
+Batches = Callable[[int], Tensor]
+"""Critic step, from 0 → this worker's share of that step's pictures, uint8 [batch / workers, c, h, w]."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the loop needs to know beyond state and pictures."""
+
+    objective: Objective
+    cadence: Cadence
+    averaging: Averaging
+    batch_size: int
+    """Pictures in a critic step and latents in a generator step, over all workers."""
+    total_images: int
+    """The loop ends at the first generator step at or after this many images seen."""
+    latent_dim: int
+    seed: int
+    precision: Literal["fp32", "bf16"] = "fp32"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where the run stands after a generator step; reading a tensor may wait for the device."""
+
+    images_seen: int
+    generator_steps: int
+    critic_loss: Tensor
+    """This worker's, at the last critic step; a scalar."""
+    wasserstein: Tensor
+    """E f(real) − E f(fake) on this worker's share, at the last critic step; a scalar."""
+    generator_loss: Tensor
+    """This worker's; a scalar."""
+
+
+def train(state: TrainState, batches: Batches, plan: Plan, place: Place = Place()) -> Iterator[Progress]:  # noqa: B008
+    """Train ``state`` in place until ``plan.total_images``, yielding after every generator step.
+
+    A state that was saved and loaded goes on exactly where it was: noise and pictures are functions
+    of its counters. With a process group up, gradients are averaged over its workers.
+    """
+    steps = Steps(
+        state=state,
+        critic=data_parallel(state.critic, place),
+        generator=data_parallel(state.generator, place),
+        objective=plan.objective,
+        precision=plan.precision,
+        device=place.device,
+    )
+
+    dtype = next(state.generator.parameters()).dtype
+
+    def noise(stream: Stream, step: int) -> Tensor:
+        return place.share(latents(plan.seed, stream, step, plan.batch_size, plan.latent_dim)).to(dtype)
+
+    state.generator.train()
+    state.critic.train()
+    while state.images_seen < plan.total_images:
+        began, images_before = time.perf_counter(), state.images_seen
+
+        for _ in range(plan.cadence.critic_steps(state.generator_steps)):
+            critic = steps.critic_step(batches(state.critic_steps), noise("critic", state.critic_steps))
+            state.critic_steps += 1
+            state.images_seen += plan.batch_size
+
+        generator_loss = steps.generator_step(noise("generator", state.generator_steps))
+        state.generator_steps += 1
+
+        decay = plan.averaging.decay(state.images_seen, state.images_seen - images_before)
+        update_average(state.average, state.generator, decay)
+        state.seconds += time.perf_counter() - began
+
+        yield Progress(
+            images_seen=state.images_seen,
+            generator_steps=state.generator_steps,
+            critic_loss=critic.loss,
+            wasserstein=critic.wasserstein,
+            generator_loss=generator_loss,
+        )

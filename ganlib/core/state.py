@@ -1,0 +1,53 @@
+"""Everything that changes while a run trains, in one object that is saved and loaded whole."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from torch import nn
+from torch.nn import Parameter
+from torch.optim import Optimizer
+
+OptimizerFactory = Callable[[Iterable[Parameter]], Optimizer]
+
+
+@dataclass
+class TrainState:
+    """Networks, optimizers and the clock.
+
+    There is no random state: noise and picture order are functions of the seed and the counters
+    below (:mod:`ganlib.core.sampling`).
+    """
+
+    generator: nn.Module
+    critic: nn.Module
+    average: nn.Module
+    """Exponential moving average of the generator: what is evaluated and published."""
+    generator_optimizer: Optimizer
+    critic_optimizer: Optimizer
+    images_seen: int = 0
+    """Real pictures that the critic has seen, over all workers: the training clock."""
+    critic_steps: int = 0
+    generator_steps: int = 0
+    seconds: float = 0.0
+    """Time spent in the loop, over all attempts."""
+
+    @classmethod
+    def fresh(
+        cls,
+        generator: nn.Module,
+        critic: nn.Module,
+        generator_optimizer: OptimizerFactory,
+        critic_optimizer: OptimizerFactory,
+    ) -> TrainState:
+        """A state before the first step; the average starts as a copy of the generator."""
+        average = copy.deepcopy(generator).eval().requires_grad_(False)
+        return cls(
+            generator=generator,
+            critic=critic,
+            average=average,
+            generator_optimizer=generator_optimizer(generator.parameters()),
+            critic_optimizer=critic_optimizer(critic.parameters()),
+        )

@@ -1,0 +1,122 @@
+"""One critic step and one generator step: the two halves of the paper's Algorithm 1.
+
+Under data parallelism each network has its own ``DistributedDataParallel`` wrapper, and each step
+calls the wrapper of the network that it trains and the bare module of the other one, so that
+nothing is reduced that no optimizer will use.
+
+Batch norm keeps the statistics of a worker's own share of the batch, as DCGAN on one device would
+with a smaller batch. Running statistics therefore differ between workers; they never enter
+training, rank 0's are the run's, and the published average measures its own
+(:func:`~ganlib.core.sampling.calibrate_batch_norm`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ganlib.core.objectives import CriticLoss, Objective
+from ganlib.core.precision import autocast
+from ganlib.core.state import TrainState
+
+
+class Place(NamedTuple):
+    """Where this process stands among the workers of a run."""
+
+    rank: int = 0
+    workers: int = 1
+    device: torch.device = torch.device("cpu")
+
+    def share(self, batch: Tensor) -> Tensor:
+        """This worker's contiguous part of a global batch, on its device."""
+        size = batch.shape[0] // self.workers
+        return batch[self.rank * size : (self.rank + 1) * size].to(self.device, non_blocking=True)
+
+
+def data_parallel(network: nn.Module, place: Place) -> nn.Module:
+    """The network, wrapped for gradient averaging when a process group is up."""
+    if not dist.is_initialized():
+        return network
+    return DistributedDataParallel(
+        network,
+        device_ids=[place.device] if place.device.type == "cuda" else None,
+        forward_sync_buffers=False,
+        gradient_as_bucket_view=True,
+    )
+
+
+@contextmanager
+def frozen(network: nn.Module) -> Iterator[None]:
+    """Parameters without gradients inside the block: gradients flow through, none are kept."""
+    network.requires_grad_(False)
+    try:
+        yield
+    finally:
+        network.requires_grad_(True)
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The two steps over one state, with what they need bound once.
+
+    Args:
+        state: Networks and optimizers; changed in place.
+        critic: The critic as it is called to be trained: wrapped, or the bare module itself.
+        generator: Likewise the generator.
+        objective: The losses and the constraint.
+        precision: Number format of the passes.
+        device: Where the networks are.
+    """
+
+    state: TrainState
+    critic: nn.Module
+    generator: nn.Module
+    objective: Objective
+    precision: Literal["fp32", "bf16"]
+    device: torch.device
+
+    def critic_step(self, real: Tensor, noise: Tensor) -> CriticLoss:
+        """Improve the critic once.
+
+        Args:
+            real: This worker's pictures, uint8 [batch, c, h, w].
+            noise: This worker's latents [batch, latent_dim].
+
+        Returns:
+            Its loss and Wasserstein estimate on this worker's share, scalars without gradient.
+        """
+        state = self.state
+        with autocast(self.precision, self.device):
+            with torch.no_grad():
+                fake = state.generator(noise)
+            result = self.objective.critic_loss(self.critic, to_float(real, self.device, noise.dtype), fake)
+        state.critic_optimizer.zero_grad(set_to_none=True)
+        result.loss.backward()
+        state.critic_optimizer.step()
+        self.objective.constrain(state.critic)
+        return CriticLoss(result.loss.detach(), result.wasserstein)
+
+    def generator_step(self, noise: Tensor) -> Tensor:
+        """Improve the generator once on this worker's latents [batch, latent_dim]; its loss, a scalar."""
+        state = self.state
+        with frozen(state.critic), autocast(self.precision, self.device):
+            loss = self.objective.generator_loss(state.critic, self.generator(noise))
+        state.generator_optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        state.generator_optimizer.step()
+        return loss.detach()
+
+
+def to_float(pictures: Tensor, device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor:
+    """uint8 [batch, c, h, w] → float in [−1, 1] on the device; 0 is −1 and 255 is 1.
+
+    Pictures stay bytes until they are on the device: a quarter of the traffic.
+    """
+    return pictures.to(device, non_blocking=True).to(dtype).div_(127.5).sub_(1.0)

@@ -1,0 +1,199 @@
+"""IDX files: the format of MNIST and its kin, plain or gzipped.
+
+Two zero bytes, a type (0x08: unsigned bytes), the number of dimensions, each dimension as a
+big-endian 32-bit integer, then the values. A dataset is four of them: pictures and labels, for
+training (``train-…``) and held out (``t10k-…``).
+"""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, NamedTuple, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ganlib.errors import DataError
+from ganlib.records import Split
+
+IDX_FILES: dict[Split, tuple[str, str]] = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "held_out": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+"""Pictures and labels of each split; on disk with or without ``.gz``, in the object store with it."""
+
+
+class IdxFile(NamedTuple):
+    """One of the four files on this machine."""
+
+    path: Path
+    """Plain or gzipped."""
+    what: str
+    """Names it in messages: where it came from."""
+
+
+IDX_NAMES = tuple(name for pair in IDX_FILES.values() for name in pair)
+"""The four names."""
+
+MAX_SIDE = 4096
+"""Largest height or width that is read."""
+
+GZIP_ERRORS = (gzip.BadGzipFile, EOFError, zlib.error)
+"""What reading a damaged gzip stream raises."""
+
+_UBYTE = 0x08
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class IdxReader:
+    """An open IDX file whose header has been checked."""
+
+    what: str
+    """Names the file in messages."""
+    shape: tuple[int, ...]
+    """[n, height, width] for pictures, [n] for labels."""
+    stream: IO[bytes]
+
+    def blocks(self, count: int) -> Iterator[NDArray[np.uint8]]:
+        """The values in order, as uint8 arrays [at most ``count``, …].
+
+        Raises:
+            DataError: The file ends early, goes on after its last value, or its gzip stream is broken.
+        """
+        item = int(np.prod(self.shape[1:], dtype=np.int64))
+        for start in range(0, self.shape[0], count):
+            size = min(count, self.shape[0] - start)
+            data = read_exactly(self.stream, size * item, self.what)
+            yield np.frombuffer(data, np.uint8).reshape(size, *self.shape[1:])
+        with reporting_damage(self.what):
+            if self.stream.read(1):
+                raise DataError(f"{self.what} goes on after the {self.shape[0]} items its header announces")
+
+    def all(self) -> NDArray[np.uint8]:
+        """Every value; for labels, which are one byte each. Raises ``DataError`` as :meth:`blocks` does."""
+        return np.concatenate(list(self.blocks(1 << 16)))
+
+
+def is_packed(path: Path) -> bool:
+    """Whether a file is gzip: by its first two bytes, not by its name."""
+    with path.open("rb") as raw:
+        return raw.read(2) == b"\x1f\x8b"
+
+
+@contextmanager
+def open_content(path: Path) -> Iterator[IO[bytes]]:
+    """A file's bytes, unpacked when it is gzip."""
+    with path.open("rb") as raw:
+        if is_packed(path):
+            with gzip.GzipFile(fileobj=raw) as stream:
+                yield cast("IO[bytes]", stream)
+        else:
+            yield raw
+
+
+@contextmanager
+def reporting_damage(what: str) -> Iterator[None]:
+    """Turn the errors of a damaged gzip stream into ``DataError``."""
+    try:
+        yield
+    except GZIP_ERRORS as error:
+        raise DataError(f"{what} is damaged or cut short: {error}") from error
+
+
+def read_exactly(stream: IO[bytes], size: int, what: str) -> bytes:
+    """``size`` bytes of a stream. Raises ``DataError`` when there are fewer."""
+    parts = bytearray()
+    with reporting_damage(what):
+        while len(parts) < size:
+            part = stream.read(min(size - len(parts), _CHUNK))
+            if not part:
+                raise DataError(
+                    f"{what} is cut short: {size} more bytes were expected, {len(parts)} are there"
+                )
+            parts += part
+    return bytes(parts)
+
+
+@contextmanager
+def open_idx(path: Path, dimensions: int, what: str = "") -> Iterator[IdxReader]:
+    """Open an IDX file and check its header.
+
+    Args:
+        path: Plain or gzipped.
+        dimensions: 3 for pictures, 1 for labels.
+        what: Names the file in messages; its path when empty.
+
+    Raises:
+        DataError: The header is not that of unsigned bytes with that many dimensions, there are no
+            items, or a picture's side is above :data:`MAX_SIDE`.
+    """
+    what = what or str(path)
+    with open_content(path) as stream:
+        header = read_exactly(stream, 4, what)
+        if header != bytes([0, 0, _UBYTE, dimensions]):
+            raise DataError(
+                f"{what} is not an IDX file of unsigned bytes with {dimensions} dimension(s): it begins "
+                f"with {header.hex(' ')}, expected 00 00 08 {dimensions:02x}"
+            )
+        shape = struct.unpack(f">{dimensions}I", read_exactly(stream, 4 * dimensions, what))
+        if shape[0] == 0 or any(not 1 <= side <= MAX_SIDE for side in shape[1:]):
+            raise DataError(
+                f"{what} announces the shape {list(shape)}: sides from 1 to {MAX_SIDE} are accepted"
+            )
+        yield IdxReader(what, shape, stream)
+
+
+def check_idx_set(files: Mapping[str, IdxFile]) -> None:
+    """Read four IDX files of an unknown dataset to their ends and compare them with one another.
+
+    Raises:
+        DataError: A file is missing, damaged, or does not fit the others.
+    """
+    missing = [name for name in IDX_NAMES if name not in files]
+    if missing:
+        raise DataError(f"an IDX dataset is four files, plain or with .gz; missing: {', '.join(missing)}")
+    shapes = {}
+    for name in IDX_NAMES:
+        with open_idx(files[name].path, 3 if "images" in name else 1, files[name].what) as reader:
+            shapes[name] = reader.shape
+            for _ in reader.blocks(1024):
+                pass
+    for images, labels in zip(IDX_NAMES[0::2], IDX_NAMES[1::2], strict=True):
+        if shapes[images][0] != shapes[labels][0]:
+            raise DataError(
+                f"{files[images].what} holds {shapes[images][0]} pictures, but {files[labels].what} "
+                f"{shapes[labels][0]} labels; they must be as many"
+            )
+    train, held_out = shapes[IDX_NAMES[0]], shapes[IDX_NAMES[2]]
+    if train[1:] != held_out[1:]:
+        raise DataError(
+            f"training pictures are {list(train[1:])}, held-out ones {list(held_out[1:])}; they must agree"
+        )
+
+
+def write_idx(path: Path, values: NDArray[np.uint8]) -> None:
+    """Write an array as gzipped IDX; the same array gives the same bytes."""
+    header = bytes([0, 0, _UBYTE, values.ndim]) + struct.pack(f">{values.ndim}I", *values.shape)
+    _write_gzip(path, [header, values.tobytes()])
+
+
+def pack(source: Path, target: Path) -> None:
+    """Gzip a plain file; the same content gives the same bytes."""
+    with source.open("rb") as stream:
+        _write_gzip(target, iter(lambda: stream.read(_CHUNK), b""))
+
+
+def _write_gzip(path: Path, parts: Iterable[bytes]) -> None:
+    with (
+        path.open("wb") as raw,
+        gzip.GzipFile(filename="", mode="wb", compresslevel=6, fileobj=raw, mtime=0) as out,
+    ):
+        for part in parts:
+            out.write(part)

@@ -1,0 +1,195 @@
+"""Checkpoints of one run in the object store.
+
+``runs/RUN/checkpoints/IMAGES/state.safetensors`` is written first and ``checkpoint.json`` last; a
+checkpoint exists when its JSON does, and counts when its tensors match the digest in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Self
+
+from pydantic import Field
+
+from ganlib.core.checkpoint import dump_state, restore_state
+from ganlib.core.state import TrainState
+from ganlib.errors import CheckpointRefused, DataError, ObjectMissing
+from ganlib.ports import ObjectStore
+from ganlib.records import CheckpointRef, Record, Sha256
+
+log = logging.getLogger(__name__)
+
+KEEP_LAST = 2
+
+
+class CheckpointRecord(Record):
+    """The JSON beside the tensors."""
+
+    run: str
+    config_digest: Sha256
+    sha256: Sha256
+    """Of ``state.safetensors``."""
+    counters: dict[str, float]
+    distance: float | None = None
+    """The evaluation at this moment, when there was one."""
+    code_version: str
+    torch_version: str
+    workers: int = Field(ge=1)
+
+    def ref(self, key: str) -> CheckpointRef:
+        """The checkpoint under ``key``."""
+        return CheckpointRef(
+            run=self.run,
+            key=key,
+            images_seen=int(self.counters["images_seen"]),
+            generator_steps=int(self.counters["generator_steps"]),
+            sha256=self.sha256,
+        )
+
+
+class Checkpoints:
+    """Saves and finds the checkpoints of a run; saving happens in a thread.
+
+    Kept are the last two and the one with the smallest distance. Use as a context manager:
+    leaving it waits for the last save and raises what went wrong in it.
+    """
+
+    def __init__(self, store: ObjectStore, run: str, config_digest: str, versions: tuple[str, str]) -> None:
+        self._store, self._run, self._config_digest = store, run, config_digest
+        self._code_version, self._torch_version = versions
+        self._prefix = f"runs/{run}/checkpoints/"
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._pending: Future[None] | None = None
+        self._known: dict[str, CheckpointRecord] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.wait()
+        finally:
+            self._pool.shutdown()
+
+    def wait(self) -> None:
+        """Until the last save is in the store; raises what its thread raised."""
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            pending.result()
+
+    def save(self, state: TrainState, workers: int, distance: float | None = None) -> CheckpointRef:
+        """Copy the state now and store it in the background; waits for the save before it."""
+        data, counters = dump_state(state)
+        record = CheckpointRecord(
+            run=self._run,
+            config_digest=self._config_digest,
+            sha256=hashlib.sha256(data).hexdigest(),
+            counters=counters,
+            distance=distance,
+            code_version=self._code_version,
+            torch_version=self._torch_version,
+            workers=workers,
+        )
+        key = f"{self._prefix}{state.images_seen:012d}"
+        self.wait()
+        self._pending = self._pool.submit(self._write, key, data, record)
+        return record.ref(key)
+
+    def _write(self, key: str, data: bytes, record: CheckpointRecord) -> None:
+        self._store.put(f"{key}/state.safetensors", data)
+        self._store.put(f"{key}/checkpoint.json", record.to_json().encode())
+        self._known[key] = record
+        self._prune()
+
+    def _prune(self) -> None:
+        keep = set(sorted(self._known)[-KEEP_LAST:])
+        best = self.best()
+        if best is not None:
+            keep.add(best.key)
+        for key in sorted(self._known.keys() - keep):
+            # The JSON goes first: a checkpoint without it does not exist.
+            self._store.delete(f"{key}/checkpoint.json")
+            self._store.delete(f"{key}/state.safetensors")
+            del self._known[key]
+
+    def best(self) -> CheckpointRef | None:
+        """The stored checkpoint with the smallest distance."""
+        evaluated = [(r.distance, key) for key, r in self._known.items() if r.distance is not None]
+        if not evaluated:
+            return None
+        key = min(evaluated)[1]
+        return self._known[key].ref(key)
+
+    def last(self) -> CheckpointRef | None:
+        """The stored checkpoint with the most images seen."""
+        key = max(self._known, default=None)
+        return None if key is None else self._known[key].ref(key)
+
+    def resume(self, state: TrainState) -> CheckpointRef | None:
+        """Bring ``state`` to the newest checkpoint that is whole; ``None`` when there is none.
+
+        A damaged one is named in the log and the one before it is used.
+
+        Raises:
+            CheckpointRefused: A checkpoint is of another configuration.
+        """
+        keys = sorted(
+            info.key.removesuffix("/checkpoint.json")
+            for info in self._store.list(self._prefix)
+            if info.key.endswith("/checkpoint.json")
+        )
+        found: CheckpointRef | None = None
+        for key in reversed(keys):
+            try:
+                record = self._read(key)
+                if found is None:
+                    restore_state(state, self._tensors(key, record), record.counters)
+                    found = record.ref(key)
+            except (DataError, CheckpointRefused) as error:
+                if isinstance(error, _OtherConfiguration):
+                    raise
+                log.warning("checkpoint %s is refused: %s", key, error)
+                continue
+            self._known[key] = record
+        return found
+
+    def _read(self, key: str) -> CheckpointRecord:
+        record = read_record(self._store, key)
+        if record.config_digest != self._config_digest:
+            raise _OtherConfiguration(
+                f"checkpoint {key} belongs to configuration {record.config_digest[:12]}, this run has "
+                f"{self._config_digest[:12]}; give the run another request name"
+            )
+        return record
+
+    def _tensors(self, key: str, record: CheckpointRecord) -> bytes:
+        return read_tensors(self._store, record.ref(key))
+
+
+class _OtherConfiguration(CheckpointRefused):
+    pass
+
+
+def read_record(store: ObjectStore, key: str) -> CheckpointRecord:
+    """The JSON of the checkpoint under ``key``. Raises ``DataError`` when it is missing or damaged."""
+    return CheckpointRecord.from_json(store.get(f"{key}/checkpoint.json"), source=key)
+
+
+def read_tensors(store: ObjectStore, ref: CheckpointRef) -> bytes:
+    """The tensor file of a checkpoint, verified.
+
+    Raises:
+        CheckpointRefused: It is missing or does not match its digest.
+    """
+    try:
+        data = store.get(f"{ref.key}/state.safetensors")
+    except ObjectMissing as error:
+        raise CheckpointRefused(f"checkpoint {ref.key} is half-written: it has no tensors") from error
+    actual = hashlib.sha256(data).hexdigest()
+    if actual != ref.sha256:
+        raise CheckpointRefused(
+            f"checkpoint {ref.key} is damaged: its SHA-256 is {actual}, expected {ref.sha256}"
+        )
+    return data

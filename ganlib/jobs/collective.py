@@ -1,0 +1,47 @@
+"""What the workers of a run agree on; with one process these are the identity."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from ganlib.core.steps import Place
+
+
+def mean_over_workers(values: Tensor) -> Tensor:
+    """The mean of a tensor over all workers, the same bits on each of them.
+
+    A value that is not finite on one worker is not finite on any afterwards, so all workers stop
+    together.
+    """
+    if not dist.is_initialized():
+        return values
+    values = values.clone()
+    dist.all_reduce(values)
+    return values / dist.get_world_size()
+
+
+def share_of(count: int, place: Place) -> slice:
+    """This worker's contiguous part of ``count`` rows; the parts differ by at most one row."""
+    return slice(count * place.rank // place.workers, count * (place.rank + 1) // place.workers)
+
+
+def gather_rows(rows: Tensor, count: int, place: Place) -> Tensor:
+    """All workers' parts by :func:`share_of`, joined to [count, …] on every worker."""
+    if not dist.is_initialized():
+        return rows
+    # all_gather wants equal shapes: the parts are padded by a row and cut again.
+    longest = -(-count // place.workers)
+    padded = rows.new_zeros((longest, *rows.shape[1:]))
+    padded[: rows.shape[0]] = rows
+    parts = [torch.empty_like(padded) for _ in range(place.workers)]
+    dist.all_gather(parts, padded)
+    lengths = [share_of(count, place._replace(rank=rank)) for rank in range(place.workers)]
+    return torch.cat([part[: length.stop - length.start] for part, length in zip(parts, lengths, strict=True)])
+
+
+def barrier() -> None:
+    """Wait for all workers."""
+    if dist.is_initialized():
+        dist.barrier()

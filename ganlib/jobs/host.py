@@ -1,0 +1,208 @@
+"""The host of a training loop: everything around :func:`ganlib.core.loop.train` on each worker.
+
+It resumes, reports, evaluates, saves, and decides when to stop; the loop knows none of it. Every
+worker runs the same :class:`Host`; rank 0 alone writes. Nothing here knows of Ray.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from ganlib.build import build_plan, fresh_state
+from ganlib.config import RunConfig
+from ganlib.core.loop import Progress, train
+from ganlib.core.sampling import calibrate_batch_norm, generate, latents
+from ganlib.core.state import TrainState
+from ganlib.core.steps import Place
+from ganlib.data.batches import TrainingBatches
+from ganlib.data.cache import LocalDataset
+from ganlib.errors import NonFiniteLoss
+from ganlib.jobs.checkpoints import Checkpoints
+from ganlib.jobs.collective import gather_rows, mean_over_workers, share_of
+from ganlib.jobs.progress import Pace
+from ganlib.ports import RunTracker
+from ganlib.quality.distances import Statistics, TooFewSamples, frechet_distance
+from ganlib.quality.evaluate import generate_features, to_uint8
+from ganlib.quality.features import Extractor
+from ganlib.quality.grids import grid
+from ganlib.records import TrainResult
+
+log = logging.getLogger(__name__)
+
+REPORT_SECONDS = 2.0
+"""A progress line and a point on the curves at most this often."""
+
+GRID_SAMPLES = 64
+
+
+@dataclass
+class Host:
+    """One worker's side of a run."""
+
+    run: str
+    tracking_run_id: str
+    config: RunConfig
+    dataset: LocalDataset
+    reference: Statistics
+    """Of the held-out split; used on rank 0."""
+    extractor: Extractor
+    checkpoints: Checkpoints
+    tracker: RunTracker
+    """Must not block: :class:`~ganlib.tracking.SpooledTracker` on rank 0, unused elsewhere."""
+    place: Place
+    emit: Callable[[str], None]
+    """Takes rank 0's progress lines."""
+
+    def train(self) -> TrainResult:
+        """Train to the end of the budget, from the newest checkpoint when there is one.
+
+        Raises:
+            NonFiniteLoss: On every worker at once; nothing was saved after the last good checkpoint.
+        """
+        config, place = self.config, self.place
+        state = fresh_state(config, self.dataset.version.image_shape, place.device)
+        resumed = self.checkpoints.resume(state)
+        self._pace = Pace(round(config.budget.total_kimg * 1000), config.budget.max_seconds)
+        self._pace.restart(state.images_seen, state.seconds)
+        self._distance = math.nan
+        self._reported_at = state.seconds
+        if resumed is None:
+            self._evaluate(state)
+        elif place.rank == 0:
+            log.info("resumed %s at %d images", resumed.key, resumed.images_seen)
+        start_images, start_seconds = state.images_seen, state.seconds
+        self._loop(state)
+        with_distance = self._evaluate(state) if state.images_seen > start_images else None
+        return self._finish(state, with_distance, start_images, start_seconds)
+
+    def _loop(self, state: TrainState) -> None:
+        config, place = self.config, self.place
+        batches = TrainingBatches(
+            self.dataset.load("train"),
+            seed=config.seed,
+            batch_size=config.batch_size,
+            rank=place.rank,
+            world_size=place.workers,
+            device=place.device,
+        )
+        plan = build_plan(config, place.device)
+        evaluations = Every(config.evaluation.every_kimg, state.images_seen)
+        saves = Every(config.checkpoint.every_kimg, state.images_seen)
+        if self._out_of_time(state):
+            return
+        for progress in train(state, lambda step: batches(step).images, plan, place):
+            out_of_time = self._agree(state, progress)
+            ended = out_of_time or state.images_seen >= plan.total_images
+            if ended:
+                return
+            if evaluations.due(state.images_seen):
+                distance = self._evaluate(state)
+                saves.due(state.images_seen)
+                self._save(state, distance)
+            elif saves.due(state.images_seen):
+                self._save(state, None)
+
+    def _agree(self, state: TrainState, progress: Progress) -> bool:
+        """Average the losses over the workers, report them, and decide together whether time is up."""
+        local = torch.stack([progress.critic_loss, progress.wasserstein, progress.generator_loss])
+        over = torch.tensor([float(self._out_of_time(state))], device=local.device)
+        means = mean_over_workers(torch.cat([local.float(), over])).tolist()
+        values = dict(zip(("critic_loss", "wasserstein", "generator_loss"), means, strict=False))
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise NonFiniteLoss(name, value, state.images_seen)
+        if self.place.rank == 0 and state.seconds - self._reported_at >= REPORT_SECONDS:
+            self._reported_at = state.seconds
+            line = self._pace.line(state.images_seen, state.seconds, values["wasserstein"], self._distance)
+            self.emit(str(line))
+            values |= {"images_per_second": line.rate, "generator_steps": state.generator_steps}
+            self.tracker.metrics(self.tracking_run_id, state.images_seen, values)
+        return bool(means[3] > 0)
+
+    def _out_of_time(self, state: TrainState) -> bool:
+        limit = self.config.budget.max_seconds
+        return limit is not None and state.seconds >= limit
+
+    def _evaluate(self, state: TrainState) -> float:
+        """Distance of the averaged generator, on every worker; rank 0 logs it with a sample grid."""
+        config, place = self.config, self.place
+        average = copy.deepcopy(state.average)
+        calibrate_batch_norm(average, config.seed)
+        count = config.evaluation.curve_samples
+        noise = latents(config.seed, "evaluate", 0, count, config.network.latent_dim)
+        features = generate_features(
+            lambda part: generate(average, part), self.extractor, noise[share_of(count, place)]
+        )
+        features = gather_rows(features.to(place.device), count, place)
+        value = torch.zeros(1, dtype=torch.float64)
+        if place.rank == 0:
+            with warnings.catch_warnings():
+                # The curve is drawn from few samples by intent, and named apart for it.
+                warnings.simplefilter("ignore", TooFewSamples)
+                value[0] = frechet_distance(Statistics.from_features(features.cpu()), self.reference)
+        # The others' zeros leave rank 0's value, and every worker hears of one that is not finite.
+        distance = float(mean_over_workers(value.to(place.device))) * place.workers
+        if not math.isfinite(distance):
+            raise NonFiniteLoss(f"fd_{config.evaluation.extractor}_curve", distance, state.images_seen)
+        self._distance = distance
+        if place.rank == 0:
+            self._log_evaluation(state.images_seen, average, distance)
+        return distance
+
+    def _log_evaluation(self, images_seen: int, average: torch.nn.Module, distance: float) -> None:
+        noise = latents(self.config.seed, "grid", 0, GRID_SAMPLES, self.config.network.latent_dim)
+        picture = grid(to_uint8(generate(average, noise)), columns=8)
+        metric = f"fd_{self.config.evaluation.extractor}_curve"
+        self.tracker.image(self.tracking_run_id, "samples", images_seen, picture)
+        self.tracker.metrics(self.tracking_run_id, images_seen, {metric: distance})
+        self.emit(f"evaluated at {images_seen} images: {metric} = {distance:.1f}")
+
+    def _save(self, state: TrainState, distance: float | None) -> None:
+        if self.place.rank == 0:
+            self.checkpoints.save(state, self.place.workers, distance)
+
+    def _finish(
+        self, state: TrainState, distance: float | None, start_images: int, start_seconds: float
+    ) -> TrainResult:
+        if self.place.rank == 0 and distance is not None:
+            self.checkpoints.save(state, self.place.workers, distance)
+            self.checkpoints.wait()
+        seconds = state.seconds - start_seconds
+        return TrainResult(
+            run=self.run,
+            tracking_run_id=self.tracking_run_id,
+            status="finished",
+            best=self.checkpoints.best(),
+            last=self.checkpoints.last(),
+            images_seen=state.images_seen,
+            seconds=state.seconds,
+            images_per_second=(state.images_seen - start_images) / seconds if seconds > 0 else 0.0,
+        )
+
+
+class Every:
+    """Multiples of an interval on the training clock.
+
+    Args:
+        kimg: The interval, thousand images.
+        images_seen: Where the clock stands; multiples up to here are past.
+    """
+
+    def __init__(self, kimg: float, images_seen: int) -> None:
+        self._interval = kimg * 1000
+        self._past = images_seen // self._interval
+
+    def due(self, images_seen: int) -> bool:
+        """Whether a multiple was passed since this last answered yes."""
+        multiple = images_seen // self._interval
+        if multiple <= self._past:
+            return False
+        self._past = multiple
+        return True

@@ -1,0 +1,44 @@
+"""The pull job: every node of the cluster brings the shards of a dataset version into its cache.
+
+``python -m ganlib.jobs.pull RUN`` on the cluster. A node that has them already only verifies that.
+"""
+
+from __future__ import annotations
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from ganlib.data.cache import pull
+from ganlib.data.versions import load_version
+from ganlib.jobs.runner import emit, run_main
+from ganlib.jobs.spec import read_spec
+from ganlib.settings import load_settings
+from ganlib.storage import open_store
+
+
+def main(run: str) -> None:
+    """Pull on every living node, all at once."""
+    ray.init()
+    nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+    task = ray.remote(num_cpus=0)(pull_here)
+    pulls = [
+        task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(run)
+        for node in nodes
+    ]
+    for line in ray.get(pulls):
+        emit(line)
+
+
+def pull_here(run: str) -> str:
+    """Pull on this node; a line that says what is there now."""
+    settings = load_settings()
+    store = open_store(settings)
+    spec = read_spec(store, run)
+    dataset = pull(store, load_version(store, spec.dataset_name, spec.dataset_digest), settings.cache)
+    shards = dataset.version.shards
+    megabytes = sum(shard.bytes for shard in shards) / 1e6
+    return f"{ray.util.get_node_ip_address()} has {len(shards)} shards, {megabytes:.1f} MB"
+
+
+if __name__ == "__main__":
+    run_main(main)

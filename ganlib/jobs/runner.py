@@ -1,0 +1,25 @@
+"""How a job module becomes a program: ``python -m ganlib.jobs.NAME RUN``."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+
+from ganlib.errors import GanlibError
+
+
+def emit(line: str) -> None:
+    """To the job's log; flushed, because somebody watches."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def run_main(main: Callable[[str], None]) -> None:
+    """Call a job's ``main`` with the run named on the command line; our own errors end it in one line."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        main(sys.argv[1])
+    except GanlibError as error:
+        emit(f"error: {error}")
+        raise SystemExit(error.exit_code) from None

@@ -1,0 +1,72 @@
+"""A run as its jobs find it: name, configuration, dataset."""
+
+from __future__ import annotations
+
+import re
+
+from ganlib.config import RunConfig
+from ganlib.errors import ConfigError, ObjectMissing
+from ganlib.ports import ObjectStore, RunStart
+from ganlib.records import DatasetVersion, Record
+
+_REQUEST = re.compile(r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$")
+
+
+class RunSpec(Record):
+    """Everything a job needs to know; kept at ``runs/RUN/spec.json``."""
+
+    run: str
+    config: RunConfig
+    dataset_name: str
+    dataset_digest: str
+    code_version: str
+    """ganlib's version that wrote it."""
+
+    def tracking(self, bucket: str) -> RunStart:
+        """How the tracker is to introduce this run."""
+        return RunStart(
+            experiment=self.config.recipe,
+            name=self.run,
+            params=self.config.flat(),
+            tags={
+                "ganlib.config_digest": self.config.digest,
+                "ganlib.dataset_digest": self.dataset_digest,
+                "ganlib.code_version": self.code_version,
+            },
+            dataset_name=self.dataset_name,
+            dataset_digest=self.dataset_digest,
+            dataset_source=f"s3://{bucket}/datasets/{self.dataset_name}/{self.dataset_digest}/manifest.json",
+        )
+
+
+def run_name(config: RunConfig, dataset: DatasetVersion, request: str) -> str:
+    """The name under which a run is found again: recipe, dataset, configuration, request.
+
+    The same four give the same name, and the same name means: go on with it.
+
+    Raises:
+        ConfigError: ``request`` is not 1 to 32 lower-case letters, digits and dashes.
+    """
+    if not _REQUEST.match(request):
+        raise ConfigError(f"request {request!r} must be 1 to 32 lower-case letters, digits and inner dashes")
+    return f"{config.recipe}-{dataset.digest[:8]}-{config.digest[:8]}-{request}"
+
+
+def write_spec(store: ObjectStore, spec: RunSpec) -> None:
+    """Keep the spec where its jobs look for it."""
+    store.put(f"runs/{spec.run}/spec.json", spec.to_json().encode())
+
+
+def read_spec(store: ObjectStore, run: str) -> RunSpec:
+    """The spec of a run.
+
+    Raises:
+        ConfigError: There is no such run.
+        DataError: The spec was written by a version with other fields.
+    """
+    key = f"runs/{run}/spec.json"
+    try:
+        text = store.get(key)
+    except ObjectMissing as error:
+        raise ConfigError(f"there is no run {run!r}: the object store holds no {key}") from error
+    return RunSpec.from_json(text, source=key)

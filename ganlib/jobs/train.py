@@ -1,0 +1,181 @@
+"""The training job: a Ray Train run around :class:`~ganlib.jobs.host.Host`.
+
+``python -m ganlib.jobs.train RUN`` on the cluster. It leaves ``runs/RUN/result.json``. Checkpoints
+go through ganlib's own object store (:mod:`ganlib.jobs.checkpoints`), not through Ray's, so a run
+resumes in the same way under Ray, in a test, and after the cluster itself is gone.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from contextlib import ExitStack
+from importlib.metadata import version
+from typing import Any
+
+import ray
+import ray.train
+import torch
+import torch.distributed as dist
+from ray.train import FailureConfig, ScalingConfig
+from ray.train.torch import TorchTrainer, get_device
+
+from ganlib.config import RunConfig
+from ganlib.core.precision import resolve_precision
+from ganlib.core.steps import Place
+from ganlib.data.cache import LocalDataset, pull
+from ganlib.data.versions import load_version
+from ganlib.errors import ConfigError, TrainingError
+from ganlib.jobs.checkpoints import Checkpoints
+from ganlib.jobs.host import Host
+from ganlib.jobs.reference import reference_over_workers
+from ganlib.jobs.runner import emit, run_main
+from ganlib.jobs.spec import RunSpec, read_spec
+from ganlib.ports import ObjectStore
+from ganlib.quality.features import extractor
+from ganlib.records import TrainResult
+from ganlib.settings import load_settings
+from ganlib.storage import open_store
+from ganlib.spool import SpooledTracker
+from ganlib.tracking import MlflowTracker
+
+log = logging.getLogger(__name__)
+
+CLOSE_TRACKER_SECONDS = 30.0
+
+
+def result_key(run: str) -> str:
+    """Where a run's :class:`~ganlib.records.TrainResult` lies."""
+    return f"runs/{run}/result.json"
+
+
+def main(run: str) -> None:
+    """Train a run on the cluster that this process is a job of.
+
+    Raises:
+        ConfigError: The cluster is too small.
+        TrainingError: The run must not go on; the reason is in its result.
+    """
+    settings = load_settings()
+    store = open_store(settings)
+    spec = read_spec(store, run)
+    _require_same_code(spec)
+    ray.init(log_to_driver=True)
+    use_gpu = _check_capacity(spec.config)
+    tracker = MlflowTracker(settings)
+    tracking_run_id = tracker.start(spec.tracking(settings.s3_bucket))
+    try:
+        trainer = TorchTrainer(
+            worker,
+            train_loop_config={"run": run, "tracking_run_id": tracking_run_id},
+            scaling_config=ScalingConfig(num_workers=spec.config.compute.workers, use_gpu=use_gpu),
+            run_config=ray.train.RunConfig(
+                # A name of its own for each attempt: Ray would take up what another one left.
+                name=f"{run}-{ray.get_runtime_context().get_job_id()}",
+                storage_path=str(settings.home / "ray-train"),
+                failure_config=FailureConfig(max_failures=spec.config.compute.max_failures),
+            ),
+        )
+        trainer.fit()
+        result = TrainResult.from_json(store.get(result_key(run)), source=result_key(run))
+    except BaseException:
+        tracker.finish(tracking_run_id, "killed")
+        raise
+    tracker.finish(tracking_run_id, "finished" if result.status == "finished" else "failed")
+    if result.status == "failed":
+        raise TrainingError(result.reason)
+
+
+def worker(parameters: dict[str, Any]) -> None:
+    """What each Ray Train worker runs; a worker that is started anew resumes by itself."""
+    # Ray and torch would else fall back on one another's thread counts.
+    torch.set_num_threads(max(1, int(os.environ.get("OMP_NUM_THREADS", "1"))))
+    context = ray.train.get_context()
+    place = Place(context.get_world_rank(), context.get_world_size(), get_device())
+    settings = load_settings()
+    store = open_store(settings)
+    spec = read_spec(store, parameters["run"])
+    dataset = pull(store, load_version(store, spec.dataset_name, spec.dataset_digest), settings.cache)
+    with ExitStack() as stack:
+        checkpoints = stack.enter_context(open_checkpoints(store, spec))
+        tracker = SpooledTracker(MlflowTracker(settings), settings.home / "spool" / spec.run)
+        stack.callback(lambda: tracker.close(CLOSE_TRACKER_SECONDS))
+        result = train_on(place, spec, dataset, store, checkpoints, tracker, parameters["tracking_run_id"])
+    if place.rank == 0:
+        store.put(result_key(spec.run), result.to_json().encode())
+    if dist.is_initialized():
+        # Rank 0's result must be written before any worker counts as done.
+        dist.barrier()
+
+
+def train_on(
+    place: Place,
+    spec: RunSpec,
+    dataset: LocalDataset,
+    store: ObjectStore,
+    checkpoints: Checkpoints,
+    tracker: SpooledTracker,
+    tracking_run_id: str,
+) -> TrainResult:
+    """Build the host of this worker and train; a run that must not go on becomes a failed result."""
+    config = spec.config
+    features = extractor(config.evaluation.extractor, place.device)
+    if place.rank == 0:
+        precision = resolve_precision(config.compute.precision, place.device)
+        emit(f"training on {place.workers} × {place.device.type}, {precision}, {torch.get_num_threads()} threads each")
+    reference = reference_over_workers(store, dataset, features, config.evaluation.reference_images, place)
+    host = Host(
+        run=spec.run,
+        tracking_run_id=tracking_run_id,
+        config=config,
+        dataset=dataset,
+        reference=reference,
+        extractor=features,
+        checkpoints=checkpoints,
+        tracker=tracker,
+        place=place,
+        emit=emit,
+    )
+    try:
+        return host.train()
+    except TrainingError as error:
+        # Returned, not raised: Ray would take the run up again, only to end here again.
+        checkpoints.wait()
+        return TrainResult(
+            run=spec.run,
+            tracking_run_id=tracking_run_id,
+            status="failed",
+            reason=str(error),
+            best=checkpoints.best(),
+            last=checkpoints.last(),
+        )
+
+
+def open_checkpoints(store: ObjectStore, spec: RunSpec) -> Checkpoints:
+    """The checkpoints of a run, as this code writes them."""
+    return Checkpoints(store, spec.run, spec.config.digest, (version("ganlib"), torch.__version__))
+
+
+def _require_same_code(spec: RunSpec) -> None:
+    if spec.code_version != version("ganlib"):
+        raise ConfigError(
+            f"run {spec.run} was submitted by ganlib {spec.code_version}, this cluster has {version('ganlib')}; "
+            "install the same version on both"
+        )
+
+
+def _check_capacity(config: RunConfig) -> bool:
+    """Whether to train on GPUs; refuses what the cluster could never place."""
+    resources = ray.cluster_resources()
+    workers = config.compute.workers
+    gpus, cpus = resources.get("GPU", 0.0), resources.get("CPU", 0.0)
+    use_gpu = config.compute.device == "cuda" or (config.compute.device == "auto" and gpus >= workers)
+    if use_gpu and gpus < workers:
+        raise ConfigError(f"compute.workers = {workers} on cuda needs {workers} GPUs, the cluster has {gpus:g}")
+    if cpus < workers:
+        raise ConfigError(f"compute.workers = {workers} needs {workers} CPUs, the cluster has {cpus:g}")
+    return use_gpu
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,77 @@
+"""A generator's distance from real pictures, whole or as one worker's share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ganlib.errors import TrainingError
+from ganlib.quality.distances import Statistics, frechet_distance
+from ganlib.quality.features import Extractor
+
+Generate = Callable[[Tensor], Tensor]
+"""Latents [n, …] to pictures, floating point [n, channels, height, width] in [−1, 1]; in eval mode."""
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Pictures in [−1, 1] as uint8 of the same shape: ``round((x + 1) · 127.5)``, clamped to 0 … 255.
+
+    The one way in which a picture is quantized, for distances and for files alike.
+
+    Raises:
+        TrainingError: A pixel is not finite; casting it would give some harmless-looking grey.
+    """
+    if not torch.isfinite(images).all():
+        raise TrainingError(
+            "the generator made pictures with pixels that are not finite; "
+            "go back to an earlier checkpoint, and lower the learning rates or the clip value"
+        )
+    return ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+@torch.inference_mode()
+def generate_features(generate: Generate, extractor: Extractor, latents: Tensor, batch: int = 64) -> Tensor:
+    """Features float32 [n, dimensions] of the pictures generated from n latents, quantized to uint8 first.
+
+    Args:
+        generate: The generator.
+        extractor: What computes the features.
+        latents: float32 [n, …], on the generator's device.
+        batch: Latents given to the generator at a time; it bounds memory and changes no result,
+            as long as the generator treats each latent by itself, as it does in eval mode.
+
+    Raises:
+        TrainingError: The generator made pixels that are not finite.
+    """
+    if batch < 1:
+        raise ValueError(f"batch must be at least 1, got {batch}")
+    features = torch.empty(len(latents), extractor.dimensions)
+    for start in range(0, len(latents), batch):
+        images = generate(latents[start : start + batch])
+        features[start : start + batch] = extractor(to_uint8(images))
+    return features
+
+
+def generated_statistics(
+    generate: Generate, extractor: Extractor, latents: Tensor, batch: int = 64
+) -> Statistics:
+    """Statistics of the pictures generated from these latents.
+
+    Workers that each take a share of the latents merge theirs with
+    :func:`ganlib.quality.distances.merge`, and the result is that of all latents at once. An empty
+    share gives empty statistics. Arguments and errors are those of :func:`generate_features`.
+    """
+    return Statistics.from_features(generate_features(generate, extractor, latents, batch))
+
+
+def distance(
+    generate: Generate, extractor: Extractor, reference: Statistics, latents: Tensor, batch: int = 64
+) -> float:
+    """Fréchet distance ≥ 0 between the pictures generated from these latents and the reference.
+
+    Arguments and errors are those of :func:`generate_features`; ``reference`` comes from
+    :func:`ganlib.quality.reference.reference_statistics` with the same extractor.
+    """
+    return frechet_distance(generated_statistics(generate, extractor, latents, batch), reference)

@@ -1,0 +1,350 @@
+"""The model registry on MLflow: generators as exported programs (pt2), never as pickles.
+
+Everything goes through the MLflow server, artifacts too, so neither the publisher nor those who
+fetch need credentials for the object store.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from ganlib.errors import RegistryError, UnknownName
+from ganlib.mlflow_server import MlflowServer, quoted
+from ganlib.ports import Publication, check_alias
+from ganlib.records import RegisteredGenerator
+from ganlib.settings import Settings
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel
+    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.models import Model
+
+_RUN_TAG = "ganlib.run"
+_READY_SECONDS = 60
+_VERSION_DIGITS = 9
+_NOWHERE = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
+# An example of one picture would freeze the exported program's batch at one.
+_EXAMPLE_BATCH = 2
+_PUBLISH_FIRST = "publish one with `ganlib retrain`"
+_environment_lock = threading.Lock()
+
+
+class ExportedGenerator(nn.Module):
+    """A program from the registry, in evaluation mode for good and without gradients.
+
+    Args:
+        program: Maps latents float32 [batch, latent_dim] to pictures float32 [batch, channels,
+            height, width] in [−1, 1].
+    """
+
+    def __init__(self, program: nn.Module) -> None:
+        super().__init__()
+        self.program = program
+        self.training = False
+
+    @torch.no_grad()
+    def forward(self, latents: torch.Tensor) -> torch.Tensor:
+        """Pictures float32 [batch, channels, height, width] for latents float32 [batch, latent_dim]."""
+        pictures: torch.Tensor = self.program(latents)
+        return pictures
+
+    def train(self, mode: bool = True) -> ExportedGenerator:
+        """Do nothing: a program was exported in evaluation mode and knows no other."""
+        return self
+
+
+class MlflowRegistry:
+    """A :class:`~ganlib.ports.ModelRegistry` on an MLflow server.
+
+    Args:
+        settings: Where the server is.
+
+    Raises:
+        ConfigError: No address is configured, or it is no ``http://`` URL.
+        ServiceError: From every method, within ten seconds when the server is down.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._server = MlflowServer(settings)
+
+    def models(self) -> list[str]:
+        """Names of all registered models, sorted."""
+        with self._session() as client:
+            return _models(client)
+
+    def resolve(self, model: str, alias_or_version: str) -> RegisteredGenerator:
+        """The version an alias points to, or of that number. Raises ``UnknownName``."""
+        with self._session() as client:
+            if alias_or_version.isdecimal():
+                return _record(_version(client, model, alias_or_version))
+            found = _by_alias(client, model, alias_or_version)
+            return _record(found).model_copy(update={"alias": alias_or_version})
+
+    def publish(self, publication: Publication) -> RegisteredGenerator:
+        """Register a new version; no alias moves. Idempotent by run name.
+
+        The exported program and ``publication.files`` become a logged model of the tracking run.
+
+        Raises:
+            RegistryError: The generator does not turn latents into pictures, or cannot be exported.
+            RequestRefused: There is no such tracking run.
+        """
+        with self._session() as client:
+            if known := _published(client, publication):
+                return _record(known)
+            with tempfile.TemporaryDirectory(prefix="ganlib-publish-") as scratch:
+                model = _log(client, publication, Path(scratch) / "model")
+            _ensure_model(client, publication.model)
+            version = client.create_model_version(
+                publication.model,
+                source=f"models:/{model.model_id}",
+                run_id=publication.tracking_run_id,
+                tags={**publication.tags, _RUN_TAG: publication.run},
+                # Not MLflow's own waiting: it logs, and sleeps for seconds.
+                await_creation_for=0,
+                model_id=model.model_id,
+            )
+            return _record(_await_ready(client, version))
+
+    def point(self, model: str, alias: str, version: int) -> None:
+        """Move an alias. Raises ``UnknownName``, and ``ConfigError`` for a name no alias can have."""
+        check_alias(alias)
+        with self._session() as client:
+            _version(client, model, str(version))
+            client.set_registered_model_alias(model, alias, str(version))
+
+    def load(self, generator: RegisteredGenerator) -> nn.Module:
+        """The program itself, on the CPU: latents [batch, latent_dim] to pictures in [−1, 1].
+
+        Raises:
+            RegistryError: The artifact is no exported program, holds a pickle, or brings code along.
+            UnknownName: The version is not there any more.
+        """
+        with (
+            self._session() as client,
+            tempfile.TemporaryDirectory(prefix="ganlib-fetch-") as scratch,
+        ):
+            import mlflow.artifacts
+
+            found = _version(client, generator.model, str(generator.version))
+            where = client.get_model_version_download_uri(found.name, found.version)
+            folder = mlflow.artifacts.download_artifacts(
+                artifact_uri=where,
+                dst_path=scratch,
+                tracking_uri=self._server.address,
+                registry_uri=self._server.address,
+            )
+            return _load(Path(folder), f"{generator.model} version {generator.version}")
+
+    @contextmanager
+    def _session(self) -> Iterator[MlflowClient]:
+        self._server.check()
+        with self._server.client() as client:
+            yield client
+
+
+def _record(version: ModelVersion) -> RegisteredGenerator:
+    return RegisteredGenerator(
+        model=version.name,
+        version=int(version.version),
+        tracking_run_id=version.run_id or "",
+        tags=dict(version.tags),
+    )
+
+
+def _models(client: MlflowClient) -> list[str]:
+    names: list[str] = []
+    page = client.search_registered_models()
+    names += [model.name for model in page]
+    while page.token:
+        page = client.search_registered_models(page_token=page.token)
+        names += [model.name for model in page]
+    return sorted(names)
+
+
+def _version(client: MlflowClient, model: str, number: str) -> ModelVersion:
+    from mlflow.exceptions import MlflowException
+
+    if len(number) > _VERSION_DIGITS:  # MLflow's database fails on integers beyond 64 bits
+        raise _unknown(client, model, number)
+    try:
+        return client.get_model_version(model, number)
+    except MlflowException as error:
+        if error.error_code in _NOWHERE:
+            raise _unknown(client, model, number) from error
+        raise
+
+
+def _by_alias(client: MlflowClient, model: str, alias: str) -> ModelVersion:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return client.get_model_version_by_alias(model, alias)
+    except MlflowException as error:
+        if error.error_code in _NOWHERE:
+            raise _unknown(client, model, alias) from error
+        raise
+
+
+def _unknown(client: MlflowClient, model: str, asked: str) -> UnknownName:
+    """Why a version was not found: no such model, or what the model has instead."""
+    names = _models(client)
+    if model not in names:
+        return UnknownName("model", model, names, "" if names else _PUBLISH_FIRST)
+    versions = client.search_model_versions(f"name = {quoted(model)}", max_results=1000)
+    aliases = client.get_registered_model(model).aliases
+    return UnknownName(f"version or alias of {model}", asked, [*aliases, *(str(v.version) for v in versions)])
+
+
+def _published(client: MlflowClient, publication: Publication) -> ModelVersion | None:
+    """The ready version of this run, if there is one."""
+    tag = f"tags.`{_RUN_TAG}` = {quoted(publication.run)}"
+    found = client.search_model_versions(f"name = {quoted(publication.model)} and {tag}")
+    return next((version for version in found if version.status == "READY"), None)
+
+
+def _ensure_model(client: MlflowClient, name: str) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _log(client: MlflowClient, publication: Publication, folder: Path) -> LoggedModel:
+    """Export the program and store it as a logged model of the tracking run."""
+    from mlflow.entities import LoggedModelOutput
+    from mlflow.models import Model
+
+    generator, picture = _frozen(publication)
+    run = client.get_run(publication.tracking_run_id)
+    model = client.create_logged_model(
+        run.info.experiment_id,
+        name="generator",
+        source_run_id=run.info.run_id,
+        tags={_RUN_TAG: publication.run},
+        model_type="generator",
+    )
+    try:
+        described = Model(
+            artifact_path=model.artifact_location,
+            run_id=run.info.run_id,
+            model_uuid=model.model_id,
+            model_id=model.model_id,
+        )
+        _export(generator, publication.latent_dim, picture, described, folder)
+        for name, data in publication.files.items():
+            (folder / "files").mkdir(exist_ok=True)
+            (folder / "files" / name).write_bytes(data)
+        client.log_model_artifacts(model.model_id, str(folder))
+    except BaseException:
+        client.finalize_logged_model(model.model_id, "FAILED")
+        raise
+    client.log_outputs(run.info.run_id, [LoggedModelOutput(model.model_id, step=0)])
+    return client.finalize_logged_model(model.model_id, "READY")
+
+
+def _frozen(publication: Publication) -> tuple[nn.Module, tuple[int, ...]]:
+    """A copy of the generator as it will be exported, and the channels, height and width that it makes."""
+    generator = copy.deepcopy(publication.generator).cpu().float().eval().requires_grad_(False)
+    try:
+        made = generator(torch.zeros(_EXAMPLE_BATCH, publication.latent_dim))
+    except RuntimeError as error:
+        raise RegistryError(f"{publication.model}: the generator fails on latents: {error}") from error
+    if made.ndim != 4 or made.shape[0] != _EXAMPLE_BATCH:
+        raise RegistryError(f"{publication.model}: the generator makes {list(made.shape)}, not pictures")
+    return generator, tuple(made.shape[1:])
+
+
+def _export(
+    generator: nn.Module, latent_dim: int, picture: tuple[int, ...], described: Model, folder: Path
+) -> None:
+    """Write the program and its description (signature, requirements) into a new folder."""
+    import mlflow
+    import mlflow.pytorch
+    import numpy as np
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    latents = TensorSpec(np.dtype(np.float32), (-1, latent_dim), "latents")
+    pictures = TensorSpec(np.dtype(np.float32), (-1, *picture))
+    try:
+        mlflow.pytorch.save_model(
+            generator,
+            str(folder),
+            mlflow_model=described,
+            signature=ModelSignature(Schema([latents]), Schema([pictures])),
+            input_example=np.zeros((_EXAMPLE_BATCH, latent_dim), np.float32),
+            serialization_format="pt2",
+            # Named, or MLflow spends many seconds on finding them out.
+            pip_requirements=[
+                f"mlflow=={mlflow.__version__}",
+                f"torch=={torch.__version__.partition('+')[0]}",
+            ],
+        )
+    except (RuntimeError, torch._dynamo.exc.TorchDynamoException) as error:
+        raise RegistryError(f"the generator cannot be exported as a program: {error}") from error
+
+
+def _await_ready(client: MlflowClient, version: ModelVersion) -> ModelVersion:
+    deadline = time.monotonic() + _READY_SECONDS
+    pause = threading.Event()
+    while version.status == "PENDING_REGISTRATION" and time.monotonic() < deadline:
+        pause.wait(0.5)
+        version = client.get_model_version(version.name, version.version)
+    if version.status != "READY":
+        raise RegistryError(
+            f"{version.name} version {version.version} is {version.status} after {_READY_SECONDS} s: "
+            f"{version.status_message or 'MLflow gives no reason'}"
+        )
+    return version
+
+
+def _load(folder: Path, what: str) -> ExportedGenerator:
+    import mlflow.pytorch
+    from mlflow.exceptions import MlflowException
+    from mlflow.models import Model
+
+    flavor = Model.load(str(folder)).flavors.get("pytorch")
+    if flavor is None or flavor.get("model_data") != "data" or not (folder / "data" / "model.pt2").is_file():
+        raise RegistryError(
+            f"{what} is no exported program (pt2); anything else could hold a pickle and is refused"
+        )
+    if flavor.get("code") or (folder / "data" / "model.pth").exists():
+        raise RegistryError(f"{what} brings Python code or a pickle along and is refused")
+    try:
+        with _pickles_refused():
+            return ExportedGenerator(mlflow.pytorch.load_model(str(folder)))
+    except (MlflowException, RuntimeError, ValueError, KeyError, OSError) as error:
+        raise RegistryError(f"{what} cannot be loaded and is refused: {error}") from error
+
+
+@contextmanager
+def _pickles_refused() -> Iterator[None]:
+    # MLflow takes this from the environment alone. The lock keeps one thread from putting the old
+    # value back while another one still loads.
+    name = "MLFLOW_ALLOW_PICKLE_DESERIALIZATION"
+    with _environment_lock:
+        before = os.environ.get(name)
+        os.environ[name] = "false"
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = before

@@ -1,0 +1,150 @@
+"""What the services' processes see in their environment.
+
+Nothing of the caller's own Prefect, MLflow, Ray, S3 or ganlib settings leaks in: what is meant is
+set here from :class:`~ganlib.settings.Settings`. None of the services is allowed to report its use.
+"""
+
+from __future__ import annotations
+
+import os
+import sysconfig
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import SecretStr
+
+import ganlib
+from ganlib.errors import ConfigError
+from ganlib.records import digest_of
+from ganlib.settings import ADDRESS_VARIABLE, Settings
+from ganlib.stack.layout import Credentials, Layout, read_credentials
+from ganlib.stack.state import StackRecord
+
+POOL = "ganlib"
+"""Prefect's work pool, and the name of the worker that serves it here."""
+
+_STRIPPED = ("GANLIB_", "PREFECT_", "MLFLOW_", "RAY_", "MINIO_", "JFS_")
+
+
+@dataclass(frozen=True)
+class Context:
+    """All that a service needs to know in order to start."""
+
+    settings: Settings
+    layout: Layout
+    ports: Mapping[str, int]
+    keys: Credentials
+    """Of the S3 gateway here, or of the store that the settings point to."""
+    ray_folder: Path
+
+    @classmethod
+    def recorded(cls, settings: Settings, record: StackRecord) -> Context:
+        """The surroundings as ``stack.json`` has them.
+
+        Raises:
+            ConfigError: The credentials are damaged, or the environment gives others.
+        """
+        layout = Layout(settings.home)
+        given = Credentials(settings.s3_access_key_id or "", settings.s3_secret_access_key or SecretStr(""))
+        keys = given if "s3" in settings.own or not layout.credentials.exists() else read_credentials(layout)
+        if given.key_id not in ("", keys.key_id):
+            raise ConfigError(
+                f"the environment gives S3 keys, and the S3 gateway of {settings.home} has its own: unset "
+                "GANLIB_S3_ACCESS_KEY_ID, or set GANLIB_S3_ENDPOINT_URL too for a store of your own"
+            )
+        return cls(settings, layout, record.ports, keys, Path(record.ray_folder or layout.folder("ray")))
+
+    def url(self, service: str) -> str:
+        """Where a service is: one of ours, or the one that the settings point to."""
+        for name in self.settings.own:
+            if name == service:
+                return self.settings.address(name) or ""
+        if service == "worker":
+            return self.url("prefect").removesuffix("/api") + f"/work-pools/work-pool/{POOL}"
+        return f"http://127.0.0.1:{self.ports[service]}" + ("/api" if service == "prefect" else "")
+
+
+def digest_of_settings(settings: Settings) -> str:
+    """Digest of what the services' environment depends on, secrets left out."""
+    names = ("s3_bucket", "s3_region", "s3_checksums")
+    chosen = {name: getattr(settings, name) for name in names}
+    own = {name: settings.address(name) for name in sorted(settings.own)}
+    return digest_of({"chosen": chosen, "own": own})
+
+
+def common(context: Context) -> dict[str, str]:
+    """The environment that all services share; it carries no secret of the embedded gateway."""
+    settings = context.settings
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(_STRIPPED)}
+    if "s3" not in settings.own:
+        environment = {name: value for name, value in environment.items() if not name.startswith("AWS_")}
+    environment.update(
+        GANLIB_HOME=str(settings.home),
+        GANLIB_S3_BUCKET=settings.s3_bucket,
+        GANLIB_S3_REGION=settings.s3_region,
+        GANLIB_S3_CHECKSUMS=settings.s3_checksums,
+        GANLIB_PORTS=settings.ports,
+        # pyarrow's S3 filesystem sends chunked uploads otherwise, which S3-compatible servers refuse.
+        AWS_REQUEST_CHECKSUM_CALCULATION=settings.s3_checksums,
+        AWS_RESPONSE_CHECKSUM_VALIDATION=settings.s3_checksums,
+        PATH=_first(sysconfig.get_path("scripts"), environment.get("PATH", os.defpath)),
+        PYTHONPATH=_first(str(Path(ganlib.__file__).parent.parent), environment.get("PYTHONPATH", "")),
+        PYTHONUNBUFFERED="1",
+        DO_NOT_TRACK="true",
+        MLFLOW_DISABLE_TELEMETRY="true",
+        PREFECT_SERVER_ANALYTICS_ENABLED="false",
+        RAY_USAGE_STATS_ENABLED="0",
+    )
+    for service in settings.own:
+        environment[ADDRESS_VARIABLE[service]] = settings.address(service) or ""
+    if "s3" in settings.own and settings.s3_access_key_id and settings.s3_secret_access_key:
+        environment["GANLIB_S3_ACCESS_KEY_ID"] = settings.s3_access_key_id
+        environment["GANLIB_S3_SECRET_ACCESS_KEY"] = settings.s3_secret_access_key.get_secret_value()
+    for name in ("no_proxy", "NO_PROXY"):
+        environment[name] = _listed(environment.get(name, ""), "127.0.0.1", "localhost")
+    return environment
+
+
+def s3_client(context: Context) -> dict[str, str]:
+    """What boto3 inside a server needs to reach the object store."""
+    settings = context.settings
+    environment = {
+        "MLFLOW_S3_ENDPOINT_URL": context.url("s3"),
+        "AWS_DEFAULT_REGION": settings.s3_region,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    if "s3" not in settings.own:
+        # The profiles in the user's home are for other stores.
+        environment.update(AWS_CONFIG_FILE=os.devnull, AWS_SHARED_CREDENTIALS_FILE=os.devnull)
+    elif not context.keys.key_id:
+        del environment["AWS_EC2_METADATA_DISABLED"]
+        return environment
+    environment.update(
+        AWS_ACCESS_KEY_ID=context.keys.key_id, AWS_SECRET_ACCESS_KEY=context.keys.secret.get_secret_value()
+    )
+    return environment
+
+
+def prefect_client(context: Context) -> dict[str, str]:
+    """What Prefect's client, its worker and its flow runs need; nothing is written to ``~/.prefect``."""
+    return {
+        "PREFECT_HOME": str(context.layout.folder("prefect")),
+        "PREFECT_API_URL": context.url("prefect"),
+        "PREFECT_CLI_PROMPT": "false",
+        "PREFECT_CLI_COLORS": "false",
+        "PREFECT_LOGGING_COLORS": "false",
+        "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
+        # A run started by hand is picked up within seconds, and a dead one noticed within minutes.
+        "PREFECT_WORKER_QUERY_SECONDS": "3",
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+    }
+
+
+def _first(folder: str, path: str) -> str:
+    return os.pathsep.join([folder, *(part for part in path.split(os.pathsep) if part and part != folder)])
+
+
+def _listed(value: str, *names: str) -> str:
+    present = [part.strip() for part in value.split(",") if part.strip()]
+    return ",".join([*present, *(name for name in names if name not in present)])

