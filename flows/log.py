@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import sys
 import time
 from typing import Self
@@ -14,6 +15,10 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 from ganlib.jobs.progress import ProgressLine
 
 LOG_EVERY_SECONDS = 60.0
+
+Logger = logging.Logger | logging.LoggerAdapter[logging.Logger]
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class JobLog:
@@ -44,8 +49,8 @@ class JobLog:
         """Take one line."""
         progress = ProgressLine.parse(line)
         if progress is None:
-            if line.strip():
-                self._logger.info("%s", line.rstrip())
+            if text := _COLOUR.sub("", line).rstrip():
+                self._logger.info("%s", text)
             return
         if self._console.is_terminal:
             self._draw(progress)

@@ -103,12 +103,13 @@ def retrain(
 @task
 def prepare(config: RunConfig) -> DatasetVersion:
     """The dataset version that this configuration trains on, prepared if it was not."""
-    store = open_store(load_settings())
+    settings = load_settings()
     wanted = config.dataset
     return prepare_dataset(
-        store,
+        open_store(settings),
         wanted.name,
         Preparation(size=wanted.size, channels=wanted.channels, fit=wanted.fit),
+        scratch=settings.scratch,
     )
 
 

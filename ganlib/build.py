@@ -35,7 +35,9 @@ def build_generator(config: RunConfig, image_shape: tuple[int, int, int]) -> Gen
 def build_critic(config: RunConfig, image_shape: tuple[int, int, int]) -> Critic:
     """An untrained critic for pictures of [channels, height, width], weights from torch's seed."""
     channels, size, _ = image_shape
-    return Critic(size=size, channels=channels, width=config.network.critic_width, norm=config.network.critic_norm)
+    return Critic(
+        size=size, channels=channels, width=config.network.critic_width, norm=config.network.critic_norm
+    )
 
 
 def untrained(config: RunConfig, image_shape: tuple[int, int, int]) -> tuple[nn.Module, nn.Module]:

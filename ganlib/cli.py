@@ -27,7 +27,9 @@ app.add_typer(dataset_app, name="dataset")
 
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="FIELD=VALUE", help="Change a field of the recipe, as in objective.clip=0.05."),
+    typer.Option(
+        "--set", metavar="FIELD=VALUE", help="Change a field of the recipe, as in objective.clip=0.05."
+    ),
 ]
 
 
@@ -105,7 +107,11 @@ def retrain(
 
     done = run_flow(load_settings(), recipe, values, request=request, force=force)
     name = f"{done.generator.model}/{done.generator.version}"
-    say(f"nothing to train: {done.skipped}" if done.skipped else f"registered {name} as {done.generator.alias}")
+    say(
+        f"nothing to train: {done.skipped}"
+        if done.skipped
+        else f"registered {name} as {done.generator.alias}"
+    )
 
 
 @app.command("recipes")
@@ -131,7 +137,9 @@ def generate(
     generator: Annotated[str, typer.Argument(help="NAME@ALIAS, NAME/VERSION or NAME.")],
     out: Annotated[Path, typer.Option(help="Where the grid of pictures goes, a PNG.")],
     count: Annotated[int, typer.Option(min=1, max=10_000, help="Pictures.")] = 64,
-    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="The same seed gives the same picture.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**31 - 1, help="The same seed gives the same picture.")
+    ] = 0,
 ) -> None:
     """Make pictures with a registered generator."""
     if out.suffix.lower() != ".png":
@@ -165,7 +173,7 @@ def dataset_add(
         name,
         source,
         open_store=lambda uri: open_prefix(settings, uri),
-        scratch=settings.home / "scratch",
+        scratch=settings.scratch,
     )
     say(f"dataset {added.name}: {added.source}")
 
@@ -183,10 +191,12 @@ def dataset_prepare(
 
     if channels == 2:
         raise ConfigError("--channels must be 1 (grey) or 3 (colour)")
+    settings = load_settings()
     version = prepare(
-        open_store(load_settings()),
+        open_store(settings),
         name,
         Preparation.model_validate({"size": size, "channels": channels, "fit": fit}),
+        scratch=settings.scratch,
     )
     say(f"dataset {version.name} version {version.digest}")
     say(f"{version.count('train'):,} pictures to train on, {version.count('held_out'):,} held out")

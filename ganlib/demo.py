@@ -54,7 +54,9 @@ class Demo:
         seconds = {stage: retrained.seconds.get(stage, 0.0) for stage in ("train", "evaluate", "publish")}
         summary["seconds"] = {
             "services": round(services_seconds, 1),
-            "dataset": round(dataset_seconds + sum(retrained.seconds.get(s, 0.0) for s in ("dataset", "pull")), 1),
+            "dataset": round(
+                dataset_seconds + sum(retrained.seconds.get(s, 0.0) for s in ("dataset", "pull")), 1
+            ),
             **seconds,
             "total": round(time.monotonic() - began, 1),
         }
@@ -72,7 +74,7 @@ class Demo:
                 name,
                 None,
                 open_store=lambda uri: open_prefix(settings, uri),
-                scratch=settings.home / "scratch",
+                scratch=settings.scratch,
             )
             self.say(f"dataset {added.name}: {added.source}")
 

@@ -28,12 +28,23 @@ import difflib
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 
 class GanlibError(Exception):
     """Base of the tree."""
 
     exit_code = 1
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Ray carries a task's error to its caller; Python would call the constructor with the message alone.
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[GanlibError], args: tuple[Any, ...], fields: dict[str, Any]) -> GanlibError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(fields)
+    return error
 
 
 class ConfigError(GanlibError):
@@ -110,7 +121,8 @@ class ServiceNotStarted(GanlibError):
     def __init__(self, service: str, reason: str, log: Path, lines: Iterable[str] = ()) -> None:
         tail = "".join(f"\n    {line}" for line in lines)
         super().__init__(
-            f"{service} did not start: {reason}. Its log is {log}" + (f", which ends with{tail}" if tail else "")
+            f"{service} did not start: {reason}. Its log is {log}"
+            + (f", which ends with{tail}" if tail else "")
         )
         self.service, self.log = service, log
 

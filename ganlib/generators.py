@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from ganlib.core.sampling import generate, latents
@@ -51,7 +52,9 @@ class LoadedGenerator:
             raise ConfigError(f"count {count} must be between 1 and 1000000")
         if not 0 <= seed < 2**31:
             raise ConfigError(f"seed {seed} must be between 0 and {2**31 - 1}")
-        return to_uint8(self(latents(seed, "sample", 0, count, self.latent_dim)))
+        # One stream for each picture: torch's normal numbers depend on how many are drawn at once.
+        noise = torch.cat([latents(seed, "sample", index, 1, self.latent_dim) for index in range(count)])
+        return to_uint8(self(noise))
 
 
 def parse_reference(reference: str) -> tuple[str, str]:

@@ -83,7 +83,9 @@ def require_capacity(settings: Settings, workers: int) -> None:
     connect(settings)
     with urllib.request.urlopen(f"{address}/api/cluster_status", timeout=10) as answer:  # noqa: S310
         status: dict[str, Any] = json.load(answer)
-    usage = (((status.get("data") or {}).get("clusterStatus") or {}).get("loadMetricsReport") or {}).get("usage")
+    usage = (((status.get("data") or {}).get("clusterStatus") or {}).get("loadMetricsReport") or {}).get(
+        "usage"
+    )
     cpus = float((usage or {}).get("CPU", [0.0, 0.0])[1])
     if usage is not None and cpus < workers:
         raise ConfigError(

@@ -80,6 +80,11 @@ class Settings(BaseModel):
         """Verified copies of shards and generators; may be deleted at any time."""
         return self.home / "cache"
 
+    @property
+    def scratch(self) -> Path:
+        """Half-made files of running commands; swept when their process is gone."""
+        return self.home / "scratch"
+
     def address(self, service: ServiceName) -> str | None:
         """The configured address of a service, or ``None``."""
         value: str | None = getattr(

@@ -35,7 +35,9 @@ class Generator(nn.Module):
         norm: Normalization after each hidden layer.
     """
 
-    def __init__(self, *, size: int, channels: int, latent_dim: int, width: int, norm: Norm = "batch") -> None:
+    def __init__(
+        self, *, size: int, channels: int, latent_dim: int, width: int, norm: Norm = "batch"
+    ) -> None:
         super().__init__()
         side, doublings = GEOMETRY[size]
         self.latent_dim = latent_dim

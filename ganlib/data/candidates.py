@@ -48,7 +48,8 @@ def list_source(source: str, open_store: Callable[[str], ObjectStore]) -> Listin
 
     Args:
         source: A local folder, or ``s3://bucket/prefix``.
-        open_store: The store of a bucket, with the credentials of this process.
+        open_store: Given the ``s3://`` address, the store of what lies below it; its keys begin after the
+            prefix.
 
     Raises:
         ConfigError: It is neither.
@@ -120,20 +121,14 @@ def _files(folder: Path) -> Iterator[Candidate]:
 
 
 def _objects(uri: str, open_store: Callable[[str], ObjectStore]) -> Iterator[Candidate]:
-    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
-    if not bucket:
+    if not uri.removeprefix("s3://").partition("/")[0]:
         raise ConfigError(f"{uri} names no bucket: give s3://BUCKET/PREFIX")
-    store = open_store(bucket)
-    prefix = f"{prefix.rstrip('/')}/" if prefix.strip("/") else ""
-    for info in store.list(prefix):
-        relative = info.key[len(prefix) :]
-        if relative and not relative.endswith("/"):
-            yield Candidate(
-                relative,
-                f"s3://{bucket}/{info.key}",
-                info.size,
-                partial(store.get, info.key),
-            )
+    store = open_store(uri)
+    for info in store.list(""):
+        # Some tools mark folders with empty objects.
+        if info.key and not info.key.endswith("/"):
+            what = f"{uri.rstrip('/')}/{info.key}"
+            yield Candidate(info.key, what, info.size, partial(store.get, info.key))
 
 
 def read_file(path: Path) -> bytes:

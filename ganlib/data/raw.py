@@ -73,7 +73,8 @@ def add_dataset(
             that dataset's own files are accepted.
         source: A folder of JPEG and PNG pictures (class = first folder, or none) or of four IDX
             files, the same as ``s3://bucket/prefix``, or ``None`` for a known dataset.
-        open_store: The store of another bucket, for ``s3://`` sources.
+        open_store: Given an ``s3://`` source, the store of what lies below it; its keys begin after the
+            prefix.
         scratch: Folder for downloads and for nothing else; what is put there is removed.
         places: Where known datasets are looked for.
 

@@ -38,7 +38,9 @@ def gather_rows(rows: Tensor, count: int, place: Place) -> Tensor:
     parts = [torch.empty_like(padded) for _ in range(place.workers)]
     dist.all_gather(parts, padded)
     lengths = [share_of(count, place._replace(rank=rank)) for rank in range(place.workers)]
-    return torch.cat([part[: length.stop - length.start] for part, length in zip(parts, lengths, strict=True)])
+    return torch.cat(
+        [part[: length.stop - length.start] for part, length in zip(parts, lengths, strict=True)]
+    )
 
 
 def barrier() -> None:

@@ -25,7 +25,7 @@ from ganlib.errors import ConfigError
 from ganlib.jobs.checkpoints import read_record, read_tensors
 from ganlib.jobs.collective import share_of
 from ganlib.jobs.reference import reference_over_workers
-from ganlib.jobs.runner import emit, run_main
+from ganlib.jobs.runner import connect, emit, run_main
 from ganlib.jobs.spec import RunSpec, read_spec
 from ganlib.jobs.train import result_key
 from ganlib.ports import ObjectStore
@@ -57,7 +57,7 @@ def main(run: str) -> None:
     checkpoint = result.best or result.last
     if checkpoint is None:
         raise ConfigError(f"run {run} has no checkpoint to evaluate; train it first")
-    ray.init()
+    connect()
     workers = spec.config.compute.workers
     gpus = 1 if ray.cluster_resources().get("GPU", 0.0) >= workers else 0
     task = ray.remote(num_cpus=1, num_gpus=gpus)(share)
@@ -102,7 +102,9 @@ def share(run: str, rank: int) -> bytes:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     place = Place(rank, spec.config.compute.workers, device)
     count = spec.config.evaluation.samples
-    noise = latents(spec.config.seed, "evaluate", 1, count, spec.config.network.latent_dim)[share_of(count, place)]
+    noise = latents(spec.config.seed, "evaluate", 1, count, spec.config.network.latent_dim)[
+        share_of(count, place)
+    ]
     features = extractor(spec.config.evaluation.extractor, device)
 
     def features_of(generator: nn.Module) -> Tensor:
@@ -110,7 +112,9 @@ def share(run: str, rank: int) -> bytes:
 
     return save_safetensors(
         {
-            "trained": features_of(trained_generator(store, spec, checkpoint, version.image_shape).to(device)),
+            "trained": features_of(
+                trained_generator(store, spec, checkpoint, version.image_shape).to(device)
+            ),
             "untrained": features_of(untrained_generator(spec, version.image_shape).to(device)),
         }
     )

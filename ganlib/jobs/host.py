@@ -102,12 +102,9 @@ class Host:
             ended = out_of_time or state.images_seen >= plan.total_images
             if ended:
                 return
-            if evaluations.due(state.images_seen):
-                distance = self._evaluate(state)
-                saves.due(state.images_seen)
-                self._save(state, distance)
-            elif saves.due(state.images_seen):
-                self._save(state, None)
+            save, evaluation = saves.due(state.images_seen), evaluations.due(state.images_seen)
+            if save or evaluation:
+                self._save(state, self._evaluate(state) if evaluation else None)
 
     def _agree(self, state: TrainState, progress: Progress) -> bool:
         """Average the losses over the workers, report them, and decide together whether time is up."""
@@ -165,15 +162,20 @@ class Host:
         self.emit(f"evaluated at {images_seen} images: {metric} = {distance:.1f}")
 
     def _save(self, state: TrainState, distance: float | None) -> None:
+        # The losses are those before the last update; the weights after it are what would be kept.
+        for network in (state.generator, state.critic):
+            for name, parameter in network.named_parameters():
+                if not bool(torch.isfinite(parameter).all()):
+                    raise NonFiniteLoss(name, math.nan, state.images_seen)
         if self.place.rank == 0:
             self.checkpoints.save(state, self.place.workers, distance)
 
     def _finish(
         self, state: TrainState, distance: float | None, start_images: int, start_seconds: float
     ) -> TrainResult:
-        if self.place.rank == 0 and distance is not None:
-            self.checkpoints.save(state, self.place.workers, distance)
-            self.checkpoints.wait()
+        if distance is not None:
+            self._save(state, distance)
+        self.checkpoints.wait()
         seconds = state.seconds - start_seconds
         return TrainResult(
             run=self.run,

@@ -63,7 +63,9 @@ class Pace:
         """Count from here: after a resume the time before it says nothing about this machine."""
         self._images, self._seconds = images, seconds
 
-    def line(self, images: int, seconds: float, wasserstein: float, distance: float = math.nan) -> ProgressLine:
+    def line(
+        self, images: int, seconds: float, wasserstein: float, distance: float = math.nan
+    ) -> ProgressLine:
         """The line at ``images`` seen after ``seconds`` in the loop; the next rate counts from here."""
         elapsed = max(seconds - self._seconds, 1e-9)
         rate = (images - self._images) / elapsed

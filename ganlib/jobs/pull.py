@@ -10,7 +10,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ganlib.data.cache import pull
 from ganlib.data.versions import load_version
-from ganlib.jobs.runner import emit, run_main
+from ganlib.jobs.runner import connect, emit, run_main
 from ganlib.jobs.spec import read_spec
 from ganlib.settings import load_settings
 from ganlib.storage import open_store
@@ -18,7 +18,7 @@ from ganlib.storage import open_store
 
 def main(run: str) -> None:
     """Pull on every living node, all at once."""
-    ray.init()
+    connect()
     nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
     task = ray.remote(num_cpus=0)(pull_here)
     pulls = [

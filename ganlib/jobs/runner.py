@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable
 
+import ray
+
 from ganlib.errors import GanlibError
+
+
+def connect() -> None:
+    """Connect this job's process to the cluster that runs it."""
+    # Ray's own helpers look for a cluster by themselves; where several run on one machine they give
+    # up unless each process of the job is told which one is meant.
+    address = os.environ["RAY_ADDRESS"]
+    ray.init(
+        address,
+        runtime_env={"env_vars": {"RAY_ADDRESS": address}},
+        logging_level=logging.WARNING,
+    )
 
 
 def emit(line: str) -> None:

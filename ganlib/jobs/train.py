@@ -29,14 +29,14 @@ from ganlib.errors import ConfigError, TrainingError
 from ganlib.jobs.checkpoints import Checkpoints
 from ganlib.jobs.host import Host
 from ganlib.jobs.reference import reference_over_workers
-from ganlib.jobs.runner import emit, run_main
+from ganlib.jobs.runner import connect, emit, run_main
 from ganlib.jobs.spec import RunSpec, read_spec
 from ganlib.ports import ObjectStore
 from ganlib.quality.features import extractor
 from ganlib.records import TrainResult
 from ganlib.settings import load_settings
-from ganlib.storage import open_store
 from ganlib.spool import SpooledTracker
+from ganlib.storage import open_store
 from ganlib.tracking import MlflowTracker
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ def main(run: str) -> None:
     store = open_store(settings)
     spec = read_spec(store, run)
     _require_same_code(spec)
-    ray.init(log_to_driver=True)
+    connect()
     use_gpu = _check_capacity(spec.config)
     tracker = MlflowTracker(settings)
     tracking_run_id = tracker.start(spec.tracking(settings.s3_bucket))
@@ -122,7 +122,8 @@ def train_on(
     features = extractor(config.evaluation.extractor, place.device)
     if place.rank == 0:
         precision = resolve_precision(config.compute.precision, place.device)
-        emit(f"training on {place.workers} × {place.device.type}, {precision}, {torch.get_num_threads()} threads each")
+        threads = torch.get_num_threads()
+        emit(f"training on {place.workers} × {place.device.type}, {precision}, threads each: {threads}")
     reference = reference_over_workers(store, dataset, features, config.evaluation.reference_images, place)
     host = Host(
         run=spec.run,
@@ -159,8 +160,8 @@ def open_checkpoints(store: ObjectStore, spec: RunSpec) -> Checkpoints:
 def _require_same_code(spec: RunSpec) -> None:
     if spec.code_version != version("ganlib"):
         raise ConfigError(
-            f"run {spec.run} was submitted by ganlib {spec.code_version}, this cluster has {version('ganlib')}; "
-            "install the same version on both"
+            f"run {spec.run} was submitted by ganlib {spec.code_version}, this cluster has "
+            f"{version('ganlib')}; install the same version on both"
         )
 
 
@@ -171,7 +172,9 @@ def _check_capacity(config: RunConfig) -> bool:
     gpus, cpus = resources.get("GPU", 0.0), resources.get("CPU", 0.0)
     use_gpu = config.compute.device == "cuda" or (config.compute.device == "auto" and gpus >= workers)
     if use_gpu and gpus < workers:
-        raise ConfigError(f"compute.workers = {workers} on cuda needs {workers} GPUs, the cluster has {gpus:g}")
+        raise ConfigError(
+            f"compute.workers = {workers} on cuda needs {workers} GPUs, the cluster has {gpus:g}"
+        )
     if cpus < workers:
         raise ConfigError(f"compute.workers = {workers} needs {workers} CPUs, the cluster has {cpus:g}")
     return use_gpu

@@ -12,6 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ganlib.ports import check_picture
+
 Picture = npt.NDArray[np.uint8]
 
 PADDING = 2
@@ -45,7 +47,12 @@ def grid(images: Tensor, columns: int) -> Picture:
 
 
 def png(picture: Picture) -> bytes:
-    """A picture, uint8 [H, W] or [H, W, 3], as PNG; the same picture gives the same bytes."""
+    """A picture, uint8 [H, W] or [H, W, 3], as PNG; the same picture gives the same bytes.
+
+    Raises:
+        DataError: It is of another type or shape.
+    """
+    check_picture(picture)
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(picture)).save(buffer, format="PNG")
     return buffer.getvalue()

@@ -20,6 +20,8 @@ from ganlib.records import DatasetVersion, canonical_json
 
 logger = logging.getLogger(__name__)
 
+_ENTRY = "ganlib.statistics"
+
 
 def reference_statistics(
     store: ObjectStore,
@@ -72,11 +74,12 @@ def reference_key(version: DatasetVersion, extractor: Extractor, limit: int) -> 
 
 
 def encode(statistics: Statistics, identity: dict[str, str]) -> bytes:
-    """Statistics as safetensors, with what they are of and a digest of both in the metadata."""
+    """Statistics as safetensors, with what they are of and a digest of both; equal ones give equal bytes."""
     tensors = {"mean": statistics.mean, "covariance": statistics.covariance}
     metadata = {**identity, "count": str(statistics.count)}
     metadata["sha256"] = _digest(tensors, metadata)
-    return safetensors.numpy.save(tensors, metadata=metadata)
+    # One entry, because safetensors writes several in an order that differs from call to call.
+    return safetensors.numpy.save(tensors, metadata={_ENTRY: canonical_json(metadata)})
 
 
 def decode(data: bytes, identity: dict[str, str], dimensions: int) -> Statistics:
@@ -88,9 +91,9 @@ def decode(data: bytes, identity: dict[str, str], dimensions: int) -> Statistics
     try:
         tensors = safetensors.numpy.load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        metadata = json.loads(header.get("__metadata__", {}).get(_ENTRY, "{}"))
     except (SafetensorError, ValueError) as error:
         raise DataError(f"it is not readable safetensors ({error})") from error
-    metadata = header.get("__metadata__", {})
     stored = metadata.pop("sha256", "")
     if stored != _digest(tensors, metadata):
         raise DataError("its content does not match its own digest")

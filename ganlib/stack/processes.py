@@ -90,10 +90,9 @@ def members(home: Path) -> dict[psutil.Process, str]:
                 marks[process.pid] = service
         except _GONE:
             continue
-    for pid, service in list(marks.items()):
-        marks.update(
-            {other: service for other, group in groups.items() if group == groups[pid] and other not in marks}
-        )
+    # Only a group that one of ours leads is ours: a marked process may have been run in somebody's.
+    led = {pid: marks[group] for pid, group in groups.items() if group in marks}
+    marks = {**led, **marks}
     marks.update(
         {pid: "ray" for pid, process in everyone.items() if pid not in marks and _writes_to(process, home)}
     )

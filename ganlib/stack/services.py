@@ -32,6 +32,8 @@ class Service(ABC):
     name: ClassVar[str]
     requires: ClassVar[tuple[str, ...]] = ()
     """Services that must answer before this one starts; their addresses are part of its command."""
+    attempts: ClassVar[int] = 1
+    """How often it is started before it counts as failed."""
 
     def environment(self, context: Context) -> dict[str, str]:
         """The whole environment of its process."""
@@ -216,6 +218,8 @@ class RayHead(Service):
     """A Ray cluster of this machine alone, with dashboard and jobs server."""
 
     name = "ray"
+    # Ray gives its node 30 seconds to register, a limit without a switch that a busy machine exceeds.
+    attempts = 2
 
     def before_start(self, context: Context) -> None:
         """Old sessions go."""
@@ -257,6 +261,7 @@ class RayHead(Service):
             "AUTOSCALER_METRIC_PORT": str(context.ports["ray_autoscaler_metrics"]),
             # A token in the user's home would lock our own clients out.
             "RAY_AUTH_MODE": "disabled",
+            "RAY_gcs_server_port_wait_time_s": "120",
             # The gradients of data-parallel workers stay on this machine.
             "GLOO_SOCKET_IFNAME": "lo",
             "NCCL_SOCKET_IFNAME": "lo",

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -68,6 +69,7 @@ class Start:
         }
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._begun: dict[str, float] = {}
+        self._launches: Counter[str] = Counter()
 
     def run(self) -> None:
         """Start what is missing and wait for all.
@@ -163,6 +165,7 @@ class Start:
 
     def _launch(self, service: Service) -> None:
         service.before_start(self._context)
+        self._launches[service.name] += 1
         since = datetime.now(UTC).isoformat()
         child = spawn(
             service.command(self._context),
@@ -184,7 +187,12 @@ class Start:
     def _give_up_if_hopeless(self, service: Service, seconds: float, reason: str) -> None:
         child = self._children.get(service.name)
         if child is not None and child.poll() is not None:
-            raise self._failure(service.name, f"it exited with {child.returncode} after {seconds:.0f} s")
+            said = f"it exited with {child.returncode} after {seconds:.0f} s"
+            if self._launches[service.name] >= service.attempts:
+                raise self._failure(service.name, said)
+            self._report(f"{service.name}: {said}; starting it once more")
+            end(self._settings.home, [service.name], grace_seconds=END_GRACE_SECONDS)
+            del self._alive[service.name]
         if seconds > START_TIMEOUT_SECONDS:
             remedy = "" if child else "; it was running already: end it with `ganlib down`"
             raise self._failure(service.name, f"no answer within {seconds:.0f} s: {reason}{remedy}")

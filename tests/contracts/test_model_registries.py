@@ -153,12 +153,9 @@ def test_an_unknown_name_says_what_exists_and_what_is_close(registered, publicat
 
 
 @pytest.mark.parametrize("alias", ["latest", "v3", "7", "", "best one", "a/b"])
-def test_an_alias_that_nobody_could_ask_for_is_refused(
-    registered, publication: Publication, alias: str
-) -> None:
-    registered.registry.publish(publication)
+def test_an_alias_that_nobody_could_ask_for_is_refused(registered, alias: str) -> None:
     with pytest.raises(ConfigError, match="cannot be an alias"):
-        registered.registry.point(publication.model, alias, 1)
+        registered.registry.point("some-model", alias, 1)
 
 
 @pytest.mark.parametrize("model", ["", "a/b", "a:b", "a@b", "..", "x" * 257])
@@ -202,19 +199,20 @@ def test_a_server_that_is_down_is_reported_in_time(
     closed_port: str, frozen_port: str, tmp_path: Path, in_time
 ) -> None:
     wanted = RegisteredGenerator(model="m", version=1, tracking_run_id="r")
-    for url in (closed_port, frozen_port):
-        registry = MlflowRegistry(Settings(home=tmp_path, mlflow_uri=url))
-        publication = Publication("m", "run", "id", Tiny().eval(), LATENT, {})
-        calls: list[Callable[[], object]] = [
-            registry.models,
-            lambda registry=registry: registry.resolve("m", "champion"),
-            lambda registry=registry, publication=publication: registry.publish(publication),
-            lambda registry=registry: registry.point("m", "champion", 1),
-            lambda registry=registry: registry.load(wanted),
-        ]
-        for call in calls:
-            with in_time(), pytest.raises(ServiceError, match="GANLIB_MLFLOW_URI"):
-                call()
+    publication = Publication("m", "run", "id", Tiny().eval(), LATENT, {})
+    down = MlflowRegistry(Settings(home=tmp_path, mlflow_uri=closed_port))
+    silent = MlflowRegistry(Settings(home=tmp_path, mlflow_uri=frozen_port))
+    calls: list[Callable[[], object]] = [
+        down.models,
+        lambda: down.resolve("m", "champion"),
+        lambda: down.publish(publication),
+        lambda: down.point("m", "champion", 1),
+        lambda: down.load(wanted),
+        lambda: silent.resolve("m", "champion"),
+    ]
+    for call in calls:
+        with in_time(), pytest.raises(ServiceError, match="GANLIB_MLFLOW_URI"):
+            call()
 
 
 @pytest.fixture

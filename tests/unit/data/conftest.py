@@ -22,10 +22,10 @@ def store() -> WatchedStore:
 
 @pytest.fixture
 def no_store() -> Callable[[str], ObjectStore]:
-    """For adds that must not open any other bucket."""
+    """For adds that must not open any other store."""
 
-    def open_store(bucket: str) -> ObjectStore:
-        raise AssertionError(f"bucket {bucket} was opened")
+    def open_store(uri: str) -> ObjectStore:
+        raise AssertionError(f"{uri} was opened")
 
     return open_store
 

@@ -14,9 +14,9 @@ from ganlib.quality.distances import Statistics, TooFewSamples, frechet_distance
 def _features(seed: int, count: int, dimensions: int, scale: float = 1.0) -> np.ndarray:
     generator = np.random.default_rng(seed)
     mixing = generator.standard_normal((dimensions, dimensions)) / np.sqrt(dimensions)
-    return scale * generator.standard_normal((count, dimensions)) @ mixing + generator.standard_normal(
-        dimensions
-    )
+    mean = generator.standard_normal(dimensions)
+    features: np.ndarray = scale * generator.standard_normal((count, dimensions)) @ mixing + mean
+    return features
 
 
 def _by_sqrtm(a: Statistics, b: Statistics) -> float:

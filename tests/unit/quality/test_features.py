@@ -43,7 +43,7 @@ def test_large_pictures_are_scaled_down_with_antialiasing(lite0: EfficientNetLit
     stripes[:, :, ::2] = 254
     prepared = lite0._prepare(stripes)
     assert prepared.shape == (1, 3, 128, 128)
-    assert prepared.abs().max() < 0.05
+    assert prepared[:, :, 2:-2].abs().max() < 0.01  # at the borders the filter is cut off
 
 
 def test_features_do_not_depend_on_the_company(lite0: EfficientNetLite0, digits: torch.Tensor) -> None:

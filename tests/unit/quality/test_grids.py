@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from ganlib.errors import DataError
 from ganlib.quality.grids import grid, png, write_png
 
 
@@ -39,8 +40,14 @@ def test_colour_pictures_keep_their_channels() -> None:
     ],
 )
 def test_what_makes_no_grid_is_refused(images: torch.Tensor, columns: int) -> None:
-    with pytest.raises(ValueError, match="expected|at least 1"):
+    with pytest.raises(ValueError, match=r"expected|at least 1"):
         grid(images, columns)
+
+
+def test_what_is_no_picture_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="float64"):
+        write_png(tmp_path / "grid.png", np.zeros((4, 4)))  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("shape", [(9, 7), (9, 7, 3)])

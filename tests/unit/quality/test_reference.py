@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -82,7 +83,9 @@ def _flip(data: bytes) -> bytes:
     [_flip, lambda data: data[: len(data) // 2], lambda data: b"", lambda data: b"not safetensors" * 9],
     ids=["a flipped bit", "truncated", "empty", "something else"],
 )
-def test_a_damaged_object_is_computed_anew(damage, caplog: pytest.LogCaptureFixture) -> None:  # type: ignore[no-untyped-def]
+def test_a_damaged_object_is_computed_anew(
+    damage: Callable[[bytes], bytes], caplog: pytest.LogCaptureFixture
+) -> None:
     store, images, version = MemoryStore(), Images(40), _version()
     good = reference_statistics(store, version, MeanOfPixels(), images, 40)
     key = reference_key(version, MeanOfPixels(), 40)

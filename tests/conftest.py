@@ -1,0 +1,54 @@
+"""Fixtures for tests that need the embedded services.
+
+The services run in a home of their own, on ports of their own: ``GANLIB_PORTS=free`` keeps them off
+the usual ones, and nothing of ``GANLIB_…`` in the environment of the test run is used.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ganlib import stack
+from ganlib.settings import Settings, load_settings
+
+_FOREIGN = (
+    "GANLIB_",
+    "PREFECT_",
+    "MLFLOW_",
+    "RAY_",
+    "AWS_ACCESS",
+    "AWS_SECRET",
+    "AWS_PROFILE",
+    "AWS_ENDPOINT",
+)
+
+
+def environ_for(home: Path, **more: str) -> dict[str, str]:
+    """The environment for a process that uses the services of ``home`` and no others."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
+    return {**kept, "GANLIB_HOME": str(home), "GANLIB_PORTS": "free", "DO_NOT_TRACK": "true", **more}
+
+
+@pytest.fixture(scope="session")
+def environ_of() -> Callable[..., dict[str, str]]:
+    """:func:`environ_for`, for tests that start services in homes of their own."""
+    return environ_for
+
+
+@pytest.fixture(scope="session")
+def stack_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Settings of a stack that runs for the whole session; started by the first test that asks."""
+    environ = environ_for(tmp_path_factory.mktemp("stack"))
+    stack.up(load_settings(environ), report=print)
+    yield load_settings(environ)
+    stack.down(load_settings(environ), report=print)
+
+
+@pytest.fixture(scope="session")
+def stack_environ(stack_settings: Settings) -> dict[str, str]:
+    """Environment for subprocesses that use the session's stack, as in ``python -m ganlib.cli``."""
+    return environ_for(stack_settings.home)

@@ -1,0 +1,207 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import requests
+from conftest import TINY, Run, arguments, command
+from mlflow import MlflowClient
+from PIL import Image
+
+from ganlib.settings import Settings
+from ganlib.storage import S3Store
+
+pytestmark = pytest.mark.services
+
+MODEL = "digits-wgan"
+
+
+def test_a_champion_is_registered_with_everything_it_came_from(
+    champion: dict[str, Any], mlflow: MlflowClient, store: S3Store
+) -> None:
+    version = mlflow.get_model_version_by_alias(MODEL, "champion")
+    run = mlflow.get_run(version.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.params["objective.clip"] == str(champion["config"]["objective"]["clip"])
+    [dataset] = run.inputs.dataset_inputs
+    assert dataset.dataset.name == "digits"
+    assert version.tags["ganlib.dataset_digest"].startswith(dataset.dataset.digest[:8])
+    for curve in ("wasserstein", "critic_loss", "generator_loss"):
+        assert mlflow.get_metric_history(version.run_id, curve), curve
+    distances = mlflow.get_metric_history(version.run_id, "fd_efficientnet_lite0_curve")
+    assert [point.step for point in distances] == sorted({point.step for point in distances})
+    assert distances[0].step == 0
+    assert distances[-1].step >= 4000
+    pictures = [a.path for a in mlflow.list_artifacts(version.run_id, "images") if a.path.endswith(".png")]
+    assert len(pictures) == len(distances)
+    assert float(version.tags["ganlib.value"]) == run.data.metrics["fd_efficientnet_lite0"]
+    kept = [
+        o.key for o in store.list(f"runs/{version.tags['ganlib.run']}/") if o.key.endswith("checkpoint.json")
+    ]
+    assert 2 <= len(kept) <= 3, "the last two and the best"
+
+
+def test_the_jobs_log_reaches_the_flow(champion: dict[str, Any]) -> None:
+    assert "training on 2 × cpu" in champion["output"]
+    assert "evaluated at 0 images" in champion["output"]
+    assert "registered digits-wgan/1 as champion" in champion["output"]
+
+
+def test_nothing_is_trained_when_nothing_has_changed(champion: dict[str, Any], ganlib: Run) -> None:
+    said = ganlib(*arguments(MODEL, TINY)).stdout
+    assert "nothing to train: digits-wgan version 1 was trained on this dataset" in said
+
+
+def test_the_same_seed_gives_the_same_picture(champion: dict[str, Any], ganlib: Run, tmp_path: Path) -> None:
+    def picture(name: str, seed: int) -> bytes:
+        out = tmp_path / name
+        ganlib("generate", f"{MODEL}@champion", "--count", "9", "--seed", str(seed), "--out", str(out))
+        with Image.open(out) as image:
+            assert image.size[0] == image.size[1] >= 3 * 28
+        return out.read_bytes()
+
+    assert picture("a.png", 0) == picture("b.png", 0) != picture("c.png", 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("retrain", "digits-wgam"), "there is no recipe 'digits-wgam'; close to it: digits-wgan"),
+        (("retrain", MODEL, "--set", "objective.clip=0"), "objective.clip = 0"),
+        (("retrain", MODEL, "--set", "objective.clop=1"), "close to it: objective.clip"),
+        (("retrain", MODEL, "--set", "dataset.name=digit"), "close to it: digits"),
+        (("retrain", MODEL, "--set", "batch_size=64", "--set", "compute.workers=32"), "the cluster"),
+        (("generate", "digits-wgam@champion", "--out", "x.png"), "close to it: digits-wgan"),
+        (("generate", f"{MODEL}@champ", "--out", "x.png"), "close to it: champion"),
+        (("generate", f"{MODEL}/99", "--out", "x.png"), "99"),
+    ],
+)
+def test_a_wrong_name_or_value_is_refused_with_what_would_do(
+    champion: dict[str, Any], ganlib: Run, words: tuple[str, ...], says: str
+) -> None:
+    done = ganlib(*words, code=2)
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def training(stack_environ: dict[str, str], digits: str, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Starts a run long enough to be broken; its output goes to a file that the test reads."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(log: Path, seed: int) -> subprocess.Popen[bytes]:
+        overrides = {**TINY, "budget.total_kimg": 24, "evaluation.every_kimg": 100, "seed": seed}
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                command(*arguments(MODEL, overrides)),
+                env=stack_environ,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def train_workers() -> list[psutil.Process]:
+    """Ray Train's workers of our run, by the title that Ray gives them."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        if "RayTrainWorker" in " ".join(process.info["cmdline"] or []):
+            found.append(process)
+    return found
+
+
+def await_checkpoint(store: S3Store, process: subprocess.Popen[bytes], log: Path, known: set[str]) -> None:
+    """Until the run has stored a checkpoint that was not there before."""
+    deadline = time.monotonic() + 150
+    while not {o.key for o in store.list("runs/") if o.key.endswith("checkpoint.json")} - known:
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.2)
+
+
+def checkpoints(store: S3Store) -> set[str]:
+    return {o.key for o in store.list("runs/") if o.key.endswith("checkpoint.json")}
+
+
+def test_ctrl_c_ends_the_workers_and_the_same_command_goes_on(
+    training: Any, store: S3Store, tmp_path: Path
+) -> None:
+    log, known = tmp_path / "log", checkpoints(store)
+    process = training(log, seed=11)
+    await_checkpoint(store, process, log, known)
+    assert train_workers()
+    began = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(10) == 130, log.read_text()
+    while train_workers():
+        assert time.monotonic() - began < 10, "workers outlived the interrupt by ten seconds"
+        time.sleep(0.1)
+    again = training(log, seed=11)
+    assert again.wait(240) == 0, log.read_text()
+    text = log.read_text()
+    assert "interrupted; the same command goes on from here" in text
+    assert "resumed runs/" in text
+    assert text.count("evaluated at 0 images") == 1, "it began anew"
+
+
+def test_a_client_that_is_killed_finds_its_job_running(training: Any, store: S3Store, tmp_path: Path) -> None:
+    log, known = tmp_path / "log", checkpoints(store)
+    process = training(log, seed=12)
+    await_checkpoint(store, process, log, known)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    workers = {p.pid for p in train_workers()}
+    assert workers, "the job must outlive its client"
+    again = training(log, seed=12)
+    assert again.wait(240) == 0, log.read_text()
+    text = log.read_text()
+    assert "resumed" not in text
+    assert "train--2" not in text, "it trained twice"
+
+
+def test_a_worker_that_is_killed_is_replaced_and_goes_on(
+    training: Any, store: S3Store, tmp_path: Path
+) -> None:
+    log, known = tmp_path / "log", checkpoints(store)
+    process = training(log, seed=13)
+    await_checkpoint(store, process, log, known)
+    train_workers()[0].kill()
+    assert process.wait(280) == 0, log.read_text()
+    assert "resumed runs/" in log.read_text()
+
+
+def test_a_deployment_run_started_by_hand_trains_the_same(
+    stack_settings: Settings, champion: dict[str, Any], mlflow: MlflowClient
+) -> None:
+    """What Prefect's page does when somebody presses Run."""
+    api = stack_settings.require("prefect")
+    deployment = requests.get(f"{api}/deployments/name/retrain/nightly", timeout=10).json()
+    run = requests.post(
+        f"{api}/deployments/{deployment['id']}/create_flow_run",
+        json={"parameters": {"recipe": MODEL, "overrides": {**TINY, "seed": 21}}},
+        timeout=10,
+    ).json()
+    deadline = time.monotonic() + 240
+    while (state := requests.get(f"{api}/flow_runs/{run['id']}", timeout=10).json()["state"])["type"] not in (
+        "COMPLETED", "FAILED", "CRASHED", "CANCELLED",
+    ):  # fmt: skip
+        assert time.monotonic() < deadline, state
+        time.sleep(0.5)
+    assert state["type"] == "COMPLETED", state
+    version = mlflow.get_model_version_by_alias(MODEL, "champion")
+    assert mlflow.get_run(version.run_id).data.params["seed"] == "21"

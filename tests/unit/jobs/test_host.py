@@ -1,0 +1,184 @@
+"""The host of the loop in one process: real networks, features and checkpoints, fakes at the edges."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ganlib.config import RunConfig, load_config
+from ganlib.core.loop import Progress, train
+from ganlib.core.state import TrainState
+from ganlib.core.steps import Place
+from ganlib.data.cache import LocalDataset, pull
+from ganlib.data.prepare import Preparation, prepare
+from ganlib.data.raw import add_dataset
+from ganlib.errors import NonFiniteLoss
+from ganlib.fakes import MemoryStore, MemoryTracker
+from ganlib.jobs.checkpoints import Checkpoints
+from ganlib.jobs.host import Every, Host
+from ganlib.jobs.progress import ProgressLine
+from ganlib.jobs.reference import reference_over_workers
+from ganlib.ports import RunStart
+from ganlib.quality.features import EfficientNetLite0, Extractor
+from ganlib.records import TrainResult
+
+TINY: dict[str, Any] = {
+    "network.generator_width": 4,
+    "network.critic_width": 4,
+    "network.latent_dim": 4,
+    "batch_size": 8,
+    "budget.total_kimg": 0.4,
+    "budget.max_seconds": None,
+    "evaluation.every_kimg": 0.2,
+    "evaluation.curve_samples": 16,
+    "evaluation.reference_images": 16,
+    "checkpoint.every_kimg": 0.1,
+    "compute.workers": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture(scope="module")
+def dataset(store: MemoryStore, tmp_path_factory: pytest.TempPathFactory) -> LocalDataset:
+    folder = tmp_path_factory.mktemp("pictures")
+    random = np.random.default_rng(0)
+    for index in range(200):
+        Image.fromarray(random.integers(0, 256, (28, 28), dtype=np.uint8)).save(folder / f"{index}.png")
+    scratch = tmp_path_factory.mktemp("scratch")
+    add_dataset(store, "noise", str(folder), open_store=lambda _: store, scratch=scratch)
+    version = prepare(store, "noise", Preparation(size=28, channels=1), scratch=scratch)
+    return pull(store, version, tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module")
+def extractor() -> Extractor:
+    return EfficientNetLite0()
+
+
+class Runner:
+    """Runs a host against one store, again and again."""
+
+    def __init__(self, store: MemoryStore, dataset: LocalDataset, extractor: Extractor) -> None:
+        self.store, self.dataset, self.extractor = store, dataset, extractor
+        self.tracker = MemoryTracker()
+        self.lines: list[str] = []
+
+    def run(self, name: str, config: RunConfig, stop_at: int | None = None) -> TrainResult:
+        run_id = self.tracker.start(RunStart("noise", name, {}, {}, "noise", "0" * 64, "s3://b/k"))
+
+        def emit(line: str) -> None:
+            self.lines.append(line)
+            if stop_at is not None and line.startswith(f"evaluated at {stop_at} images"):
+                raise KeyboardInterrupt
+
+        with Checkpoints(self.store, name, config.digest, ("0", "0")) as checkpoints:
+            place = Place()
+            host = Host(
+                run=name,
+                tracking_run_id=run_id,
+                config=config,
+                dataset=self.dataset,
+                reference=reference_over_workers(self.store, self.dataset, self.extractor, 16, place),
+                extractor=self.extractor,
+                checkpoints=checkpoints,
+                tracker=self.tracker,
+                place=place,
+                emit=emit,
+            )
+            return host.train()
+
+
+@pytest.fixture
+def runner(store: MemoryStore, dataset: LocalDataset, extractor: Extractor) -> Runner:
+    return Runner(store, dataset, extractor)
+
+
+def config(**overrides: Any) -> RunConfig:
+    return load_config("digits-wgan", {**TINY, **overrides})
+
+
+def test_a_run_leaves_curves_pictures_and_its_best_checkpoint(runner: Runner) -> None:
+    result = runner.run("whole", config())
+    assert result.status == "finished"
+    assert result.images_seen == 408, "the first generator step of 3 × 8 images at or after 400"
+    assert result.last is not None
+    assert result.best is not None
+    assert result.last.images_seen == 408
+    [run] = runner.tracker.runs.values()
+    curve = run.metrics["fd_efficientnet_lite0_curve"]
+    assert [step for step, _ in curve] == [0, 216, 408]
+    assert result.best.images_seen == min((value, step) for step, value in curve if step)[1]
+    assert [step for key, step in sorted(run.images) if key == "samples"] == [0, 216, 408]
+
+
+def test_an_interrupted_run_ends_with_the_bytes_of_one_that_was_not(
+    runner: Runner, store: MemoryStore
+) -> None:
+    settings = config(**{"evaluation.every_kimg": 0.1})
+    runner.run("unbroken", settings)
+    with pytest.raises(KeyboardInterrupt):
+        runner.run("broken", settings, stop_at=312)
+    result = runner.run("broken", settings)
+    assert result.last is not None
+    tensors = f"{result.last.key}/state.safetensors"
+    assert store.get(tensors) == store.get(tensors.replace("broken", "unbroken"))
+    assert sum(line.startswith("evaluated at 0 images") for line in runner.lines) == 2, "once for each run"
+
+
+def test_a_finished_run_that_is_run_again_trains_nothing(runner: Runner) -> None:
+    first = runner.run("twice", config())
+    runner.lines.clear()
+    again = runner.run("twice", config())
+    assert (again.best, again.last) == (first.best, first.last)
+    assert runner.lines == []
+
+
+@pytest.mark.parametrize("network", ["critic", "generator"])
+def test_a_weight_that_is_no_number_stops_the_run_and_keeps_the_last_good_checkpoint(
+    network: str, runner: Runner, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def faulty(state: TrainState, *arguments: Any) -> Iterator[Progress]:
+        for progress in train(state, *arguments):
+            if state.generator_steps == 13:
+                next(getattr(state, network).parameters()).data.fill_(math.nan)
+            yield progress
+
+    name = f"poisoned-{network}"
+    monkeypatch.setattr("ganlib.jobs.host.train", faulty)
+    with pytest.raises(NonFiniteLoss, match="became nan after 312 images.*last good checkpoint kept"):
+        runner.run(name, config())
+    kept = [o.key for o in store.list(f"runs/{name}/checkpoints/") if o.key.endswith(".json")]
+    assert max(kept) == f"runs/{name}/checkpoints/000000000216/checkpoint.json"
+
+
+def test_seconds_end_a_run_too(runner: Runner) -> None:
+    result = runner.run("timed", config(**{"budget.total_kimg": 1000, "budget.max_seconds": 0.3}))
+    assert 0.3 <= result.seconds < 30
+    assert result.images_seen < 1_000_000
+    assert result.last is not None
+    assert result.last.images_seen == result.images_seen
+
+
+def test_progress_lines_are_readable(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ganlib.jobs.host.REPORT_SECONDS", 0.0)
+    runner.run("lines", config())
+    lines = [line for line in map(ProgressLine.parse, runner.lines) if line is not None]
+    assert [line.images for line in lines] == list(range(24, 409, 24))
+    assert {line.total for line in lines[:-1]} == {400}
+    assert lines[0].distance > 0
+
+
+def test_every_counts_multiples_once() -> None:
+    every = Every(0.1, images_seen=250)
+    assert [every.due(images) for images in (280, 300, 310, 399, 520, 560, 600)] == [
+        False, True, False, False, True, False, True,
+    ]  # fmt: skip

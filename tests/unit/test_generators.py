@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ganlib.core.networks import Generator
+from ganlib.errors import ConfigError
+from ganlib.fakes import MemoryRegistry
+from ganlib.generators import LoadedGenerator, load, parse_reference
+from ganlib.ports import Publication
+
+
+@pytest.fixture
+def generator() -> LoadedGenerator:
+    torch.manual_seed(0)
+    registry = MemoryRegistry()
+    registry.publish(
+        Publication(
+            model="small",
+            run="r",
+            tracking_run_id="t",
+            generator=Generator(size=28, channels=1, latent_dim=5, width=4).eval(),
+            latent_dim=5,
+            tags={"ganlib.latent_dim": "5"},
+        )
+    )
+    registry.point("small", "champion", 1)
+    return load("small", registry)
+
+
+def test_the_same_seed_gives_the_same_pictures(generator: LoadedGenerator) -> None:
+    first = generator.sample(8, seed=1)
+    assert first.shape == (8, 1, 28, 28)
+    assert first.dtype == torch.uint8
+    assert torch.equal(first, generator.sample(8, seed=1))
+    assert not torch.equal(first, generator.sample(8, seed=2))
+
+
+@pytest.mark.parametrize("count", [1, 3, 16, 63])
+def test_more_pictures_begin_with_the_fewer(generator: LoadedGenerator, count: int) -> None:
+    """A pixel may round the other way when the batch is another one."""
+    few, many = generator.sample(count, seed=1), generator.sample(64, seed=1)[:count]
+    assert int((few.int() - many.int()).abs().max()) <= 1
+
+
+@pytest.mark.parametrize(("count", "seed"), [(0, 0), (1_000_001, 0), (1, -1), (1, 2**31)])
+def test_counts_and_seeds_are_bounded(generator: LoadedGenerator, count: int, seed: int) -> None:
+    with pytest.raises(ConfigError, match="must be between"):
+        generator.sample(count, seed)
+
+
+def test_latents_of_another_length_are_refused(generator: LoadedGenerator) -> None:
+    with pytest.raises(ConfigError, match=r"\[n, 5\]"):
+        generator(torch.zeros(2, 6))
+
+
+@pytest.mark.parametrize(
+    ("reference", "expected"),
+    [("a@champion", ("a", "champion")), ("a/3", ("a", "3")), ("a", ("a", "champion"))],
+)
+def test_references(reference: str, expected: tuple[str, str]) -> None:
+    assert parse_reference(reference) == expected
+
+
+@pytest.mark.parametrize("reference", ["", "a@", "@champion", "a/b/c", "a b"])
+def test_what_is_no_reference_is_refused(reference: str) -> None:
+    with pytest.raises(ConfigError, match="NAME@ALIAS"):
+        parse_reference(reference)
