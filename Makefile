@@ -27,7 +27,7 @@ help:
 setup: $(STAMP)  ## Install the pinned packages and ganlib into .venv; the targets below do it themselves
 
 demo: $(STAMP)  ## From nothing to a registered generator and a picture of what it makes
-	@$(BIN)/ganlib demo
+	@$(BIN)/ganlib demo $(ARGS)
 
 up down status: $(STAMP)
 	@$(BIN)/ganlib $@

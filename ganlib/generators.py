@@ -78,6 +78,7 @@ def load(reference: str, registry: ModelRegistry | None = None) -> LoadedGenerat
         latent_dim = int(registered.tags["ganlib.latent_dim"])
     except KeyError as error:
         raise RegistryError(
-            f"{model} version {registered.version} was not registered by ganlib: it has no tag ganlib.latent_dim"
+            f"{model} version {registered.version} was not registered by ganlib: "
+            "it has no tag ganlib.latent_dim"
         ) from error
     return LoadedGenerator(registered, registry.load(registered), latent_dim)

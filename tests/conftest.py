@@ -15,6 +15,9 @@ import pytest
 from ganlib import stack
 from ganlib.settings import Settings, load_settings
 
+# Torch's threads wait in busy loops: two processes of two threads each on two cores crawl.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 _FOREIGN = (
     "GANLIB_",
     "PREFECT_",

@@ -1,0 +1,78 @@
+"""Every command and every line of Python in the README is run, in its order, against a whole stack."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+BLOCKS = [(m[1], m[2]) for m in re.finditer(r"^```(sh|python)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)]
+
+TINY = (
+    "--set budget.total_kimg=2 --set evaluation.every_kimg=1 --set evaluation.samples=16 "
+    "--set evaluation.curve_samples=16 --set evaluation.reference_images=16 "
+    "--set network.generator_width=4 --set network.critic_width=4"
+)
+"""Added to whatever trains: the same commands, a run of seconds."""
+
+
+def commands(block: str) -> list[str]:
+    """The commands of a block, without comments."""
+    return [words for line in block.splitlines() if (words := shlex.join(shlex.split(line, comments=True)))]
+
+
+def steps() -> list[tuple[str, str]]:
+    """Every command and every Python block, in the README's order."""
+    found = []
+    for kind, block in BLOCKS:
+        found += [(kind, block)] if kind == "python" else [("sh", line) for line in commands(block)]
+    return found
+
+
+@pytest.fixture(scope="module")
+def environ(
+    stack_environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[str, str], Path]:
+    """The stack's environment with this interpreter's commands first, and a folder with pictures in it."""
+    folder = tmp_path_factory.mktemp("readme")
+    random = np.random.default_rng(0)
+    for kind in ("roses", "tulips"):
+        (folder / "flowers" / kind).mkdir(parents=True)
+        for index in range(40):
+            pixels = random.integers(0, 256, (80, 96, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / "flowers" / kind / f"{index}.jpg")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{stack_environ['PATH']}"
+    return {**stack_environ, "PATH": path, "ARGS": TINY, "PYTHONPATH": ""}, folder
+
+
+def test_the_readme_has_commands() -> None:
+    assert ("sh", "make demo") in steps()
+    assert any(kind == "python" for kind, _ in steps())
+
+
+@pytest.mark.services
+@pytest.mark.timeout(1800)
+def test_every_command_of_the_readme_works(environ: tuple[dict[str, str], Path]) -> None:
+    variables, folder = environ
+    for kind, text in steps():
+        if text == "make test":
+            continue  # this is it
+        words = [sys.executable, "-c", text] if kind == "python" else shlex.split(text)
+        if words[:2] == ["ganlib", "retrain"]:
+            words += shlex.split(TINY)
+        where = ROOT if words[0] == "make" else folder
+        done = subprocess.run(
+            words, cwd=where, env=variables, capture_output=True, text=True, timeout=420, check=False
+        )
+        assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
+    with Image.open(folder / "grid.png") as picture:
+        assert picture.size[0] >= 8 * 28
