@@ -25,6 +25,7 @@ help:
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 
 setup: $(STAMP)  ## Install the pinned packages and ganlib into .venv; the targets below do it themselves
+	@echo "$(VENV) is ready"
 
 demo: $(STAMP)  ## From nothing to a registered generator and a picture of what it makes
 	@$(BIN)/ganlib demo $(ARGS)
@@ -67,15 +68,19 @@ $(BIN)/pip-compile:
 
 # An environment from another folder, of another Python, or without a working pip is made anew; any other
 # is completed. INSTALLER is among the last files that pip writes for a package: without it, an installation
-# was cut short in the middle of that package, and pip would take it for whole.
+# was cut short in the middle of that package, and pip would take it for whole. The pinned pip goes first:
+# the one that comes with Python 3.11 needs three times as long to see that the pins fit together.
+PIP_INSTALL := $(BIN)/python -m pip install --no-input
+
 $(STAMP):
 	@rm -f $(VENV)/installed-*
 	@$(BIN)/pip --version 2>/dev/null | grep -qF "$$(pwd -P)/$(SITE)" || $(MAKE) --no-print-directory $(VENV)
 	@rm -rf $(SITE)/~*
 	@for package in $(SITE)/*.dist-info; do [ -e "$$package/INSTALLER" ] || rm -rf "$$package"; done
 	@echo "Installing $$(grep -c == $(LOCK)) packages, 7 GB in all, which takes some minutes ($(VENV)/install.log)"
-	@{ $(BIN)/python -m pip install --no-input -r $(LOCK) && \
-		$(BIN)/python -m pip install --no-input --no-deps --no-build-isolation --editable .; \
+	@{ $(PIP_INSTALL) "$$(grep ^pip== $(LOCK))" && \
+		$(PIP_INSTALL) --requirement $(LOCK) && \
+		$(PIP_INSTALL) --no-deps --no-build-isolation --editable .; \
 		} > $(VENV)/install.log 2>&1 || { cat $(VENV)/install.log; exit 1; }
 	@touch $@
 

@@ -70,6 +70,8 @@ def connect(settings: Settings) -> JobSubmissionClient:
             json.load(answer)
     except (urllib.error.URLError, TimeoutError, ValueError, OSError) as error:
         raise ServiceError("ray", address, ADDRESS_VARIABLE["ray"], f"no answer ({error})") from error
+    # It says of every job that was followed to its end that a connection was closed.
+    logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)
     return JobSubmissionClient(address)
 
 

@@ -81,11 +81,8 @@ def main(run: str) -> None:
         seconds=time.monotonic() - began,
     )
     tracker = MlflowTracker(settings)
-    tracker.metrics(
-        result.tracking_run_id,
-        checkpoint.images_seen,
-        {evaluation.metric: evaluation.value, f"{evaluation.metric}_untrained": evaluation.value_untrained},
-    )
+    tracker.metrics(result.tracking_run_id, 0, {evaluation.metric: evaluation.value_untrained})
+    tracker.metrics(result.tracking_run_id, checkpoint.images_seen, {evaluation.metric: evaluation.value})
     store.put(evaluation_key(run), evaluation.to_json().encode())
     emit(f"{evaluation.metric} = {evaluation.value:.1f} (untrained {evaluation.value_untrained:.1f})")
 

@@ -109,14 +109,16 @@ _BUILDERS = {EfficientNetLite0.name: EfficientNetLite0}
 
 
 def extractor(name: str, device: str | torch.device = "cpu") -> Extractor:
-    """The extractor of that name.
+    """The extractor of that name, in float32 everywhere.
+
+    A distance is compared with distances that other machines measured, and bf16 would shift it.
 
     Raises:
         UnknownName: There is none.
     """
     if name not in _BUILDERS:
         raise UnknownName("feature extractor", name, _BUILDERS)
-    return _BUILDERS[name](device)
+    return _BUILDERS[name](device, precision="fp32")
 
 
 def metric_name(extractor: Extractor) -> str:

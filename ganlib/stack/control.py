@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from ganlib.settings import Settings
 from ganlib.stack.environment import Context
 from ganlib.stack.layout import Layout, exclusive, prepare_home, remove_short_path
-from ganlib.stack.processes import end, is_alive, members, terminate
-from ganlib.stack.services import SERVICES, Service, ours
+from ganlib.stack.processes import end, is_alive, members
+from ganlib.stack.service import Service
+from ganlib.stack.services import SERVICES, ours
 from ganlib.stack.start import END_GRACE_SECONDS, Report, Start, complaint
 from ganlib.stack.state import ServiceStatus, StackRecord, StackStatus
 
@@ -31,10 +32,10 @@ def up(settings: Settings, *, report: Report) -> StackStatus:
 
 
 def down(settings: Settings, *, report: Report) -> None:
-    """End every process that :func:`up` started, and all that came of them; at most about 8 seconds.
+    """End every process that :func:`up` started, and all that came of them, within a few seconds.
 
-    The worker ends first, so that its flow runs can still tell the Prefect server that they
-    were ended. Chosen ports, data and logs stay.
+    All are asked to end at once, and killed when they do not. Chosen ports, data and logs stay. Flow
+    runs that were under way are marked as crashed by the next :func:`up`.
     """
     if not settings.home.is_dir():
         report(f"nothing runs: there is no {settings.home}")
@@ -44,8 +45,6 @@ def down(settings: Settings, *, report: Report) -> None:
         found = members(settings.home)
         if found:
             report("ending " + ", ".join(s.name for s in SERVICES if s.name in found.values()))
-        terminate([process for process, name in found.items() if name == "ray"])
-        end(settings.home, ["worker"], grace_seconds=END_GRACE_SECONDS)
         end(settings.home, grace_seconds=END_GRACE_SECONDS)
         record = StackRecord.load(layout)
         remove_short_path(record.ray_folder, layout.folder("ray"))

@@ -128,15 +128,6 @@ def _add_descendants(marks: dict[int, str], parents: Mapping[int, int]) -> None:
         found = bool(new)
 
 
-def terminate(processes: Collection[psutil.Process]) -> None:
-    """Ask processes to end (SIGTERM), all at once."""
-    for process in processes:
-        try:
-            process.terminate()
-        except psutil.NoSuchProcess:
-            continue
-
-
 def end(home: Path, services: Collection[str] | None = None, *, grace_seconds: float) -> int:
     """End every process of these services, or of all: SIGTERM to all at once, SIGKILL to what is left.
 
@@ -151,7 +142,11 @@ def end(home: Path, services: Collection[str] | None = None, *, grace_seconds: f
         return [process for process, name in members(home).items() if services is None or name in services]
 
     first = living()
-    terminate(first)
+    for process in first:
+        try:
+            process.terminate()
+        except psutil.NoSuchProcess:
+            continue
     psutil.wait_procs(first, timeout=grace_seconds)
     # What was started while we were ending the others is looked for again, until nothing is left.
     while left := living():

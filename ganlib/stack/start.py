@@ -25,13 +25,14 @@ from ganlib.stack.layout import (
 )
 from ganlib.stack.probes import NotAnswering
 from ganlib.stack.processes import created, end, is_alive, members, spawn
-from ganlib.stack.services import Service, ours
+from ganlib.stack.service import Service
+from ganlib.stack.services import ours
 from ganlib.stack.state import StackRecord, StartedService
 
 START_TIMEOUT_SECONDS = 180.0
 """How long one service may take until it answers: ten times what it takes on two idle cores."""
 
-END_GRACE_SECONDS = 2.5
+END_GRACE_SECONDS = 4.0
 """How long a service may take to end by itself."""
 
 _POLL_SECONDS = 0.1

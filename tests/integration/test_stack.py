@@ -169,14 +169,20 @@ def test_all_of_it_killed_by_force_comes_up_again_and_goes_down_without_a_trace(
         settings = load_settings(environ)
         open_store(settings).put("kept", b"before the kill")
         post(f"{settings.ray_address}/api/jobs/", {"entrypoint": "setsid sleep 600"})
-        for process in members(home):
+        api = settings.prefect_api_url
+        deployment = get(f"{api}/deployments/name/retrain/nightly")["id"]
+        run = post(f"{api}/deployments/{deployment}/create_flow_run", {"state": {"type": "RUNNING"}})["id"]
+        killed = list(members(home))
+        for process in killed:
             process.kill()
+        psutil.wait_procs(killed, timeout=20)
         assert {service.state for service in stack.status(settings).services} == {"down"}
 
         assert stack.up(load_settings(environ), report=print).ready
         again = load_settings(environ)
         assert again.s3_endpoint_url == settings.s3_endpoint_url
         assert open_store(again).get("kept") == b"before the kill"
+        assert get(f"{again.prefect_api_url}/flow_runs/{run}")["state_type"] == "CRASHED"
         assert (home / "logs" / "ray" / "gcs_server.out").is_file()
         folder = Path(json.loads((home / "stack.json").read_text())["ray_folder"])
         assert folder.is_symlink()

@@ -1,0 +1,126 @@
+"""MLflow's and Prefect's servers, and Prefect's worker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import final
+
+from ganlib.stack import environment as env
+from ganlib.stack import probes
+from ganlib.stack.environment import POOL, Context
+from ganlib.stack.probes import NotAnswering
+from ganlib.stack.service import Service, module
+from ganlib.stack.state import StartedService
+
+
+@final
+class MlflowServer(Service):
+    """MLflow's tracking server and registry on SQLite; artifacts pass through it to the object store."""
+
+    name = "mlflow"
+    requires = ("s3",)
+
+    def command(self, context: Context) -> Sequence[str]:
+        """One worker process: SQLite has one writer."""
+        return module(
+            "mlflow",
+            *("server", "--host", "127.0.0.1", "--port", str(context.ports["mlflow"]), "--workers", "1"),
+            *("--backend-store-uri", "sqlite:///mlflow.db"),
+            *("--artifacts-destination", f"s3://{context.settings.s3_bucket}/mlflow"),
+        )
+
+    def extra_environment(self, context: Context) -> dict[str, str]:
+        """The store's keys; and without job execution, none of its half a dozen queue consumers."""
+        return {**env.s3_client(context), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+
+    def probe(self, context: Context, started: StartedService) -> None:
+        """A search for experiments: it goes through to the database."""
+        found = probes.answer(f"{started.url}/api/2.0/mlflow/experiments/search", {"max_results": 1})
+        if "experiments" not in found:
+            raise NotAnswering("its search gives no experiments")
+
+
+@final
+class PrefectServer(Service):
+    """Prefect's server on SQLite."""
+
+    name = "prefect"
+
+    def command(self, context: Context) -> Sequence[str]:
+        """Settings beside the address come by environment."""
+        return module(
+            "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(context.ports["prefect"])
+        )
+
+    def extra_environment(self, context: Context) -> dict[str, str]:
+        """Its files below the home, its page without advertisements."""
+        return {
+            **env.prefect_client(context),
+            "PREFECT_SERVER_API_HOST": "127.0.0.1",
+            "PREFECT_SERVER_API_PORT": str(context.ports["prefect"]),
+            "PREFECT_UI_API_URL": context.url("prefect"),
+            "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(self.folder(context) / "ui"),
+            "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+            # The default forgets who holds a concurrency slot when the server ends.
+            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+        }
+
+    def probe(self, context: Context, started: StartedService) -> None:
+        """Its health, its version, and a count that goes through to the database."""
+        if probes.answer(f"{started.url}/health") is not True:
+            raise NotAnswering("it does not call itself healthy")
+        probes.answer(f"{started.url}/admin/version")
+        probes.answer(f"{started.url}/flows/count", {})
+
+
+@final
+class PrefectWorker(Service):
+    """The process that runs the deployments' flow runs on this machine."""
+
+    name = "worker"
+    requires = ("prefect",)
+
+    def folder(self, context: Context) -> Path:
+        """The server's: it has no files of its own."""
+        return context.layout.folder("prefect")
+
+    def before_start(self, context: Context) -> None:
+        """Make the work pool, and say of runs that went down with an earlier worker that they did.
+
+        With the pool there, worker and registration may start together. A lost run would hold the
+        deployment's one slot until its silence is noticed.
+        """
+        api = context.url("prefect")
+        try:
+            probes.answer(f"{api}/work_pools/{POOL}")
+        except NotAnswering:
+            probes.answer(f"{api}/work_pools/", {"name": POOL, "type": "process"})
+        under_way = {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}}
+        lost = {"flow_runs": under_way, "work_pools": {"name": {"any_": [POOL]}}}
+        crashed = {"type": "CRASHED", "message": "The services of this machine ended while it ran."}
+        for run in probes.answer(f"{api}/flow_runs/filter", lost):
+            probes.answer(f"{api}/flow_runs/{run['id']}/set_state", {"state": crashed, "force": True})
+
+    def command(self, context: Context) -> Sequence[str]:
+        """Named after its pool: a restarted worker is the same one in Prefect's page."""
+        return module(
+            "prefect",
+            *("worker", "start", "--pool", POOL, "--name", POOL, "--type", "process"),
+            *("--install-policy", "never"),
+        )
+
+    def extra_environment(self, context: Context) -> dict[str, str]:
+        """What its flow runs inherit."""
+        return env.prefect_client(context)
+
+    def probe(self, context: Context, started: StartedService) -> None:
+        """A heartbeat in the pool that is younger than the process."""
+        api = context.url("prefect")
+        for worker in probes.answer(f"{api}/work_pools/{POOL}/workers/filter", {}):
+            beat = worker.get("last_heartbeat_time")
+            online = worker["name"] == POOL and worker["status"] == "ONLINE" and beat is not None
+            if online and datetime.fromisoformat(beat) >= datetime.fromisoformat(started.since):
+                return
+        raise NotAnswering(f"no heartbeat in the work pool {POOL}")
