@@ -47,7 +47,7 @@ static: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 format: $(STAMP)  ## Format the code and mend what ruff can mend
 	$(BIN)/ruff format .

@@ -27,7 +27,8 @@ from ganlib.jobs.publish import CHAMPION
 from ganlib.jobs.publish import publish as publish_generator
 from ganlib.jobs.spec import RunSpec, run_name, write_spec
 from ganlib.jobs.train import result_key
-from ganlib.launch import require_capacity, run_job
+from ganlib.launch import run_job
+from ganlib.preflight import preflight
 from ganlib.records import DatasetVersion, Evaluation, Record, RegisteredGenerator, TrainResult
 from ganlib.registry import MlflowRegistry
 from ganlib.settings import Settings, load_settings
@@ -65,10 +66,8 @@ def retrain(
         force: Train even when data and configuration are those of the present champion.
     """
     settings = load_settings()
-    for service in ("s3", "mlflow", "ray"):
-        settings.require(service)
     config = load_config(recipe, overrides)
-    require_capacity(settings, config.compute.workers)
+    preflight(settings, config)
     seconds: dict[str, float] = {}
     with _timed(seconds, "dataset"):
         dataset = prepare(config)

@@ -9,9 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ganlib.config import load_config
 from ganlib.data.raw import add_dataset
+from ganlib.data.sources import Places
 from ganlib.errors import SourceUnavailable
 from ganlib.generators import load
+from ganlib.preflight import preflight, require_prefect
 from ganlib.quality.grids import grid, write_png
 from ganlib.settings import Settings, load_settings
 from ganlib.stack import down, status, up
@@ -30,6 +33,8 @@ class Demo:
 
     say: Callable[[str], None]
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    places: Places | None = None
+    """Where the dataset is looked for, when not in the usual places."""
 
     def run(self) -> dict[str, Any]:
         """Services, dataset, flow, picture; returns what ``demo.json`` holds.
@@ -44,7 +49,7 @@ class Demo:
             up(settings, report=self.say)
             settings = load_settings()
             services_seconds = time.monotonic() - began
-            recipe, dataset_seconds = self._dataset(settings)
+            recipe, dataset_seconds = self.add_dataset(settings)
             retrained = retrain(settings, recipe, self.overrides)
         except BaseException:
             if not was_up:
@@ -64,7 +69,8 @@ class Demo:
         self._show(summary, retrained)
         return summary
 
-    def _dataset(self, settings: Settings) -> tuple[str, float]:
+    def add_dataset(self, settings: Settings) -> tuple[str, float]:
+        """Fashion-MNIST, or digits where it cannot be had; the recipe for it, and the seconds it took."""
         began = time.monotonic()
         store = open_store(settings)
 
@@ -75,6 +81,7 @@ class Demo:
                 None,
                 open_store=lambda uri: open_prefix(settings, uri),
                 scratch=settings.scratch,
+                places=self.places,
             )
             self.say(f"dataset {added.name}: {added.source}")
 
@@ -139,7 +146,12 @@ def retrain(settings: Settings, recipe: str, overrides: Mapping[str, Any], **opt
         recipe: Recipe name.
         overrides: Configuration fields to change, by dotted name.
         options: ``request`` and ``force`` of the flow.
+
+    Raises:
+        GanlibError: What :func:`~ganlib.preflight.preflight` finds; nothing was started.
     """
+    require_prefect(settings)
+    preflight(settings, load_config(recipe, overrides))
     # Prefect reads these when it is imported, which happens below and nowhere earlier.
     os.environ["PREFECT_API_URL"] = settings.require("prefect")
     os.environ.setdefault("PREFECT_HOME", str(settings.home / "prefect"))

@@ -142,8 +142,6 @@ class TrainResult(Record):
     seconds: float = 0.0
     """Seconds in the loop, over all attempts."""
     images_per_second: float = 0.0
-    images_lost: int = 0
-    """Images trained a second time because a worker died after the last checkpoint."""
 
 
 class Evaluation(Record):

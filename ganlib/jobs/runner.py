@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable
+from types import FrameType
 
 import ray
 
@@ -32,9 +34,15 @@ def emit(line: str) -> None:
 
 def run_main(main: Callable[[str], None]) -> None:
     """Call a job's ``main`` with the run named on the command line; our own errors end it in one line."""
+    # Ray stops a job with SIGTERM; as an exception it lets the job say that it was stopped.
+    signal.signal(signal.SIGTERM, _exit)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:
         main(sys.argv[1])
     except GanlibError as error:
         emit(f"error: {error}")
         raise SystemExit(error.exit_code) from None
+
+
+def _exit(number: int, _: FrameType | None) -> None:
+    raise SystemExit(128 + number)

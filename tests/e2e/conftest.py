@@ -4,44 +4,15 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+from e2e_commands import TINY, Run, arguments, command
 from mlflow import MlflowClient
 
 from ganlib.config import load_config
 from ganlib.settings import Settings
 from ganlib.storage import S3Store, open_store
-
-TINY: dict[str, Any] = {
-    "budget.total_kimg": 4,
-    "evaluation.every_kimg": 2,
-    "evaluation.samples": 32,
-    "evaluation.curve_samples": 16,
-    "evaluation.reference_images": 32,
-    "checkpoint.every_kimg": 1,
-    "network.generator_width": 4,
-    "network.critic_width": 4,
-}
-"""A run of seconds."""
-
-Run = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-def arguments(recipe: str, overrides: Mapping[str, Any]) -> list[str]:
-    """``ganlib retrain`` with these fields changed."""
-    return [
-        "retrain",
-        recipe,
-        *(part for item in overrides.items() for part in ("--set", "=".join(map(str, item)))),
-    ]
-
-
-def command(*words: str) -> list[str]:
-    """The command line, in this interpreter's environment."""
-    return [sys.executable, "-m", "ganlib.cli", *words]
 
 
 @pytest.fixture(scope="session")

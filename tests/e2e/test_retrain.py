@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -11,10 +12,13 @@ from typing import Any
 import psutil
 import pytest
 import requests
-from conftest import TINY, Run, arguments, command
+from e2e_commands import TINY, Run, arguments, command
 from mlflow import MlflowClient
 from PIL import Image
 
+from ganlib.data.raw import datasets
+from ganlib.data.sources import Places
+from ganlib.demo import Demo
 from ganlib.settings import Settings
 from ganlib.storage import S3Store
 
@@ -89,6 +93,49 @@ def test_a_wrong_name_or_value_is_refused_with_what_would_do(
     done = ganlib(*words, code=2)
     assert says in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "variable",
+    ["GANLIB_S3_ENDPOINT_URL", "GANLIB_MLFLOW_URI", "GANLIB_PREFECT_API_URL", "GANLIB_RAY_ADDRESS"],
+)
+def test_a_service_that_is_down_is_named_with_its_setting_before_anything_starts(
+    champion: dict[str, Any], stack_environ: dict[str, str], variable: str
+) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        environ = {**stack_environ, variable: f"http://127.0.0.1:{closed.getsockname()[1]}"}
+        done = subprocess.run(
+            command(*arguments(MODEL, TINY)),
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert variable in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Beginning flow run" not in done.stdout + done.stderr
+
+
+def test_where_clothes_cannot_be_had_the_demo_says_so_and_takes_digits(
+    stack_settings: Settings, store: S3Store, tmp_path: Path
+) -> None:
+    lines: list[str] = []
+    nowhere = Places(
+        debian_folder=tmp_path / "none",
+        mirrors=("http://127.0.0.1:9/",),
+        apt_get="no-apt-get",
+        connect_seconds=1,
+    )
+    recipe, _ = Demo(say=lines.append, places=nowhere).add_dataset(stack_settings)
+    said = "\n".join(lines)
+    assert recipe == "digits-wgan"
+    for tried in (str(tmp_path / "none"), "http://127.0.0.1:9/", "no-apt-get"):
+        assert tried in said
+    assert "going on with scikit-learn's handwritten digits instead of clothes" in said
+    assert "digits" in datasets(store)
 
 
 @pytest.fixture

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from test_loop import make_plan, make_state, pictures
+
+from ganlib.core.loop import train
+from ganlib.core.steps import Place
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device"),
+]
+
+
+def test_the_loop_on_a_gpu_follows_the_one_on_the_cpu() -> None:
+    device = torch.device("cuda")
+    cpu, gpu = make_state(), make_state()
+    for network in (gpu.generator, gpu.critic, gpu.average):
+        network.to(device)
+    here = [float(p.wasserstein) for p in train(cpu, pictures, make_plan(5))]
+    there = [
+        float(p.wasserstein)
+        for p in train(gpu, lambda step: pictures(step).to(device), make_plan(5), Place(device=device))
+    ]
+    torch.testing.assert_close(there, here, rtol=0.02, atol=1e-3)
