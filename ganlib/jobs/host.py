@@ -23,7 +23,7 @@ from ganlib.core.state import TrainState
 from ganlib.core.steps import Place
 from ganlib.data.batches import TrainingBatches
 from ganlib.data.cache import LocalDataset
-from ganlib.errors import NonFiniteLoss
+from ganlib.errors import CheckpointRefused, NonFiniteLoss
 from ganlib.jobs.checkpoints import Checkpoints
 from ganlib.jobs.collective import gather_rows, mean_over_workers, share_of
 from ganlib.jobs.progress import Pace
@@ -72,7 +72,8 @@ class Host:
         self._pace = Pace(round(config.budget.total_kimg * 1000), config.budget.max_seconds)
         self._pace.restart(state.images_seen, state.seconds)
         self._distance = math.nan
-        self._reported_at = state.seconds
+        self._reported_at = -math.inf
+        self._require_same_start(state)
         if resumed is None:
             self._evaluate(state)
         elif place.rank == 0:
@@ -98,16 +99,14 @@ class Host:
         if self._out_of_time(state):
             return
         for progress in train(state, lambda step: batches(step).images, plan, place):
-            out_of_time = self._agree(state, progress)
-            ended = out_of_time or state.images_seen >= plan.total_images
-            if ended:
+            if self._agree(state, progress):
                 return
             save, evaluation = saves.due(state.images_seen), evaluations.due(state.images_seen)
             if save or evaluation:
                 self._save(state, self._evaluate(state) if evaluation else None)
 
     def _agree(self, state: TrainState, progress: Progress) -> bool:
-        """Average the losses over the workers, report them, and decide together whether time is up."""
+        """Average the losses over the workers, report them, and decide together whether the run ends."""
         local = torch.stack([progress.critic_loss, progress.wasserstein, progress.generator_loss])
         over = torch.tensor([float(self._out_of_time(state))], device=local.device)
         means = mean_over_workers(torch.cat([local.float(), over])).tolist()
@@ -115,13 +114,23 @@ class Host:
         for name, value in values.items():
             if not math.isfinite(value):
                 raise NonFiniteLoss(name, value, state.images_seen)
-        if self.place.rank == 0 and state.seconds - self._reported_at >= REPORT_SECONDS:
+        ended = means[3] > 0 or state.images_seen >= self._pace.total_images
+        if self.place.rank == 0 and (ended or state.seconds - self._reported_at >= REPORT_SECONDS):
             self._reported_at = state.seconds
             line = self._pace.line(state.images_seen, state.seconds, values["wasserstein"], self._distance)
             self.emit(str(line))
             values |= {"images_per_second": line.rate, "generator_steps": state.generator_steps}
             self.tracker.metrics(self.tracking_run_id, state.images_seen, values)
-        return bool(means[3] > 0)
+        return bool(ended)
+
+    def _require_same_start(self, state: TrainState) -> None:
+        """Workers that took up different checkpoints would wait for each other for ever."""
+        mine = torch.tensor([float(state.images_seen)], dtype=torch.float64, device=self.place.device)
+        if float(mean_over_workers(mine)) != float(mine):
+            raise CheckpointRefused(
+                f"worker {self.place.rank} resumed at {state.images_seen} images and another one elsewhere; "
+                "run the same command again"
+            )
 
     def _out_of_time(self, state: TrainState) -> bool:
         limit = self.config.budget.max_seconds

@@ -19,7 +19,7 @@ from ganlib.storage import S3Store, open_store
 def ganlib(stack_environ: dict[str, str]) -> Run:
     """Runs ``ganlib WORDS…`` against the stack and checks its exit code."""
 
-    def run(*words: str, code: int = 0, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+    def run(*words: str, code: int = 0, timeout: float = 600) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             command(*words), env=stack_environ, capture_output=True, text=True, timeout=timeout, check=False
         )

@@ -22,7 +22,8 @@ from ganlib.demo import Demo
 from ganlib.settings import Settings
 from ganlib.storage import S3Store
 
-pytestmark = pytest.mark.services
+# The limits are for a machine that is busy with something else; they end what hangs.
+pytestmark = [pytest.mark.services, pytest.mark.timeout(1500)]
 
 MODEL = "digits-wgan"
 
@@ -174,7 +175,7 @@ def train_workers() -> list[psutil.Process]:
 
 def await_checkpoint(store: S3Store, process: subprocess.Popen[bytes], log: Path, known: set[str]) -> None:
     """Until the run has stored a checkpoint that was not there before."""
-    deadline = time.monotonic() + 150
+    deadline = time.monotonic() + 600
     while not {o.key for o in store.list("runs/") if o.key.endswith("checkpoint.json")} - known:
         assert process.poll() is None, log.read_text()
         assert time.monotonic() < deadline, log.read_text()
@@ -199,7 +200,7 @@ def test_ctrl_c_ends_the_workers_and_the_same_command_goes_on(
         assert time.monotonic() - began < 10, "workers outlived the interrupt by ten seconds"
         time.sleep(0.1)
     again = training(log, seed=11)
-    assert again.wait(240) == 0, log.read_text()
+    assert again.wait(600) == 0, log.read_text()
     text = log.read_text()
     assert "interrupted; the same command goes on from here" in text
     assert "resumed runs/" in text
@@ -215,7 +216,7 @@ def test_a_client_that_is_killed_finds_its_job_running(training: Any, store: S3S
     workers = {p.pid for p in train_workers()}
     assert workers, "the job must outlive its client"
     again = training(log, seed=12)
-    assert again.wait(240) == 0, log.read_text()
+    assert again.wait(600) == 0, log.read_text()
     text = log.read_text()
     assert "resumed" not in text
     assert "train--2" not in text, "it trained twice"
@@ -228,7 +229,7 @@ def test_a_worker_that_is_killed_is_replaced_and_goes_on(
     process = training(log, seed=13)
     await_checkpoint(store, process, log, known)
     train_workers()[0].kill()
-    assert process.wait(280) == 0, log.read_text()
+    assert process.wait(600) == 0, log.read_text()
     assert "resumed runs/" in log.read_text()
 
 
@@ -243,7 +244,7 @@ def test_a_deployment_run_started_by_hand_trains_the_same(
         json={"parameters": {"recipe": MODEL, "overrides": {**TINY, "seed": 21}}},
         timeout=10,
     ).json()
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 600
     while (state := requests.get(f"{api}/flow_runs/{run['id']}", timeout=10).json()["state"])["type"] not in (
         "COMPLETED", "FAILED", "CRASHED", "CANCELLED",
     ):  # fmt: skip
