@@ -44,7 +44,7 @@ def champion_tags(spec: RunSpec, evaluation: Evaluation) -> dict[str, str]:
         "ganlib.code_version": spec.code_version,
         "ganlib.latent_dim": str(spec.config.network.latent_dim),
         "ganlib.metric": evaluation.metric,
-        "ganlib.value": f"{evaluation.value:.6g}",
-        "ganlib.value_untrained": f"{evaluation.value_untrained:.6g}",
+        "ganlib.value": repr(evaluation.value),
+        "ganlib.value_untrained": repr(evaluation.value_untrained),
         "ganlib.images_seen": str(evaluation.checkpoint.images_seen),
     }
