@@ -70,9 +70,7 @@ $(BIN)/pip-compile:
 # is completed. INSTALLER is among the last files that pip writes for a package: without it, an installation
 # was cut short in the middle of that package, and pip would take it for whole. The pinned pip goes first:
 # the one that comes with Python 3.11 needs three times as long to see that the pins fit together.
-# pip compiles on one core and that is half of its time: compileall takes them all. It ends with 1, since
-# packages carry a few files that are meant for other versions of Python.
-PIP_INSTALL := $(BIN)/python -m pip install --no-input --no-compile
+PIP_INSTALL := $(BIN)/python -m pip install --no-input
 
 $(STAMP):
 	@rm -f $(VENV)/installed-*
@@ -84,7 +82,6 @@ $(STAMP):
 		$(PIP_INSTALL) --requirement $(LOCK) && \
 		$(PIP_INSTALL) --no-deps --no-build-isolation --editable .; \
 		} > $(VENV)/install.log 2>&1 || { cat $(VENV)/install.log; exit 1; }
-	@$(BIN)/python -m compileall -q -j 0 $(SITE) > $(VENV)/compile.log 2>&1 || :
 	@touch $@
 
 .PHONY: $(VENV)
