@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -36,6 +37,16 @@ Overrides = Annotated[
 def say(line: str) -> None:
     """A line for a person, on standard output."""
     typer.echo(line)
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Around a command that goes on when it is repeated: Ctrl-C says so and exits with 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("interrupted; the same command goes on from here", err=True)
+        raise typer.Exit(130) from None
 
 
 def parse_overrides(pairs: Sequence[str] | None) -> dict[str, Any]:
@@ -88,7 +99,8 @@ def demo(overrides: Overrides = None) -> None:
     load_config("fashion-mnist-wgan", values)  # a wrong field is refused before anything starts
     from ganlib.demo import Demo
 
-    Demo(say=say, overrides=values).run()
+    with resumable():
+        Demo(say=say, overrides=values).run()
 
 
 @app.command()
@@ -105,7 +117,8 @@ def retrain(
     load_config(recipe, values)
     from ganlib.demo import retrain as run_flow
 
-    done = run_flow(load_settings(), recipe, values, request=request, force=force)
+    with resumable():
+        done = run_flow(load_settings(), recipe, values, request=request, force=force)
     name = f"{done.generator.model}/{done.generator.version}"
     say(
         f"nothing to train: {done.skipped}"
@@ -219,9 +232,6 @@ def main() -> None:
     except GanlibError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("interrupted; the same command goes on from here", err=True)
-        sys.exit(130)
 
 
 if __name__ == "__main__":
