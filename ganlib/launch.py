@@ -123,19 +123,16 @@ def public_environment(settings: Settings) -> dict[str, str]:
     Only services of one's own are passed on. The embedded ones are found through ``GANLIB_HOME``,
     which the embedded cluster inherits, and secrets through the nodes' own environment.
     """
-    names = {"mlflow": "mlflow_uri"}
-    values = {
-        ADDRESS_VARIABLE[service]: getattr(settings, field)
-        for service, field in names.items()
-        if service in settings.own
-    }
+    values = {"GANLIB_S3_BUCKET": settings.s3_bucket, "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}
+    if "mlflow" in settings.own:
+        values[ADDRESS_VARIABLE["mlflow"]] = settings.require("mlflow")
     if "s3" in settings.own:
         values |= {
-            ADDRESS_VARIABLE["s3"]: settings.s3_endpoint_url,
+            ADDRESS_VARIABLE["s3"]: settings.require("s3"),
             "GANLIB_S3_REGION": settings.s3_region,
             "GANLIB_S3_CHECKSUMS": settings.s3_checksums,
         }
-    return {**values, "GANLIB_S3_BUCKET": settings.s3_bucket, "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}
+    return values
 
 
 async def _follow(client: JobSubmissionClient, job_id: str, on_line: Callable[[str], None]) -> JobStatus:

@@ -16,16 +16,13 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from ganlib.errors import ConfigError
 
 ServiceName = Literal["s3", "mlflow", "prefect", "ray"]
-SERVICES: tuple[ServiceName, ...] = get_args(ServiceName)
-"""The services that the settings point to, in the order in which they start."""
-
 ADDRESS_VARIABLE: dict[ServiceName, str] = {
     "s3": "GANLIB_S3_ENDPOINT_URL",
     "mlflow": "GANLIB_MLFLOW_URI",
@@ -33,6 +30,14 @@ ADDRESS_VARIABLE: dict[ServiceName, str] = {
     "ray": "GANLIB_RAY_ADDRESS",
 }
 """Which environment variable points to a service of one's own."""
+
+ADDRESS_FIELD: dict[ServiceName, str] = {
+    "s3": "s3_endpoint_url",
+    "mlflow": "mlflow_uri",
+    "prefect": "prefect_api_url",
+    "ray": "ray_address",
+}
+"""Which field of :class:`Settings`, and of ``services.json``, holds a service's address."""
 
 _VARIABLES = {
     "s3_endpoint_url": "GANLIB_S3_ENDPOINT_URL",
@@ -87,15 +92,7 @@ class Settings(BaseModel):
 
     def address(self, service: ServiceName) -> str | None:
         """The configured address of a service, or ``None``."""
-        value: str | None = getattr(
-            self,
-            {
-                "s3": "s3_endpoint_url",
-                "mlflow": "mlflow_uri",
-                "prefect": "prefect_api_url",
-                "ray": "ray_address",
-            }[service],
-        )
+        value: str | None = getattr(self, ADDRESS_FIELD[service])
         return value
 
     def require(self, service: ServiceName) -> str:

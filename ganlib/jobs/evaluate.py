@@ -31,7 +31,7 @@ from ganlib.jobs.train import result_key
 from ganlib.ports import ObjectStore
 from ganlib.quality.distances import Statistics, frechet_distance
 from ganlib.quality.evaluate import generate_features
-from ganlib.quality.features import extractor
+from ganlib.quality.features import extractor, metric_name
 from ganlib.records import CheckpointRef, Evaluation, TrainResult
 from ganlib.settings import load_settings
 from ganlib.storage import open_store
@@ -74,7 +74,7 @@ def main(run: str) -> None:
         run=run,
         checkpoint=checkpoint,
         dataset_digest=spec.dataset_digest,
-        metric=f"fd_{config.extractor}",
+        metric=metric_name(features),
         samples=config.samples,
         value=values["trained"],
         value_untrained=values["untrained"],

@@ -11,7 +11,7 @@ import logging
 import math
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
@@ -30,7 +30,7 @@ from ganlib.jobs.progress import Pace
 from ganlib.ports import RunTracker
 from ganlib.quality.distances import Statistics, TooFewSamples, frechet_distance
 from ganlib.quality.evaluate import generate_features, to_uint8
-from ganlib.quality.features import Extractor
+from ganlib.quality.features import Extractor, metric_name
 from ganlib.quality.grids import grid
 from ganlib.records import TrainResult
 
@@ -59,6 +59,15 @@ class Host:
     place: Place
     emit: Callable[[str], None]
     """Takes rank 0's progress lines."""
+    _pace: Pace = field(init=False)
+    _distance: float = field(default=math.nan, init=False)
+    """At the last evaluation."""
+    _reported_at: float = field(default=-math.inf, init=False)
+    """Seconds in the loop at the last progress line."""
+
+    def __post_init__(self) -> None:
+        budget = self.config.budget
+        self._pace = Pace(round(budget.total_kimg * 1000), budget.max_seconds)
 
     def train(self) -> TrainResult:
         """Train to the end of the budget, from the newest checkpoint when there is one.
@@ -69,10 +78,7 @@ class Host:
         config, place = self.config, self.place
         state = fresh_state(config, self.dataset.version.image_shape, place.device)
         resumed = self.checkpoints.resume(state)
-        self._pace = Pace(round(config.budget.total_kimg * 1000), config.budget.max_seconds)
         self._pace.restart(state.images_seen, state.seconds)
-        self._distance = math.nan
-        self._reported_at = -math.inf
         self._require_same_start(state)
         if resumed is None:
             self._evaluate(state)
@@ -80,8 +86,20 @@ class Host:
             log.info("resumed %s at %d images", resumed.key, resumed.images_seen)
         start_images, start_seconds = state.images_seen, state.seconds
         self._loop(state)
-        with_distance = self._evaluate(state) if state.images_seen > start_images else None
-        return self._finish(state, with_distance, start_images, start_seconds)
+        if state.images_seen > start_images:
+            self._keep(state, evaluate=True)
+        self.checkpoints.wait()
+        seconds = state.seconds - start_seconds
+        return TrainResult(
+            run=self.run,
+            tracking_run_id=self.tracking_run_id,
+            status="finished",
+            best=self.checkpoints.best(),
+            last=self.checkpoints.last(),
+            images_seen=state.images_seen,
+            seconds=state.seconds,
+            images_per_second=(state.images_seen - start_images) / seconds if seconds > 0 else 0.0,
+        )
 
     def _loop(self, state: TrainState) -> None:
         config, place = self.config, self.place
@@ -103,7 +121,7 @@ class Host:
                 return
             save, evaluation = saves.due(state.images_seen), evaluations.due(state.images_seen)
             if save or evaluation:
-                self._save(state, self._evaluate(state) if evaluation else None)
+                self._keep(state, evaluate=evaluation)
 
     def _agree(self, state: TrainState, progress: Progress) -> bool:
         """Average the losses over the workers, report them, and decide together whether the run ends."""
@@ -156,7 +174,7 @@ class Host:
         # The others' zeros leave rank 0's value, and every worker hears of one that is not finite.
         distance = float(mean_over_workers(value.to(place.device))) * place.workers
         if not math.isfinite(distance):
-            raise NonFiniteLoss(f"fd_{config.evaluation.extractor}_curve", distance, state.images_seen)
+            raise NonFiniteLoss(metric_name(self.extractor), distance, state.images_seen)
         self._distance = distance
         if place.rank == 0:
             self._log_evaluation(state.images_seen, average, distance)
@@ -165,37 +183,21 @@ class Host:
     def _log_evaluation(self, images_seen: int, average: torch.nn.Module, distance: float) -> None:
         noise = latents(self.config.seed, "grid", 0, GRID_SAMPLES, self.config.network.latent_dim)
         picture = grid(to_uint8(generate(average, noise)), columns=8)
-        metric = f"fd_{self.config.evaluation.extractor}_curve"
+        metric = f"{metric_name(self.extractor)}_curve"
         self.tracker.image(self.tracking_run_id, "samples", images_seen, picture)
         self.tracker.metrics(self.tracking_run_id, images_seen, {metric: distance})
         self.emit(f"evaluated at {images_seen} images: {metric} = {distance:.1f}")
 
-    def _save(self, state: TrainState, distance: float | None) -> None:
+    def _keep(self, state: TrainState, *, evaluate: bool) -> None:
+        """Save a checkpoint, evaluated or not, of weights that are numbers."""
         # The losses are those before the last update; the weights after it are what would be kept.
         for network in (state.generator, state.critic):
             for name, parameter in network.named_parameters():
                 if not bool(torch.isfinite(parameter).all()):
                     raise NonFiniteLoss(name, math.nan, state.images_seen)
+        distance = self._evaluate(state) if evaluate else None
         if self.place.rank == 0:
             self.checkpoints.save(state, self.place.workers, distance)
-
-    def _finish(
-        self, state: TrainState, distance: float | None, start_images: int, start_seconds: float
-    ) -> TrainResult:
-        if distance is not None:
-            self._save(state, distance)
-        self.checkpoints.wait()
-        seconds = state.seconds - start_seconds
-        return TrainResult(
-            run=self.run,
-            tracking_run_id=self.tracking_run_id,
-            status="finished",
-            best=self.checkpoints.best(),
-            last=self.checkpoints.last(),
-            images_seen=state.images_seen,
-            seconds=state.seconds,
-            images_per_second=(state.images_seen - start_images) / seconds if seconds > 0 else 0.0,
-        )
 
 
 class Every:

@@ -56,10 +56,6 @@ class _Computed:
         return self.extractor.name
 
     @property
-    def variant(self) -> str:
-        return self.extractor.variant
-
-    @property
     def dimensions(self) -> int:
         return self.extractor.dimensions
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -25,19 +24,19 @@ class TooFewSamples(UserWarning):
 
 @dataclass(frozen=True, eq=False)
 class Statistics:
-    """Mean and covariance of features, in float64; parts of a sample can be merged."""
+    """Mean and covariance of features, in float64."""
 
     mean: Array
     """float64 [d]."""
     covariance: Array
-    """float64 [d, d], symmetric, divided by ``count − 1``; zero for fewer than two samples."""
+    """float64 [d, d], symmetric, divided by ``count − 1``; zero for one sample."""
     count: int
-    """Samples it was made from; 0 is allowed, for a worker whose share is empty."""
+    """Samples it was made from, at least 1."""
 
     def __post_init__(self) -> None:
         shapes = (self.mean.shape, self.covariance.shape)
-        if self.mean.ndim != 1 or self.covariance.shape != self.mean.shape * 2 or self.count < 0:
-            raise ValueError(f"mean [d], covariance [d, d], count >= 0 expected, got {shapes}, {self.count}")
+        if self.mean.ndim != 1 or self.covariance.shape != self.mean.shape * 2 or self.count < 1:
+            raise ValueError(f"mean [d], covariance [d, d], count >= 1 expected, got {shapes}, {self.count}")
         if self.mean.dtype != np.float64 or self.covariance.dtype != np.float64:
             raise ValueError(f"float64 expected, got {self.mean.dtype} and {self.covariance.dtype}")
 
@@ -45,11 +44,6 @@ class Statistics:
     def dimensions(self) -> int:
         """Dimensions d of the features."""
         return int(self.mean.shape[0])
-
-    @classmethod
-    def empty(cls, dimensions: int) -> Statistics:
-        """Statistics of no samples: what merging starts from."""
-        return cls(np.zeros(dimensions), np.zeros((dimensions, dimensions)), 0)
 
     @classmethod
     def from_features(cls, features: Tensor | npt.NDArray[np.floating]) -> Statistics:
@@ -61,11 +55,9 @@ class Statistics:
         if isinstance(features, Tensor):
             features = features.detach().cpu().double().numpy()
         values = np.asarray(features, dtype=np.float64)
-        if values.ndim != 2:
-            raise ValueError(f"features [n, d] expected, got shape {values.shape}")
-        count, dimensions = values.shape
-        if count == 0:
-            return cls.empty(dimensions)
+        if values.ndim != 2 or len(values) == 0:
+            raise ValueError(f"features [n, d] with n >= 1 expected, got shape {values.shape}")
+        count = len(values)
         finite = np.isfinite(values).all(axis=1)
         if not finite.all():
             raise DataError(
@@ -75,26 +67,6 @@ class Statistics:
         mean = values.mean(axis=0)
         centred = values - mean
         return cls(mean, centred.T @ centred / max(count - 1, 1), count)
-
-    def update(self, features: Tensor | npt.NDArray[np.floating]) -> Statistics:
-        """These statistics with the samples [n, d] added."""
-        return self.merge(Statistics.from_features(features))
-
-    def merge(self, other: Statistics) -> Statistics:
-        """Statistics of both samples together, as if computed from all of them at once.
-
-        The pairwise update of Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm
-        for Computing Sample Variances" (1979): nothing is approximated, only rounding differs.
-        """
-        if self.dimensions != other.dimensions:
-            raise ValueError(f"{self.dimensions} and {other.dimensions} dimensions cannot be merged")
-        if self.count == 0 or other.count == 0:
-            return other if self.count == 0 else self
-        count = self.count + other.count
-        shift = other.mean - self.mean
-        scatter = self.covariance * (self.count - 1) + other.covariance * (other.count - 1)
-        scatter += np.outer(shift, shift) * (self.count * other.count / count)
-        return Statistics(self.mean + shift * (other.count / count), scatter / (count - 1), count)
 
     @cached_property
     def factor(self) -> Array:
@@ -107,14 +79,6 @@ class Statistics:
         kept = values > max(values[-1], 0.0) * self.dimensions * np.finfo(np.float64).eps
         factor: Array = vectors[:, kept] * np.sqrt(values[kept])
         return factor
-
-
-def merge(parts: Iterable[Statistics]) -> Statistics:
-    """Statistics of all parts together, merged in the order given. At least one part is needed."""
-    first, *others = parts
-    for other in others:
-        first = first.merge(other)
-    return first
 
 
 def frechet_distance(a: Statistics, b: Statistics) -> float:

@@ -1,4 +1,4 @@
-"""A generator's distance from real pictures, whole or as one worker's share."""
+"""From a generator to features: its pictures, quantized as they would be in a file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from ganlib.errors import TrainingError
-from ganlib.quality.distances import Statistics, frechet_distance
 from ganlib.quality.features import Extractor
 
 Generate = Callable[[Tensor], Tensor]
@@ -52,26 +51,3 @@ def generate_features(generate: Generate, extractor: Extractor, latents: Tensor,
         images = generate(latents[start : start + batch])
         features[start : start + batch] = extractor(to_uint8(images))
     return features
-
-
-def generated_statistics(
-    generate: Generate, extractor: Extractor, latents: Tensor, batch: int = 64
-) -> Statistics:
-    """Statistics of the pictures generated from these latents.
-
-    Workers that each take a share of the latents merge theirs with
-    :func:`ganlib.quality.distances.merge`, and the result is that of all latents at once. An empty
-    share gives empty statistics. Arguments and errors are those of :func:`generate_features`.
-    """
-    return Statistics.from_features(generate_features(generate, extractor, latents, batch))
-
-
-def distance(
-    generate: Generate, extractor: Extractor, reference: Statistics, latents: Tensor, batch: int = 64
-) -> float:
-    """Fréchet distance ≥ 0 between the pictures generated from these latents and the reference.
-
-    Arguments and errors are those of :func:`generate_features`; ``reference`` comes from
-    :func:`ganlib.quality.reference.reference_statistics` with the same extractor.
-    """
-    return frechet_distance(generated_statistics(generate, extractor, latents, batch), reference)

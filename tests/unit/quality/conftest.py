@@ -19,7 +19,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def lite0() -> EfficientNetLite0:
-    return EfficientNetLite0(precision="fp32")
+    return EfficientNetLite0()
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import scipy.linalg
 import torch
 
 from ganlib.errors import DataError
-from ganlib.quality.distances import Statistics, TooFewSamples, frechet_distance, merge
+from ganlib.quality.distances import Statistics, TooFewSamples, frechet_distance
 
 
 def _features(seed: int, count: int, dimensions: int, scale: float = 1.0) -> np.ndarray:
@@ -39,26 +39,6 @@ def test_float32_tensors_are_summed_in_float64() -> None:
     np.testing.assert_allclose(
         statistics.covariance, np.cov(features.double().numpy().T), rtol=1e-9, atol=1e-12
     )
-
-
-@pytest.mark.parametrize("cuts", [(30,), (1, 2, 3), (0, 40, 40, 99)])
-def test_merged_parts_are_the_whole(cuts: tuple[int, ...]) -> None:
-    features = _features(1, 100, 9) + 50
-    whole = Statistics.from_features(features)
-    merged = merge(Statistics.from_features(part) for part in np.split(features, cuts))
-    assert merged.count == whole.count
-    np.testing.assert_allclose(merged.mean, whole.mean, rtol=1e-12)
-    np.testing.assert_allclose(merged.covariance, whole.covariance, rtol=1e-9, atol=1e-12)
-
-
-def test_statistics_can_be_updated_from_nothing_on() -> None:
-    features = _features(2, 60, 4)
-    running = Statistics.empty(4)
-    for start in range(0, 60, 16):
-        running = running.update(features[start : start + 16])
-    whole = Statistics.from_features(features)
-    np.testing.assert_allclose(running.covariance, whole.covariance, rtol=1e-10, atol=1e-13)
-    assert running.count == 60
 
 
 @pytest.mark.parametrize("dimensions", [3, 64, 200])
@@ -139,10 +119,10 @@ def test_one_sample_has_no_distance() -> None:
 
 
 def test_dimensions_must_agree() -> None:
-    a, b = Statistics.empty(3), Statistics.empty(4)
-    with pytest.raises(ValueError, match="3 and 4"):
-        a.merge(b)
+    a, b = Statistics.from_features(_features(0, 9, 3)), Statistics.from_features(_features(0, 9, 4))
     with pytest.raises(ValueError, match="3 and 4"):
         frechet_distance(a, b)
     with pytest.raises(ValueError, match="expected"):
         Statistics(np.zeros(3), np.zeros((3, 4)), 5)
+    with pytest.raises(ValueError, match="n >= 1"):
+        Statistics.from_features(np.zeros((0, 3)))

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from ganlib.errors import TrainingError
-from ganlib.quality.distances import Statistics, TooFewSamples, frechet_distance, merge
-from ganlib.quality.evaluate import distance, generate_features, generated_statistics, to_uint8
+from ganlib.quality.distances import Statistics, TooFewSamples, frechet_distance
+from ganlib.quality.evaluate import generate_features, to_uint8
 from ganlib.quality.features import EfficientNetLite0
 
 
@@ -51,16 +51,6 @@ def test_features_are_those_of_the_quantized_pictures(lite0: EfficientNetLite0) 
     assert not any(parameter.grad is not None for parameter in generator.parameters())
 
 
-def test_shares_of_two_workers_make_the_whole(lite0: EfficientNetLite0) -> None:
-    generator, latents = _generator(), _latents(24)
-    whole = generated_statistics(generator, lite0, latents)
-    shares = [generated_statistics(generator, lite0, latents[rank::2], batch=5) for rank in range(2)]
-    merged = merge([*shares, generated_statistics(generator, lite0, latents[:0])])
-    assert merged.count == whole.count == 24
-    np.testing.assert_allclose(merged.mean, whole.mean, atol=1e-5)
-    np.testing.assert_allclose(merged.covariance, whole.covariance, atol=1e-4)
-
-
 @pytest.mark.filterwarnings("ignore::ganlib.quality.distances.TooFewSamples")
 def test_real_pictures_are_near_to_each_other_and_far_from_noise(
     lite0: EfficientNetLite0, digits: torch.Tensor
@@ -72,11 +62,13 @@ def test_real_pictures_are_near_to_each_other_and_far_from_noise(
         return latents.reshape(-1, 1, 8, 8).clamp(-1, 1)
 
     latents = torch.randn(80, 64, generator=torch.Generator().manual_seed(2))
-    far = distance(noise, lite0, reference, latents)
+    far = frechet_distance(Statistics.from_features(generate_features(noise, lite0, latents)), reference)
     assert 0 < real < far / 5
 
 
 def test_a_distance_from_few_samples_says_so(lite0: EfficientNetLite0, digits: torch.Tensor) -> None:
     reference = Statistics(np.zeros(1280), np.eye(1280), 5000)
     with pytest.warns(TooFewSamples, match="4 samples for 1280"):
-        distance(_generator(), lite0, reference, _latents(4))
+        frechet_distance(
+            Statistics.from_features(generate_features(_generator(), lite0, _latents(4))), reference
+        )

