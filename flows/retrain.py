@@ -28,6 +28,7 @@ from ganlib.jobs.publish import publish as publish_generator
 from ganlib.jobs.spec import RunSpec, run_name, write_spec
 from ganlib.jobs.train import result_key
 from ganlib.launch import run_job
+from ganlib.ports import ObjectStore
 from ganlib.preflight import preflight
 from ganlib.records import DatasetVersion, Evaluation, Record, RegisteredGenerator, TrainResult
 from ganlib.registry import MlflowRegistry
@@ -125,7 +126,7 @@ def train(spec: RunSpec) -> TrainResult:
     """Train on the cluster, or go on with a run that was interrupted."""
     settings = load_settings()
     store = open_store(settings)
-    result = _finished_result(store.get, spec.run)
+    result = _finished_result(store, spec.run)
     if result is None:
         with JobLog(get_run_logger()) as log:
             run_job(settings, f"{spec.run}-train", ["ganlib.jobs.train", spec.run], log)
@@ -175,9 +176,9 @@ def _summary(
     return "| | |\n|---|---|\n" + "".join(f"| {name} | {value} |\n" for name, value in rows.items())
 
 
-def _finished_result(get: Any, run: str) -> TrainResult | None:
+def _finished_result(store: ObjectStore, run: str) -> TrainResult | None:
     try:
-        result = TrainResult.from_json(get(result_key(run)), source=result_key(run))
+        result = TrainResult.from_json(store.get(result_key(run)), source=result_key(run))
     except ObjectMissing:
         return None
     return result if result.status == "finished" else None

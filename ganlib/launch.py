@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import aiohttp
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from ganlib.errors import ConfigError, JobFailed, ServiceError
@@ -26,6 +27,14 @@ log = logging.getLogger(__name__)
 
 STOP_TIMEOUT_SECONDS = 10.0
 """How long :func:`run_job` waits for a job that it was told to stop."""
+
+LOST_TIMEOUT_SECONDS = 30.0
+"""How long a cluster may be out of reach before :func:`run_job` gives it up."""
+
+_POLL_SECONDS = 0.2  # Ray's job server has no call that waits for a job's end
+
+_CONNECTION_LOST = (OSError, RuntimeError, aiohttp.ClientError)
+"""What Ray's client raises when its server is gone: requests' errors are OSErrors."""
 
 
 def run_job(settings: Settings, job: str, arguments: list[str], on_line: Callable[[str], None]) -> None:
@@ -38,7 +47,7 @@ def run_job(settings: Settings, job: str, arguments: list[str], on_line: Callabl
         on_line: Gets every line of the job's log, from its beginning.
 
     Raises:
-        ServiceError: The cluster does not answer.
+        ServiceError: The cluster does not answer, or was lost while the job ran.
         JobFailed: The job ended without success; its last lines are in the message.
         KeyboardInterrupt: And any other request to end this process: the job is stopped first.
     """
@@ -136,40 +145,57 @@ def public_environment(settings: Settings) -> dict[str, str]:
 
 
 async def _follow(client: JobSubmissionClient, job_id: str, on_line: Callable[[str], None]) -> JobStatus:
-    rest = ""
-    async for text in client.tail_job_logs(job_id):
-        *lines, rest = (rest + text).split("\n")
-        for line in lines:
-            on_line(line)
-    if rest:
-        on_line(rest)
-    deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
-    while not (status := client.get_job_status(job_id)).is_terminal() and time.monotonic() < deadline:
-        await asyncio.sleep(0.1)
-    return status
+    """Hand on the job's log until it has ended; a connection that breaks off is taken up again."""
+    handed_on = 0
+    lost_at: float | None = None
+    while True:
+        number, rest = 0, ""
+        try:
+            async for text in client.tail_job_logs(job_id):  # from the log's beginning, every time
+                *lines, rest = (rest + text).split("\n")
+                for line in lines:
+                    number += 1
+                    if number > handed_on:
+                        handed_on = number
+                        on_line(line)
+            status = client.get_job_status(job_id)
+        except _CONNECTION_LOST as error:
+            lost_at = lost_at or time.monotonic()
+            if time.monotonic() - lost_at > LOST_TIMEOUT_SECONDS:
+                reason = f"it was lost while {job_id} ran ({type(error).__name__}); the same command goes on"
+                raise ServiceError("ray", client.get_address(), ADDRESS_VARIABLE["ray"], reason) from error
+        else:
+            lost_at = None
+            if status.is_terminal():
+                if rest:
+                    on_line(rest)
+                return status
+        await asyncio.sleep(_POLL_SECONDS)
 
 
 @contextmanager
 def _stopped_on_interrupt(client: JobSubmissionClient, job_id: str) -> Iterator[None]:
     try:
         yield
-    except Exception:
-        raise
-    except BaseException:
-        # Ctrl-C, or a flow cancelled from outside: whoever wanted the job no longer does.
-        stop_job(client, job_id)
+    except BaseException as error:
+        if not isinstance(error, Exception):
+            # Ctrl-C, or a flow cancelled from outside: whoever wanted the job no longer does.
+            stop_job(client, job_id)
         raise
 
 
 def stop_job(client: JobSubmissionClient, job_id: str) -> None:
     """Stop a job and wait until it has ended, at most :data:`STOP_TIMEOUT_SECONDS`."""
-    client.stop_job(job_id)
     deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
-    while not client.get_job_status(job_id).is_terminal():
-        if time.monotonic() > deadline:
-            log.warning("job %s did not end within %g s", job_id, STOP_TIMEOUT_SECONDS)
-            return
-        time.sleep(0.1)
+    try:
+        client.stop_job(job_id)
+        while not client.get_job_status(job_id).is_terminal():
+            if time.monotonic() > deadline:
+                log.warning("job %s did not end within %g s", job_id, STOP_TIMEOUT_SECONDS)
+                return
+            time.sleep(_POLL_SECONDS)
+    except _CONNECTION_LOST as error:
+        log.warning("job %s could not be stopped, its cluster does not answer: %s", job_id, error)
 
 
 def _reason(tail: list[str], message: str) -> str:

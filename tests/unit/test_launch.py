@@ -1,0 +1,58 @@
+"""Following a job whose server breaks off: the one thing that a real cluster does not do on demand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from ray.job_submission import JobStatus
+
+from ganlib import launch
+from ganlib.errors import ServiceError
+
+LOG = ["first", "second", "third", "no newline"]
+
+
+class Client:
+    """Ray's job client as :mod:`ganlib.launch` uses it; its streams end as they are told to."""
+
+    def __init__(self, streams: list[tuple[int, Exception | None]], running: int) -> None:
+        self.streams, self.running = streams, running
+
+    async def tail_job_logs(self, job_id: str) -> AsyncIterator[str]:
+        characters, error = self.streams.pop(0) if len(self.streams) > 1 else self.streams[0]
+        text = "\n".join(LOG)[:characters]
+        for start in range(0, len(text), 5):
+            yield text[start : start + 5]
+        if error is not None:
+            raise error
+
+    def get_job_status(self, job_id: str) -> JobStatus:
+        self.running -= 1
+        return JobStatus.RUNNING if self.running >= 0 else JobStatus.SUCCEEDED
+
+    def get_address(self) -> str:
+        return "http://127.0.0.1:1"
+
+
+def follow(client: Client) -> list[str]:
+    lines: list[str] = []
+    status = asyncio.run(launch._follow(client, "job", lines.append))  # type: ignore[arg-type]
+    assert status == JobStatus.SUCCEEDED
+    return lines
+
+
+@pytest.mark.parametrize("error", [RuntimeError("closed unexpectedly"), ConnectionError("refused"), None])
+def test_a_stream_that_breaks_off_is_taken_up_without_repeating_a_line(error: Exception | None) -> None:
+    assert follow(Client([(6, error), (14, error), (1000, None)], running=2)) == LOG
+
+
+def test_a_log_that_ends_at_once_is_whole() -> None:
+    assert follow(Client([(1000, None)], running=0)) == LOG
+
+
+def test_a_cluster_that_stays_away_is_given_up_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch, "LOST_TIMEOUT_SECONDS", 0.3)
+    with pytest.raises(ServiceError, match=r"ray.*lost while job ran.*GANLIB_RAY_ADDRESS"):
+        follow(Client([(6, ConnectionError("refused"))], running=0))
