@@ -22,11 +22,10 @@ from ganlib.config import RunConfig, load_config
 from ganlib.data.prepare import Preparation
 from ganlib.data.prepare import prepare as prepare_dataset
 from ganlib.errors import ObjectMissing, TrainingError, UnknownName
-from ganlib.jobs.evaluate import evaluation_key
 from ganlib.jobs.publish import CHAMPION
 from ganlib.jobs.publish import publish as publish_generator
-from ganlib.jobs.spec import RunSpec, run_name, write_spec
-from ganlib.jobs.train import result_key
+from ganlib.jobs.pull import pull_here
+from ganlib.jobs.spec import RunSpec, evaluation_key, result_key, run_name, write_spec
 from ganlib.launch import run_job
 from ganlib.ports import ObjectStore
 from ganlib.preflight import preflight
@@ -118,7 +117,12 @@ def pull(spec: RunSpec) -> None:
     """Bring the shards to every node of the cluster."""
     settings = load_settings()
     write_spec(open_store(settings), spec)
-    run_job(settings, f"{spec.run}-pull", ["ganlib.jobs.pull", spec.run], JobLog(get_run_logger()))
+    log = JobLog(get_run_logger())
+    if "ray" in settings.own:
+        run_job(settings, f"{spec.run}-pull", ["ganlib.jobs.pull", spec.run], log)
+    else:
+        # The embedded cluster is this machine, and starting a job on it takes longer than the shards.
+        log(pull_here(spec.run))
 
 
 @task

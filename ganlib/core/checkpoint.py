@@ -8,19 +8,21 @@ is kept beside the checkpoint by whoever stores it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from ganlib.core.state import TrainState
 from ganlib.errors import CheckpointRefused
 
 COUNTERS = ("images_seen", "critic_steps", "generator_steps")
-NETWORKS = ("generator", "critic", "average")
+Network = Literal["generator", "critic", "average"]
+NETWORKS: tuple[Network, ...] = ("generator", "critic", "average")
 OPTIMIZERS = ("generator_optimizer", "critic_optimizer")
 
 
@@ -28,11 +30,11 @@ def dump_state(state: TrainState) -> tuple[bytes, dict[str, float]]:
     """The state as (safetensors, counters); a copy, so training may go on while it is written."""
     tensors: dict[str, Tensor] = {}
     for name in NETWORKS:
-        network: torch.nn.Module = getattr(state, name)
+        network: nn.Module = getattr(state, name)
         tensors |= {f"{name}/{key}": value for key, value in network.state_dict().items()}
-    for name in OPTIMIZERS:
-        for index, entry in getattr(state, name).state_dict()["state"].items():
-            tensors |= {f"{name}/{index}/{key}": torch.as_tensor(value) for key, value in entry.items()}
+    for optimizer in OPTIMIZERS:
+        for index, entry in getattr(state, optimizer).state_dict()["state"].items():
+            tensors |= {f"{optimizer}/{index}/{key}": torch.as_tensor(value) for key, value in entry.items()}
     plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
     counters: dict[str, float] = {name: getattr(state, name) for name in COUNTERS}
     return save_safetensors(plain), counters | {"seconds": state.seconds}
@@ -49,10 +51,7 @@ def restore_state(state: TrainState, data: bytes, counters: Mapping[str, float])
     Raises:
         CheckpointRefused: It is damaged, or of other networks.
     """
-    try:
-        tensors = load_safetensors(data)
-    except SafetensorError as error:
-        raise CheckpointRefused(f"the checkpoint's tensors cannot be read: {error}") from error
+    tensors = _load(data)
     missing = [name for name in (*COUNTERS, "seconds") if name not in counters]
     if missing:
         raise CheckpointRefused(f"the checkpoint lacks the counters {', '.join(missing)}")
@@ -61,11 +60,34 @@ def restore_state(state: TrainState, data: bytes, counters: Mapping[str, float])
         _check_same(name, getattr(state, name).state_dict(), parts[name])
     for name in NETWORKS:
         getattr(state, name).load_state_dict(parts[name])
-    for name in OPTIMIZERS:
-        _restore_optimizer(getattr(state, name), parts[name])
-    for name in COUNTERS:
-        setattr(state, name, int(counters[name]))
+    for optimizer in OPTIMIZERS:
+        _restore_optimizer(getattr(state, optimizer), parts[optimizer])
+    for counter in COUNTERS:
+        setattr(state, counter, int(counters[counter]))
     state.seconds = float(counters["seconds"])
+
+
+def restore_network(network: nn.Module, name: Network, data: bytes) -> None:
+    """Give ``network`` the weights that one network of a dumped state had.
+
+    Args:
+        network: Of the same shape; changed in place, or not at all.
+        name: Which.
+        data: Safetensors from :func:`dump_state`.
+
+    Raises:
+        CheckpointRefused: It is damaged, or of another network.
+    """
+    tensors = _below(_load(data), name)
+    _check_same(name, network.state_dict(), tensors)
+    network.load_state_dict(tensors)
+
+
+def _load(data: bytes) -> dict[str, Tensor]:
+    try:
+        return load_safetensors(data)
+    except SafetensorError as error:
+        raise CheckpointRefused(f"the checkpoint's tensors cannot be read: {error}") from error
 
 
 def _below(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ganlib.data.versions import load_version
-from ganlib.jobs.evaluate import trained_generator
+from ganlib.jobs.judge import trained_generator
 from ganlib.jobs.spec import RunSpec
 from ganlib.ports import ModelRegistry, ObjectStore, Publication
 from ganlib.records import Evaluation, RegisteredGenerator, TrainResult

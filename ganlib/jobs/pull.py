@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import platform
+
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -37,7 +39,7 @@ def pull_here(run: str) -> str:
     dataset = pull(store, load_version(store, spec.dataset_name, spec.dataset_digest), settings.cache)
     shards = dataset.version.shards
     megabytes = sum(shard.bytes for shard in shards) / 1e6
-    return f"{ray.util.get_node_ip_address()} has {len(shards)} shards, {megabytes:.1f} MB"
+    return f"{platform.node()} has {len(shards)} shards, {megabytes:.1f} MB"
 
 
 if __name__ == "__main__":

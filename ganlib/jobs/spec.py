@@ -52,6 +52,16 @@ def run_name(config: RunConfig, dataset: DatasetVersion, request: str) -> str:
     return f"{config.recipe}-{dataset.digest[:8]}-{config.digest[:8]}-{request}"
 
 
+def result_key(run: str) -> str:
+    """Where a run's :class:`~ganlib.records.TrainResult` lies."""
+    return f"runs/{run}/result.json"
+
+
+def evaluation_key(run: str) -> str:
+    """Where a run's :class:`~ganlib.records.Evaluation` lies."""
+    return f"runs/{run}/evaluation.json"
+
+
 def write_spec(store: ObjectStore, spec: RunSpec) -> None:
     """Keep the spec where its jobs look for it."""
     store.put(f"runs/{spec.run}/spec.json", spec.to_json().encode())

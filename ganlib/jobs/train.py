@@ -30,7 +30,7 @@ from ganlib.jobs.checkpoints import Checkpoints
 from ganlib.jobs.host import Host
 from ganlib.jobs.reference import reference_over_workers
 from ganlib.jobs.runner import connect, emit, run_main
-from ganlib.jobs.spec import RunSpec, read_spec
+from ganlib.jobs.spec import RunSpec, read_spec, result_key
 from ganlib.ports import ObjectStore
 from ganlib.quality.features import extractor
 from ganlib.records import TrainResult
@@ -42,11 +42,6 @@ from ganlib.tracking import MlflowTracker
 log = logging.getLogger(__name__)
 
 CLOSE_TRACKER_SECONDS = 30.0
-
-
-def result_key(run: str) -> str:
-    """Where a run's :class:`~ganlib.records.TrainResult` lies."""
-    return f"runs/{run}/result.json"
 
 
 def main(run: str) -> None:
@@ -90,6 +85,8 @@ def worker(parameters: dict[str, Any]) -> None:
     """What each Ray Train worker runs; a worker that is started anew resumes by itself."""
     # Ray and torch would else fall back on one another's thread counts.
     torch.set_num_threads(max(1, int(os.environ.get("OMP_NUM_THREADS", "1"))))
+    # Numbers below 1e-38 cost a CPU a hundred times as much as others, and change nothing.
+    torch.set_flush_denormal(True)
     context = ray.train.get_context()
     place = Place(context.get_world_rank(), context.get_world_size(), get_device())
     settings = load_settings()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -151,12 +152,12 @@ def training(stack_environ: dict[str, str], digits: str, request: pytest.Fixture
     """Starts a run long enough to be broken; its output goes to a file that the test reads."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(log: Path, seed: int) -> subprocess.Popen[bytes]:
+    def start(log: Path, seed: int, **environ: str) -> subprocess.Popen[bytes]:
         overrides = {**TINY, "budget.total_kimg": 24, "evaluation.every_kimg": 100, "seed": seed}
         with log.open("ab") as output:
             process = subprocess.Popen(
                 command(*arguments(MODEL, overrides)),
-                env=stack_environ,
+                env={**stack_environ, **environ},
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
@@ -231,14 +232,16 @@ def test_a_client_that_is_killed_finds_its_job_running(training: Any, store: S3S
 
 
 def test_a_worker_that_is_killed_is_replaced_and_goes_on(
-    training: Any, store: S3Store, tmp_path: Path
+    training: Any, stack_settings: Settings, store: S3Store, tmp_path: Path
 ) -> None:
+    """On a cluster of one's own, to ganlib, although it is the embedded one: there, to pull is a job."""
     log, known = tmp_path / "log", checkpoints(store)
-    process = training(log, seed=13)
+    process = training(log, seed=13, GANLIB_RAY_ADDRESS=stack_settings.require("ray"))
     await_checkpoint(store, process, log, known)
     train_workers()[0].kill()
     assert process.wait(600) == 0, log.read_text()
     assert "resumed runs/" in log.read_text()
+    assert re.search(r"entrypoint for job .*-pull--1", log.read_text())
 
 
 def test_a_deployment_run_started_by_hand_trains_the_same(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ganlib.core.average import Averaging
 from ganlib.core.cadence import Cadence
-from ganlib.core.checkpoint import dump_state, restore_state
+from ganlib.core.checkpoint import dump_state, restore_network, restore_state
 from ganlib.core.loop import Plan, train
 from ganlib.core.networks import Critic, Generator
 from ganlib.core.objectives import Wasserstein
@@ -144,3 +144,17 @@ def test_a_checkpoint_of_other_networks_is_refused_by_name() -> None:
     with pytest.raises(CheckpointRefused, match=r"another generator.*layers\.0\.weight"):
         restore_state(state, *dump_state(wider))
     assert dump_state(state)[0] == before
+
+
+def test_one_network_alone_is_taken_from_a_checkpoint() -> None:
+    state = make_state()
+    for _ in train(state, pictures, make_plan(2, n_critic=1)):
+        pass
+    data, _ = dump_state(state)
+    alone = make_state(seed=99).generator
+    restore_network(alone, "average", data)
+    for name, value in state.average.state_dict().items():
+        assert torch.equal(alone.state_dict()[name], value), name
+    with pytest.raises(CheckpointRefused, match="another critic"):
+        restore_network(alone, "critic", data)
+    assert torch.equal(alone.state_dict()["layers.0.weight"], state.average.state_dict()["layers.0.weight"])
