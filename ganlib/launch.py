@@ -132,7 +132,7 @@ def public_environment(settings: Settings) -> dict[str, str]:
     Only services of one's own are passed on. The embedded ones are found through ``GANLIB_HOME``,
     which the embedded cluster inherits, and secrets through the nodes' own environment.
     """
-    values = {"GANLIB_S3_BUCKET": settings.s3_bucket, "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}
+    values = {"GANLIB_S3_BUCKET": settings.s3_bucket, "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5"}
     if "mlflow" in settings.own:
         values[ADDRESS_VARIABLE["mlflow"]] = settings.require("mlflow")
     if "s3" in settings.own:
