@@ -29,9 +29,7 @@ class JobLog:
         console: Where the bar is drawn; nothing is drawn when it is no terminal.
     """
 
-    def __init__(
-        self, logger: logging.Logger | logging.LoggerAdapter[logging.Logger], console: Console | None = None
-    ) -> None:
+    def __init__(self, logger: Logger, console: Console | None = None) -> None:
         self._logger = logger
         self._console = console or Console(file=sys.stderr)
         self._bar: Progress | None = None
@@ -50,14 +48,22 @@ class JobLog:
         progress = ProgressLine.parse(line)
         if progress is None:
             if text := _COLOUR.sub("", line).rstrip():
-                self._logger.info("%s", text)
+                self._log(text)
             return
         if self._console.is_terminal:
             self._draw(progress)
         now = time.monotonic()
         if now - self._logged_at >= LOG_EVERY_SECONDS:
             self._logged_at = now
-            self._logger.info("%s", describe(progress))
+            self._log(describe(progress))
+
+    def _log(self, text: str) -> None:
+        # The logger has a console of its own, which would write into the bar's line.
+        if self._bar is not None:
+            self._bar.stop()
+        self._logger.info("%s", text)
+        if self._bar is not None:
+            self._bar.start()
 
     def _draw(self, progress: ProgressLine) -> None:
         if self._bar is None:
@@ -67,6 +73,7 @@ class JobLog:
                 TaskProgressColumn(),
                 TextColumn("{task.fields[status]}"),
                 console=self._console,
+                transient=True,
             )
             self._task = self._bar.add_task("training", total=progress.total, status="")
             self._bar.start()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import logging
 import math
 
@@ -51,11 +52,24 @@ def test_progress_is_logged_once_a_minute_and_everything_else_at_once(
 
 
 def test_the_bar_shows_images_rate_estimate_distance_and_time_left() -> None:
-    with Console(force_terminal=True, width=160).capture() as _:
-        pass
     console = Console(force_terminal=True, width=160, record=True)
     with JobLog(logging.getLogger("test"), console) as log:
         log(str(ProgressLine(120_000, 400_000, 2000.0, 1.234, 432.1, 140)))
     shown = console.export_text()
     for part in ("120 of 400 kimg", "2,000 img/s", "W 1.234", "distance 432", "2:20 left", "30%"):
         assert part in shown
+
+
+def test_a_line_never_lands_in_the_bar() -> None:
+    terminal = io.StringIO()
+    logger = logging.Logger("test")
+    logger.addHandler(logging.StreamHandler(terminal))
+    console = Console(file=terminal, force_terminal=True, width=80)
+    progress = str(ProgressLine(100, 1000, 50.0, 0.5, math.nan, 1))
+    with JobLog(logger, console) as log:
+        log(progress)
+        log("evaluated")
+        log(progress)
+    before, _, after = terminal.getvalue().partition("evaluated\n")
+    assert before.endswith("\x1b[2K"), "the bar was not wiped"
+    assert "training" in after, "the bar did not come back"
