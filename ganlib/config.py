@@ -10,13 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib import resources
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ganlib.errors import ConfigError, UnknownName
 from ganlib.records import digest_of
+
+NormName = Literal["batch", "layer", "group", "none"]
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 """Lower-case letters, digits and dashes, at most 63: fit for keys, model names and job ids."""
@@ -38,18 +40,54 @@ class DatasetConfig(Part):
     """1 grey, 3 colour, ``None``: 1 for IDX files, 3 for picture files."""
     fit: Literal["crop", "stretch"] = "crop"
     """How a picture that is not square becomes so."""
+    flip: bool = False
+    """Mirror every other training picture left to right, others in each epoch. Not for clothes' logos,
+    digits, or whatever else has a left and a right."""
 
 
-class NetworkConfig(Part):
-    """The DCGAN pair."""
+class DcganConfig(Part):
+    """The DCGAN pair (arXiv:1511.06434)."""
 
+    kind: Literal["dcgan"] = "dcgan"
     latent_dim: int = Field(default=100, ge=1, le=1024)
     generator_width: int = Field(default=64, ge=4, le=512)
     """Channels of the generator's largest hidden feature map."""
     critic_width: int = Field(default=64, ge=4, le=512)
     """Channels of the critic's largest hidden feature map."""
-    generator_norm: Literal["batch", "layer", "none"] = "batch"
-    critic_norm: Literal["batch", "layer", "none"] = "batch"
+    generator_norm: NormName = "batch"
+    critic_norm: NormName = "batch"
+    extra_layers: int = Field(default=0, ge=0, le=16)
+    """3×3 convolutions that each network has beside, at its largest hidden feature map."""
+    conditional: bool = False
+    """Whether pictures are made by label; the dataset must have classes."""
+
+    @property
+    def normalizes_batches(self) -> bool:
+        """Whether a picture's result depends on those beside it."""
+        return "batch" in (self.generator_norm, self.critic_norm)
+
+
+Widths = Annotated[tuple[Annotated[int, Field(ge=1, le=16_384)], ...], Field(min_length=1, max_length=16)]
+
+
+class DenseConfig(Part):
+    """The fully connected pair."""
+
+    kind: Literal["dense"] = "dense"
+    latent_dim: int = Field(default=100, ge=1, le=1024)
+    generator_widths: Widths = (256, 512, 1024)
+    """Features of the generator's hidden layers, from the latent on."""
+    critic_widths: Widths = (1024, 512, 256)
+    """Features of the critic's hidden layers, from the picture on."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the critic's hidden features that are set to zero in each training step."""
+    conditional: bool = False
+    """Whether pictures are made by label; the dataset must have classes."""
+
+    @property
+    def normalizes_batches(self) -> bool:
+        """Whether a picture's result depends on those beside it."""
+        return False
 
 
 class WassersteinConfig(Part):
@@ -58,6 +96,22 @@ class WassersteinConfig(Part):
     kind: Literal["wasserstein"] = "wasserstein"
     clip: float = Field(default=0.01, gt=0, le=10)
     """Every critic parameter is kept in [−clip, clip]."""
+
+
+class WassersteinGradientPenaltyConfig(Part):
+    """WGAN with gradient penalty (arXiv:1704.00028)."""
+
+    kind: Literal["wasserstein-gp"] = "wasserstein-gp"
+    penalty: float = Field(default=10.0, gt=0, le=10_000)
+    """Weight of the penalty."""
+
+
+class NonSaturatingConfig(Part):
+    """The non-saturating loss (arXiv:1406.2661)."""
+
+    kind: Literal["non-saturating"] = "non-saturating"
+    real_label: float = Field(default=0.9, gt=0.5, le=1)
+    """What real pictures are to be called; below 1 it is one-sided label smoothing."""
 
 
 class CadenceConfig(Part):
@@ -69,11 +123,32 @@ class CadenceConfig(Part):
     authors' code."""
 
 
-class OptimizerConfig(Part):
-    """RMSprop for both networks, as in the paper: momentum unsettles a clipped critic."""
+class RmspropConfig(Part):
+    """RMSprop for both networks, as in the WGAN paper: momentum unsettles a clipped critic."""
 
+    kind: Literal["rmsprop"] = "rmsprop"
     generator_learning_rate: float = Field(default=5e-5, gt=0, le=1)
     critic_learning_rate: float = Field(default=5e-5, gt=0, le=1)
+
+
+class AdamConfig(Part):
+    """Adam for both networks."""
+
+    kind: Literal["adam"] = "adam"
+    generator_learning_rate: float = Field(default=1e-4, gt=0, le=1)
+    critic_learning_rate: float = Field(default=1e-4, gt=0, le=1)
+    beta1: float = Field(default=0.0, ge=0, lt=1)
+    """Of the mean of gradients."""
+    beta2: float = Field(default=0.9, ge=0, lt=1)
+    """Of the mean of their squares."""
+
+
+class ScheduleConfig(Part):
+    """Learning rates over the run."""
+
+    kind: Literal["constant", "linear"] = "constant"
+    """``linear``: the full rate up to ``decay_from`` of ``budget.total_kimg``, then down to 0 at its end."""
+    decay_from: float = Field(default=0.5, ge=0, lt=1)
 
 
 class AveragingConfig(Part):
@@ -127,16 +202,27 @@ class Compute(Part):
     """Times that a run whose workers died is taken up again from its last checkpoint."""
 
 
+NetworkConfig = Annotated[DcganConfig | DenseConfig, Field(discriminator="kind")]
+ObjectiveConfig = Annotated[
+    WassersteinConfig | WassersteinGradientPenaltyConfig | NonSaturatingConfig, Field(discriminator="kind")
+]
+OptimizerConfig = Annotated[RmspropConfig | AdamConfig, Field(discriminator="kind")]
+
+KINDS = {"network": "dcgan", "objective": "wasserstein", "optimizer": "rmsprop"}
+"""The parts that come in several kinds, with the kind that is meant when none is named."""
+
+
 class RunConfig(Part):
     """A whole run."""
 
     recipe: Name
     """Name of the recipe, and of the registered model."""
     dataset: DatasetConfig
-    network: NetworkConfig = NetworkConfig()
-    objective: WassersteinConfig = WassersteinConfig()
+    network: NetworkConfig = DcganConfig()
+    objective: ObjectiveConfig = WassersteinConfig()
     cadence: CadenceConfig = CadenceConfig()
-    optimizer: OptimizerConfig = OptimizerConfig()
+    optimizer: OptimizerConfig = RmspropConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
     averaging: AveragingConfig = AveragingConfig()
     batch_size: int = Field(default=64, ge=2, le=65_536)
     """Pictures in a step, over all workers."""
@@ -146,6 +232,28 @@ class RunConfig(Part):
     seed: int = Field(default=0, ge=0, lt=2**31)
     compute: Compute = Compute()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_kinds(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        parts = {
+            name: {"kind": kind, **values[name]}
+            for name, kind in KINDS.items()
+            if isinstance(values.get(name), Mapping)
+        }
+        return {**values, **parts}
+
+    @model_validator(mode="after")
+    def _penalty_without_batch_norm(self) -> RunConfig:
+        critic_norm = getattr(self.network, "critic_norm", "none")
+        if self.objective.kind == "wasserstein-gp" and critic_norm == "batch":
+            raise ValueError(
+                "network.critic_norm = batch cannot go with objective.kind = wasserstein-gp, whose penalty "
+                "belongs to each picture by itself; choose layer, group or none"
+            )
+        return self
+
     @model_validator(mode="after")
     def _batch_divides(self) -> RunConfig:
         if self.batch_size % self.compute.workers:
@@ -153,10 +261,7 @@ class RunConfig(Part):
                 f"batch_size {self.batch_size} cannot be divided between compute.workers "
                 f"{self.compute.workers}; choose a multiple"
             )
-        if self.batch_size // self.compute.workers < 2 and "batch" in (
-            self.network.generator_norm,
-            self.network.critic_norm,
-        ):
+        if self.batch_size // self.compute.workers < 2 and self.network.normalizes_batches:
             raise ValueError(
                 f"batch_size {self.batch_size} leaves compute.workers {self.compute.workers} one picture "
                 "each, and batch norm needs two; raise batch_size or lower compute.workers"
@@ -204,7 +309,8 @@ def load_config(recipe: str, overrides: Mapping[str, Any] | None = None) -> RunC
         raise UnknownName("recipe", recipe, recipes())
     text = (resources.files("ganlib") / "recipes" / f"{recipe}.yaml").read_text()
     values: dict[str, Any] = {"recipe": recipe, **yaml.safe_load(text)}
-    for field, value in (overrides or {}).items():
+    # Kinds go first: another kind has other fields, and keeps none of the recipe's.
+    for field, value in sorted((overrides or {}).items(), key=lambda item: not item[0].endswith(".kind")):
         _override(values, field, value)
     return build_config(values)
 
@@ -215,9 +321,16 @@ def build_config(values: Mapping[str, Any]) -> RunConfig:
         return RunConfig.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
+        path = [str(part) for part in first["loc"]]
+        kind = path.pop(1) if len(path) > 1 and path[0] in KINDS else None
+        field = ".".join(path)
         if first["type"] == "extra_forbidden":
-            raise UnknownName("field", field, [name for name, _ in known_fields()]) from error
+            names = [name for name, _ in known_fields()]
+            if field in names:
+                raise ConfigError(
+                    f"{field} = {first['input']!r} cannot be used: {path[0]} {kind} has none"
+                ) from error
+            raise UnknownName("field", field, names) from error
         message = first["msg"].removeprefix("Value error, ")
         if not field:
             raise ConfigError(message) from error
@@ -229,11 +342,14 @@ def known_fields(model: type[BaseModel] = RunConfig, prefix: str = "") -> list[t
     rows: list[tuple[str, Any]] = []
     for name, info in model.model_fields.items():
         kind = info.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            rows += known_fields(kind, f"{prefix}{name}.")
-        else:
+        parts = [
+            part for part in (kind, *get_args(kind)) if isinstance(part, type) and issubclass(part, Part)
+        ]
+        for part in parts:
+            rows += known_fields(part, f"{prefix}{name}.")
+        if not parts:
             rows.append((f"{prefix}{name}", kind))
-    return rows
+    return list(dict(rows).items())
 
 
 def _override(values: dict[str, Any], field: str, value: Any) -> None:
@@ -242,6 +358,9 @@ def _override(values: dict[str, Any], field: str, value: Any) -> None:
         raise UnknownName("field", field, [name for name in names if name != "recipe"])
     *parents, last = field.split(".")
     for parent in parents:
-        values[parent] = dict(values.get(parent) or {})
-        values = values[parent]
+        part = dict(values.get(parent) or {})
+        if parent in KINDS and last == "kind" and part.get("kind", KINDS[parent]) != value:
+            part = {}
+        values[parent] = part
+        values = part
     values[last] = value

@@ -16,20 +16,36 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
 
 from torch import Tensor
 
 from ganlib.core.average import Averaging, update_average
 from ganlib.core.cadence import Cadence
 from ganlib.core.objectives import Objective
-from ganlib.core.sampling import Stream, latents
+from ganlib.core.sampling import Stream, latents, uniforms
+from ganlib.core.schedule import Schedule
 from ganlib.core.state import TrainState
-from ganlib.core.steps import Place, Steps, data_parallel
+from ganlib.core.steps import Place, Steps, data_parallel, seed_dropout
 
-Batches = Callable[[int], Tensor]
-"""Critic step, from 0 → this worker's share of that step's pictures, uint8 [batch / workers, c, h, w]."""
+
+class Batch(Protocol):
+    """One worker's share of a step's pictures."""
+
+    @property
+    def images(self) -> Tensor:
+        """uint8 [batch / workers, c, h, w]."""
+        ...
+
+    @property
+    def labels(self) -> Tensor:
+        """int64 [batch / workers]."""
+        ...
+
+
+Batches = Callable[[int], Batch]
+"""Critic step, from 0 → this worker's share of that step's global batch."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +62,7 @@ class Plan:
     latent_dim: int
     seed: int
     precision: Literal["fp32", "bf16"] = "fp32"
+    schedule: Schedule = field(default_factory=Schedule)
 
 
 @dataclass(frozen=True)
@@ -75,24 +92,35 @@ def train(state: TrainState, batches: Batches, plan: Plan, place: Place = Place(
         objective=plan.objective,
         precision=plan.precision,
         device=place.device,
+        conditional=state.conditional,
     )
-
     dtype = next(state.generator.parameters()).dtype
 
     def noise(stream: Stream, step: int) -> Tensor:
         return place.share(latents(plan.seed, stream, step, plan.batch_size, plan.latent_dim)).to(dtype)
 
+    def mix(step: int) -> Tensor:
+        return place.share(uniforms(plan.seed, "mix", step, plan.batch_size))
+
     state.generator.train()
     state.critic.train()
     while state.images_seen < plan.total_images:
         began, images_before = time.perf_counter(), state.images_seen
+        for optimizer in (state.critic_optimizer, state.generator_optimizer):
+            plan.schedule.apply(optimizer, state.images_seen)
 
         for _ in range(plan.cadence.critic_steps(state.generator_steps)):
-            critic = steps.critic_step(batches(state.critic_steps), noise("critic", state.critic_steps))
+            step = state.critic_steps
+            seed_dropout(state.critic, plan.seed, "critic dropout", step, place)
+            batch = batches(step)
+            critic = steps.critic_step(batch.images, batch.labels, noise("critic", step), mix(step))
             state.critic_steps += 1
             state.images_seen += plan.batch_size
 
-        generator_loss = steps.generator_step(noise("generator", state.generator_steps))
+        step = state.generator_steps
+        seed_dropout(state.critic, plan.seed, "generator dropout", step, place)
+        # The labels of the last real pictures: classes are as frequent as they are in the dataset.
+        generator_loss = steps.generator_step(noise("generator", step), batch.labels)
         state.generator_steps += 1
 
         decay = plan.averaging.decay(state.images_seen, state.images_seen - images_before)

@@ -1,24 +1,45 @@
-"""DCGAN generator and critic (Radford et al. 2016, arXiv:1511.06434) for small square pictures."""
+"""DCGAN generator and critic (Radford et al. 2016, arXiv:1511.06434) for small square pictures.
+
+Both take labels when they are built with classes: the generator joins an embedding of the label to
+the latent (Mirza & Osindero 2014, arXiv:1411.1784), the critic adds the projection of its features
+on one to its score (Miyato & Koyama 2018, arXiv:1802.05637).
+"""
 
 from __future__ import annotations
 
-from typing import Literal
-
+import torch
 from torch import Tensor, nn
 
-Norm = Literal["batch", "layer", "none"]
+from ganlib.core.layers import Norm, initialize, normalization
 
 GEOMETRY: dict[int, tuple[int, int]] = {28: (7, 2), 32: (4, 3), 64: (4, 4), 128: (4, 5)}
 """Picture size in pixels → (side of the smallest feature map, doublings from there to the picture)."""
 
+LABEL_FEATURES = 32
+"""Numbers that a generator is told a label in."""
 
-def _norm(kind: Norm, channels: int) -> list[nn.Module]:
-    if kind == "batch":
-        return [nn.BatchNorm2d(channels)]
-    if kind == "layer":
-        # One group is layer normalization over channels and pixels, whatever the picture's size.
-        return [nn.GroupNorm(1, channels)]
-    return []
+
+class LabelledLatents(nn.Module):
+    """Latents [batch, latent_dim] and labels [batch] → what a generator's first layer takes.
+
+    Args:
+        latent_dim: Length of a latent vector.
+        classes: Number of classes; 0 for none.
+    """
+
+    def __init__(self, latent_dim: int, classes: int) -> None:
+        super().__init__()
+        self.features = latent_dim + (LABEL_FEATURES if classes else 0)
+        # Numbers from N(0, 1), as latents are.
+        self.embedding = nn.Embedding(classes, LABEL_FEATURES) if classes else None
+
+    def forward(self, latents: Tensor, labels: Tensor | None) -> Tensor:
+        """Float [batch, features]. Raises ``ValueError`` when labels are missing, or not expected."""
+        if (self.embedding is None) != (labels is None):
+            raise ValueError("labels are for conditional generators, and those need them")
+        if self.embedding is None:
+            return latents
+        return torch.cat([latents, self.embedding(labels).to(latents.dtype)], dim=1)
 
 
 class Generator(nn.Module):
@@ -33,34 +54,57 @@ class Generator(nn.Module):
         latent_dim: Length of a latent vector.
         width: Channels of the largest hidden feature map.
         norm: Normalization after each hidden layer.
+        extra_layers: 3×3 convolutions at the largest hidden feature map, as in the WGAN authors' code.
+        classes: Number of classes; 0 makes it unconditional.
     """
 
     def __init__(
-        self, *, size: int, channels: int, latent_dim: int, width: int, norm: Norm = "batch"
+        self,
+        *,
+        size: int,
+        channels: int,
+        latent_dim: int,
+        width: int,
+        norm: Norm = "batch",
+        extra_layers: int = 0,
+        classes: int = 0,
     ) -> None:
         super().__init__()
         side, doublings = GEOMETRY[size]
-        self.latent_dim = latent_dim
+        self.latent_dim, self.classes = latent_dim, classes
+        self.labelled = LabelledLatents(latent_dim, classes)
         features = width * 2 ** (doublings - 1)
+        bias = norm == "none"
         layers: list[nn.Module] = [
-            nn.ConvTranspose2d(latent_dim, features, side, bias=norm == "none"),
-            *_norm(norm, features),
+            nn.ConvTranspose2d(self.labelled.features, features, side, bias=bias),
+            *normalization(norm, features),
             nn.ReLU(inplace=True),
         ]
         for _ in range(doublings - 1):
             layers += [
-                nn.ConvTranspose2d(features, features // 2, 4, 2, 1, bias=norm == "none"),
-                *_norm(norm, features // 2),
+                nn.ConvTranspose2d(features, features // 2, 4, 2, 1, bias=bias),
+                *normalization(norm, features // 2),
                 nn.ReLU(inplace=True),
             ]
             features //= 2
+        for _ in range(extra_layers):
+            layers += [
+                nn.Conv2d(width, width, 3, 1, 1, bias=bias),
+                *normalization(norm, width),
+                nn.ReLU(inplace=True),
+            ]
         layers += [nn.ConvTranspose2d(features, channels, 4, 2, 1), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
         self.apply(initialize)
 
-    def forward(self, latents: Tensor) -> Tensor:
-        """Latents [batch, latent_dim] → pictures [batch, channels, size, size] in [−1, 1]."""
-        pictures: Tensor = self.layers(latents[:, :, None, None])
+    def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Latents [batch, latent_dim] → pictures [batch, channels, size, size] in [−1, 1].
+
+        Args:
+            latents: From N(0, I).
+            labels: int64 [batch], in [0, classes); for a conditional generator only.
+        """
+        pictures: Tensor = self.layers(self.labelled(latents, labels)[:, :, None, None])
         return pictures
 
 
@@ -76,37 +120,73 @@ class Critic(nn.Module):
         channels: 1 (grey) or 3 (colour).
         width: Channels of the first hidden feature map; doubled with each further one.
         norm: Normalization after each hidden layer but the first.
+        extra_layers: 3×3 convolutions at the largest hidden feature map, as in the WGAN authors' code.
+        classes: Number of classes; 0 makes it unconditional.
     """
 
-    def __init__(self, *, size: int, channels: int, width: int, norm: Norm = "batch") -> None:
+    def __init__(
+        self,
+        *,
+        size: int,
+        channels: int,
+        width: int,
+        norm: Norm = "batch",
+        extra_layers: int = 0,
+        classes: int = 0,
+    ) -> None:
         super().__init__()
         side, doublings = GEOMETRY[size]
+        self.classes = classes
+        bias = norm == "none"
         layers: list[nn.Module] = [nn.Conv2d(channels, width, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
+        for _ in range(extra_layers):
+            layers += [
+                nn.Conv2d(width, width, 3, 1, 1, bias=bias),
+                *normalization(norm, width),
+                nn.LeakyReLU(0.2, inplace=True),
+            ]
         features = width
         for _ in range(doublings - 1):
             layers += [
-                nn.Conv2d(features, features * 2, 4, 2, 1, bias=norm == "none"),
-                *_norm(norm, features * 2),
+                nn.Conv2d(features, features * 2, 4, 2, 1, bias=bias),
+                *normalization(norm, features * 2),
                 nn.LeakyReLU(0.2, inplace=True),
             ]
             features *= 2
-        layers.append(nn.Conv2d(features, 1, side))
         self.layers = nn.Sequential(*layers)
+        self.score = nn.Conv2d(features, 1, side)
+        self.projection = Projection(classes, features) if classes else None
         self.apply(initialize)
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        """Pictures [batch, channels, size, size] in [−1, 1] → scores [batch]."""
-        scores: Tensor = self.layers(pictures)
-        return scores.flatten()
+    def forward(self, pictures: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Pictures [batch, channels, size, size] in [−1, 1] → scores [batch].
+
+        Args:
+            pictures: Real or generated.
+            labels: int64 [batch], in [0, classes); for a conditional critic only.
+        """
+        features = self.layers(pictures)
+        scores: Tensor = self.score(features).flatten()
+        if self.projection is None:
+            return scores
+        projected: Tensor = self.projection(features.sum(dim=(2, 3)), labels)
+        return scores + projected
 
 
-def initialize(module: nn.Module) -> None:
-    """DCGAN's weights: convolutions from N(0, 0.02), normalization scales from N(1, 0.02), biases 0."""
-    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
-        nn.init.normal_(module.weight, 0.0, 0.02)
-    elif isinstance(module, (nn.BatchNorm2d, nn.GroupNorm)):
-        nn.init.normal_(module.weight, 1.0, 0.02)
-    else:
-        return
-    if module.bias is not None:
-        nn.init.zeros_(module.bias)
+class Projection(nn.Module):
+    """The inner product of a picture's features and its label's: float [batch] (arXiv:1802.05637, eq. 3).
+
+    Args:
+        classes: Number of classes.
+        features: Length of a feature vector.
+    """
+
+    def __init__(self, classes: int, features: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(classes, features)
+        nn.init.normal_(self.embedding.weight, 0.0, 0.02)
+
+    def forward(self, features: Tensor, labels: Tensor) -> Tensor:
+        """Features float [batch, features] and labels int64 [batch] → float [batch]."""
+        products: Tensor = self.embedding(labels) * features
+        return products.sum(dim=1)

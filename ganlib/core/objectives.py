@@ -12,9 +12,11 @@ from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 Score = Callable[[Tensor], Tensor]
-"""Pictures [batch, channels, height, width] in [−1, 1] → scores [batch]."""
+"""Pictures [batch, channels, height, width] in [−1, 1] → scores [batch]; of a conditional critic, given
+the labels of the step, which real and generated pictures share."""
 
 
 class CriticLoss(NamedTuple):
@@ -30,8 +32,16 @@ class CriticLoss(NamedTuple):
 class Objective(Protocol):
     """The three things the steps ask for."""
 
-    def critic_loss(self, score: Score, real: Tensor, fake: Tensor) -> CriticLoss:
-        """The critic's loss on real and generated pictures, both [batch, c, h, w] in [−1, 1]."""
+    def critic_loss(self, score: Score, real: Tensor, fake: Tensor, mix: Tensor) -> CriticLoss:
+        """The critic's loss.
+
+        Args:
+            score: The critic.
+            real: Real pictures [batch, c, h, w] in [−1, 1].
+            fake: As many generated ones.
+            mix: From the uniform distribution on [0, 1), [batch], for objectives that look between
+                real and generated pictures.
+        """
         ...
 
     def generator_loss(self, score: Score, fake: Tensor) -> Tensor:
@@ -59,7 +69,7 @@ class Wasserstein:
 
     clip: float
 
-    def critic_loss(self, score: Score, real: Tensor, fake: Tensor) -> CriticLoss:
+    def critic_loss(self, score: Score, real: Tensor, fake: Tensor, mix: Tensor) -> CriticLoss:
         """E f(fake) − E f(real): the critic ascends the difference, an optimizer descends."""
         # Two passes, not one over both: batch norm must see real and generated pictures apart.
         wasserstein = mean_score(score(real)) - mean_score(score(fake))
@@ -74,3 +84,66 @@ class Wasserstein:
         parameters = [p.detach() for p in critic.parameters()]
         torch._foreach_clamp_min_(parameters, -self.clip)
         torch._foreach_clamp_max_(parameters, self.clip)
+
+
+@dataclass(frozen=True)
+class WassersteinGradientPenalty:
+    """WGAN-GP: Algorithm 1 of Gulrajani et al. 2017, arXiv:1704.00028.
+
+    The penalty belongs to each picture by itself, so the critic must not have batch norm.
+
+    Args:
+        penalty: Weight λ > 0 of (‖∇f‖ − 1)², taken between each real picture and a generated one.
+    """
+
+    penalty: float = 10.0
+
+    def critic_loss(self, score: Score, real: Tensor, fake: Tensor, mix: Tensor) -> CriticLoss:
+        """E f(fake) − E f(real) + λ E (‖∇f(x̂)‖ − 1)², with x̂ = ε · real + (1 − ε) · fake and ε = mix."""
+        wasserstein = mean_score(score(real)) - mean_score(score(fake))
+        share = mix.to(real.dtype)[:, None, None, None]
+        between = (share * real + (1 - share) * fake).detach().requires_grad_()
+        (slopes,) = torch.autograd.grad(score(between).sum(), between, create_graph=True)
+        norms = slopes.flatten(1).to(wasserstein.dtype).norm(dim=1)
+        loss = -wasserstein + self.penalty * (norms - 1).square().mean()
+        return CriticLoss(loss, wasserstein.detach())
+
+    def generator_loss(self, score: Score, fake: Tensor) -> Tensor:
+        """−E f(fake)."""
+        return -mean_score(score(fake))
+
+    def constrain(self, critic: nn.Module) -> None:
+        """Nothing: the penalty does it."""
+
+
+@dataclass(frozen=True)
+class NonSaturating:
+    """The non-saturating loss of Goodfellow et al. 2014, arXiv:1406.2661, section 3.
+
+    Scores are logits of "this picture is real". The Wasserstein estimate is their difference too,
+    so that runs of all objectives have that curve; here it estimates no distance.
+
+    Args:
+        real_label: What real pictures are to be called, in (0.5, 1]: below 1 it is one-sided label
+            smoothing (Salimans et al. 2016, arXiv:1606.03498, section 3.4).
+    """
+
+    real_label: float = 0.9
+
+    def critic_loss(self, score: Score, real: Tensor, fake: Tensor, mix: Tensor) -> CriticLoss:
+        """Binary cross-entropy: real pictures against ``real_label``, plus generated ones against 0."""
+        on_real, on_fake = score(real), score(fake)
+        loss = _cross_entropy(on_real, self.real_label) + _cross_entropy(on_fake, 0.0)
+        return CriticLoss(loss, (mean_score(on_real) - mean_score(on_fake)).detach())
+
+    def generator_loss(self, score: Score, fake: Tensor) -> Tensor:
+        """Binary cross-entropy of generated pictures against 1."""
+        return _cross_entropy(score(fake), 1.0)
+
+    def constrain(self, critic: nn.Module) -> None:
+        """Nothing."""
+
+
+def _cross_entropy(logits: Tensor, label: float) -> Tensor:
+    wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return functional.binary_cross_entropy_with_logits(wide, torch.full_like(wide, label))

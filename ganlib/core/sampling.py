@@ -8,8 +8,24 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-Stream = Literal["critic", "generator", "grid", "evaluate", "calibrate", "sample"]
+Stream = Literal[
+    "critic",
+    "generator",
+    "mix",
+    "critic dropout",
+    "generator dropout",
+    "grid",
+    "evaluate",
+    "calibrate",
+    "sample",
+]
 """What the noise is for; different streams of one seed share nothing."""
+
+
+def stream_seed(seed: int, stream: Stream, step: int) -> int:
+    """63 bits from a hash of (seed, stream, step), to seed a generator of random numbers with."""
+    key = hashlib.blake2b(f"{seed}/{stream}/{step}".encode(), digest_size=8).digest()
+    return int.from_bytes(key, "little") >> 1
 
 
 def latents(seed: int, stream: Stream, step: int, count: int, latent_dim: int) -> Tensor:
@@ -18,22 +34,42 @@ def latents(seed: int, stream: Stream, step: int, count: int, latent_dim: int) -
     The generator behind them is seeded from a hash of (seed, stream, step), so a stopped run needs
     no random state to go on, and each worker draws the whole batch and keeps its share.
     """
-    key = hashlib.blake2b(f"{seed}/{stream}/{step}".encode(), digest_size=8).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(key, "little") >> 1)
+    generator = torch.Generator().manual_seed(stream_seed(seed, stream, step))
     return torch.randn(count, latent_dim, generator=generator)
 
 
+def uniforms(seed: int, stream: Stream, step: int, count: int) -> Tensor:
+    """Numbers from the uniform distribution on [0, 1): float32 [count] on the CPU, as :func:`latents`."""
+    generator = torch.Generator().manual_seed(stream_seed(seed, stream, step))
+    return torch.rand(count, generator=generator)
+
+
+def labels_in_turn(classes: int, count: int) -> Tensor | None:
+    """Labels 0, 1, … and again from 0: int64 [count]; ``None`` where there are no classes."""
+    return torch.arange(count) % classes if classes else None
+
+
 @torch.no_grad()
-def generate(generator: nn.Module, noise: Tensor, batch: int = 250) -> Tensor:
+def generate(generator: nn.Module, noise: Tensor, labels: Tensor | None = None, batch: int = 250) -> Tensor:
     """Pictures for latents [n, latent_dim], in batches: float32 [n, c, h, w] in [−1, 1] on the CPU.
 
     The generator is used in eval mode and left in the mode it was in.
+
+    Args:
+        generator: The generator.
+        noise: Latents.
+        labels: int64 [n], for a conditional generator and no other.
+        batch: Pictures made at a time; it bounds memory and changes no result.
     """
     device = next(generator.parameters()).device
     training = generator.training
     generator.eval()
     try:
-        parts = [generator(part.to(device)).float().cpu() for part in noise.split(batch)]
+        parts = []
+        for start in range(0, len(noise), batch):
+            here = slice(start, start + batch)
+            given = (noise[here], *(() if labels is None else (labels[here],)))
+            parts.append(generator(*(value.to(device) for value in given)).float().cpu())
     finally:
         generator.train(training)
     return torch.cat(parts)
@@ -46,20 +82,22 @@ def calibrate_batch_norm(generator: nn.Module, seed: int, *, batches: int = 16, 
     Averaged weights are not the weights whose statistics were collected in training, and those
     lag behind them; a plain mean over fresh batches belongs to the weights as they are (Izmailov
     et al. 2018, arXiv:1803.05407, section 3.2). The result depends on weights and seed only.
-    A generator without batch norm is left alone.
+    A generator without batch norm is left alone; a conditional one is asked for all classes alike.
     """
     norms = [m for m in generator.modules() if isinstance(m, nn.BatchNorm2d)]
     if not norms:
         return
     device = next(generator.parameters()).device
-    latent_dim = int(getattr(generator, "latent_dim"))  # noqa: B009 - a Module's attribute is untyped
+    latent_dim, classes = int(generator.latent_dim), int(generator.classes)  # type: ignore[arg-type]
+    labels = labels_in_turn(classes, batch)
+    given = () if labels is None else (labels.to(device),)
     training, momenta = generator.training, [m.momentum for m in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # torch's spelling of a cumulative mean
     generator.train()
     for step in range(batches):
-        generator(latents(seed, "calibrate", step, batch, latent_dim).to(device))
+        generator(latents(seed, "calibrate", step, batch, latent_dim).to(device), *given)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     generator.train(training)

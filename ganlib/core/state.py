@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import nn
-from torch.nn import Parameter
 from torch.optim import Optimizer
 
-OptimizerFactory = Callable[[Iterable[Parameter]], Optimizer]
+OptimizerFactory = Callable[..., Optimizer]
+"""Parameters → their optimizer."""
 
 
 @dataclass
@@ -33,6 +33,11 @@ class TrainState:
     generator_steps: int = 0
     seconds: float = 0.0
     """Time spent in the loop, over all attempts."""
+
+    @property
+    def conditional(self) -> bool:
+        """Whether the networks take labels."""
+        return bool(getattr(self.generator, "classes", 0))
 
     @classmethod
     def fresh(

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
@@ -22,8 +23,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ganlib.core.objectives import CriticLoss, Objective
+from ganlib.core.layers import Dropout
+from ganlib.core.objectives import CriticLoss, Objective, Score
 from ganlib.core.precision import autocast
+from ganlib.core.sampling import Stream, stream_seed
 from ganlib.core.state import TrainState
 
 
@@ -62,6 +65,13 @@ def frozen(network: nn.Module) -> Iterator[None]:
         network.requires_grad_(True)
 
 
+def seed_dropout(network: nn.Module, seed: int, stream: Stream, step: int, place: Place) -> None:
+    """Make the dropout masks of a step functions of (seed, stream, step, place in the global batch)."""
+    for layer, module in enumerate(network.modules()):
+        if isinstance(module, Dropout):
+            module.seed(stream_seed(seed, stream, step) ^ layer, place.share, place.workers)
+
+
 @dataclass(frozen=True)
 class Steps:
     """The two steps over one state, with what they need bound once.
@@ -73,6 +83,7 @@ class Steps:
         objective: The losses and the constraint.
         precision: Number format of the passes.
         device: Where the networks are.
+        conditional: Whether the networks take labels.
     """
 
     state: TrainState
@@ -81,13 +92,17 @@ class Steps:
     objective: Objective
     precision: Literal["fp32", "bf16"]
     device: torch.device
+    conditional: bool = False
 
-    def critic_step(self, real: Tensor, noise: Tensor) -> CriticLoss:
+    def critic_step(self, real: Tensor, labels: Tensor, noise: Tensor, mix: Tensor) -> CriticLoss:
         """Improve the critic once.
 
         Args:
             real: This worker's pictures, uint8 [batch, c, h, w].
+            labels: Their labels, int64 [batch]; generated pictures get the same. Unconditional
+                networks do not look at them.
             noise: This worker's latents [batch, latent_dim].
+            mix: From the uniform distribution on [0, 1), [batch]; for the objective.
 
         Returns:
             Its loss and Wasserstein estimate on this worker's share, scalars without gradient.
@@ -95,23 +110,38 @@ class Steps:
         state = self.state
         with autocast(self.precision, self.device):
             with torch.no_grad():
-                fake = state.generator(noise)
-            result = self.objective.critic_loss(self.critic, to_float(real, self.device, noise.dtype), fake)
+                fake = self._call(state.generator, noise, labels)
+            pictures = to_float(real, self.device, noise.dtype)
+            score: Score = partial(self._call, self.critic, labels=labels)
+            result = self.objective.critic_loss(score, pictures, fake, mix)
         state.critic_optimizer.zero_grad(set_to_none=True)
         result.loss.backward()
         state.critic_optimizer.step()
         self.objective.constrain(state.critic)
         return CriticLoss(result.loss.detach(), result.wasserstein)
 
-    def generator_step(self, noise: Tensor) -> Tensor:
-        """Improve the generator once on this worker's latents [batch, latent_dim]; its loss, a scalar."""
+    def generator_step(self, noise: Tensor, labels: Tensor) -> Tensor:
+        """Improve the generator once.
+
+        Args:
+            noise: This worker's latents [batch, latent_dim].
+            labels: What pictures to make, int64 [batch].
+
+        Returns:
+            Its loss on this worker's share, a scalar without gradient.
+        """
         state = self.state
         with frozen(state.critic), autocast(self.precision, self.device):
-            loss = self.objective.generator_loss(state.critic, self.generator(noise))
+            score: Score = partial(self._call, state.critic, labels=labels)
+            loss = self.objective.generator_loss(score, self._call(self.generator, noise, labels))
         state.generator_optimizer.zero_grad(set_to_none=True)
         loss.backward()
         state.generator_optimizer.step()
         return loss.detach()
+
+    def _call(self, network: nn.Module, given: Tensor, labels: Tensor) -> Tensor:
+        result: Tensor = network(given, labels) if self.conditional else network(given)
+        return result
 
 
 def to_float(pictures: Tensor, device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -12,13 +12,15 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
+from torch import Tensor
 
-from ganlib.build import build_plan, fresh_state
+from ganlib.build import build_plan, count_classes, fresh_state
 from ganlib.config import RunConfig
 from ganlib.core.loop import Progress, train
-from ganlib.core.sampling import calibrate_batch_norm, generate, latents
+from ganlib.core.sampling import calibrate_batch_norm, generate, labels_in_turn, latents
 from ganlib.core.state import TrainState
 from ganlib.core.steps import Place
 from ganlib.data.batches import TrainingBatches
@@ -76,7 +78,7 @@ class Host:
             NonFiniteLoss: On every worker at once; nothing was saved after the last good checkpoint.
         """
         config, place = self.config, self.place
-        state = fresh_state(config, self.dataset.version.image_shape, place.device)
+        state = fresh_state(config, self.dataset.version, place.device)
         resumed = self.checkpoints.resume(state)
         self._pace.restart(state.images_seen, state.seconds)
         self._require_same_start(state)
@@ -110,13 +112,14 @@ class Host:
             rank=place.rank,
             world_size=place.workers,
             device=place.device,
+            flip=config.dataset.flip,
         )
         plan = build_plan(config, place.device)
         evaluations = Every(config.evaluation.every_kimg, state.images_seen)
         saves = Every(config.checkpoint.every_kimg, state.images_seen)
         if self._out_of_time(state):
             return
-        for progress in train(state, lambda step: batches(step).images, plan, place):
+        for progress in train(state, batches, plan, place):
             if self._agree(state, progress):
                 return
             save, evaluation = saves.due(state.images_seen), evaluations.due(state.images_seen)
@@ -160,9 +163,11 @@ class Host:
         average = copy.deepcopy(state.average)
         calibrate_batch_norm(average, config.seed)
         count = config.evaluation.curve_samples
-        noise = latents(config.seed, "evaluate", 0, count, config.network.latent_dim)
+        here = share_of(count, place)
+        noise = latents(config.seed, "evaluate", 0, count, config.network.latent_dim)[here]
+        labels = self._labels(count)
         features = generate_features(
-            lambda part: generate(average, part), self.extractor, noise[share_of(count, place)]
+            partial(generate, average), self.extractor, noise, None if labels is None else labels[here]
         )
         features = gather_rows(features.to(place.device), count, place)
         value = torch.zeros(1, dtype=torch.float64)
@@ -182,11 +187,15 @@ class Host:
 
     def _log_evaluation(self, images_seen: int, average: torch.nn.Module, distance: float) -> None:
         noise = latents(self.config.seed, "grid", 0, GRID_SAMPLES, self.config.network.latent_dim)
-        picture = grid(to_uint8(generate(average, noise)), columns=8)
+        picture = grid(to_uint8(generate(average, noise, self._labels(GRID_SAMPLES))), columns=8)
         metric = f"{metric_name(self.extractor)}_curve"
         self.tracker.image(self.tracking_run_id, "samples", images_seen, picture)
         self.tracker.metrics(self.tracking_run_id, images_seen, {metric: distance})
         self.emit(f"evaluated at {images_seen} images: {metric} = {distance:.1f}")
+
+    def _labels(self, count: int) -> Tensor | None:
+        """What to make: every class alike, or ``None`` for an unconditional generator."""
+        return labels_in_turn(count_classes(self.config, self.dataset.version), count)
 
     def _keep(self, state: TrainState, *, evaluate: bool) -> None:
         """Save a checkpoint, evaluated or not, of weights that are numbers."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor, nn
 
-from ganlib.build import build_generator, untrained
+from ganlib.build import build_generator, count_classes, untrained
 from ganlib.core.checkpoint import restore_network
-from ganlib.core.sampling import calibrate_batch_norm, generate, latents
+from ganlib.core.sampling import calibrate_batch_norm, generate, labels_in_turn, latents
 from ganlib.core.steps import Place
 from ganlib.data.cache import pull
 from ganlib.data.versions import load_version
@@ -21,7 +23,7 @@ from ganlib.ports import ObjectStore
 from ganlib.quality.distances import Statistics, frechet_distance
 from ganlib.quality.evaluate import generate_features
 from ganlib.quality.features import extractor, metric_name
-from ganlib.records import CheckpointRef
+from ganlib.records import CheckpointRef, DatasetVersion
 from ganlib.settings import Settings
 
 
@@ -32,14 +34,16 @@ def features_of_share(store: ObjectStore, spec: RunSpec, checkpoint: CheckpointR
     place = Place(rank, spec.config.compute.workers, device)
     count = spec.config.evaluation.samples
     noise = latents(spec.config.seed, "evaluate", 1, count, spec.config.network.latent_dim)
-    noise = noise[share_of(count, place)]
+    here = share_of(count, place)
+    noise, labels = noise[here], labels_in_turn(count_classes(spec.config, version), count)
+    labels = None if labels is None else labels[here]
     features = extractor(spec.config.evaluation.extractor, device)
 
     def features_of(generator: nn.Module) -> Tensor:
-        return generate_features(lambda part: generate(generator, part), features, noise).cpu()
+        return generate_features(partial(generate, generator), features, noise, labels).cpu()
 
-    trained = trained_generator(store, spec, checkpoint, version.image_shape).to(device)
-    untrained = untrained_generator(spec, version.image_shape).to(device)
+    trained = trained_generator(store, spec, checkpoint, version).to(device)
+    untrained = untrained_generator(spec, version).to(device)
     return save_safetensors({"trained": features_of(trained), "untrained": features_of(untrained)})
 
 
@@ -60,21 +64,21 @@ def distances(
 
 
 def trained_generator(
-    store: ObjectStore, spec: RunSpec, checkpoint: CheckpointRef, image_shape: tuple[int, int, int]
+    store: ObjectStore, spec: RunSpec, checkpoint: CheckpointRef, dataset: DatasetVersion
 ) -> nn.Module:
     """The averaged generator of a checkpoint as it is evaluated and published: on the CPU, in eval mode.
 
     Raises:
         CheckpointRefused: The checkpoint is damaged or half-written.
     """
-    generator = build_generator(spec.config, image_shape)
+    generator = build_generator(spec.config, dataset)
     restore_network(generator, "average", read_tensors(store, checkpoint))
     calibrate_batch_norm(generator, spec.config.seed)
     return generator.eval().requires_grad_(False)
 
 
-def untrained_generator(spec: RunSpec, image_shape: tuple[int, int, int]) -> nn.Module:
+def untrained_generator(spec: RunSpec, dataset: DatasetVersion) -> nn.Module:
     """The generator as the run began with it, in eval mode."""
-    generator, _ = untrained(spec.config, image_shape)
+    generator, _ = untrained(spec.config, dataset)
     calibrate_batch_norm(generator, spec.config.seed)
     return generator.eval().requires_grad_(False)

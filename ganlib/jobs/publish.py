@@ -19,7 +19,7 @@ def publish(
     Repeating it returns the version that is there.
     """
     version = load_version(store, spec.dataset_name, spec.dataset_digest)
-    generator = trained_generator(store, spec, evaluation.checkpoint, version.image_shape)
+    generator = trained_generator(store, spec, evaluation.checkpoint, version)
     registered = registry.publish(
         Publication(
             model=spec.config.recipe,

@@ -10,8 +10,9 @@ from torch import Tensor
 from ganlib.errors import TrainingError
 from ganlib.quality.features import Extractor
 
-Generate = Callable[[Tensor], Tensor]
-"""Latents [n, …] to pictures, floating point [n, channels, height, width] in [−1, 1]; in eval mode."""
+Generate = Callable[[Tensor, Tensor | None], Tensor]
+"""Latents [n, …], and labels int64 [n] if it takes any, to pictures, floating point [n, channels, height,
+width] in [−1, 1]; in eval mode."""
 
 
 def to_uint8(images: Tensor) -> Tensor:
@@ -31,13 +32,20 @@ def to_uint8(images: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def generate_features(generate: Generate, extractor: Extractor, latents: Tensor, batch: int = 64) -> Tensor:
+def generate_features(
+    generate: Generate,
+    extractor: Extractor,
+    latents: Tensor,
+    labels: Tensor | None = None,
+    batch: int = 64,
+) -> Tensor:
     """Features float32 [n, dimensions] of the pictures generated from n latents, quantized to uint8 first.
 
     Args:
         generate: The generator.
         extractor: What computes the features.
-        latents: float32 [n, …], on the generator's device.
+        latents: float32 [n, …].
+        labels: int64 [n], for a conditional generator.
         batch: Latents given to the generator at a time; it bounds memory and changes no result,
             as long as the generator treats each latent by itself, as it does in eval mode.
 
@@ -48,6 +56,7 @@ def generate_features(generate: Generate, extractor: Extractor, latents: Tensor,
         raise ValueError(f"batch must be at least 1, got {batch}")
     features = torch.empty(len(latents), extractor.dimensions)
     for start in range(0, len(latents), batch):
-        images = generate(latents[start : start + batch])
-        features[start : start + batch] = extractor(to_uint8(images))
+        here = slice(start, start + batch)
+        images = generate(latents[here], None if labels is None else labels[here])
+        features[here] = extractor(to_uint8(images))
     return features

@@ -6,6 +6,7 @@ from test_loop import make_plan, make_state, pictures
 
 from ganlib.core.loop import train
 from ganlib.core.steps import Place
+from ganlib.data.batches import Batch
 
 pytestmark = [
     pytest.mark.gpu,
@@ -18,9 +19,11 @@ def test_the_loop_on_a_gpu_follows_the_one_on_the_cpu() -> None:
     cpu, gpu = make_state(), make_state()
     for network in (gpu.generator, gpu.critic, gpu.average):
         network.to(device)
+
+    def batches(step: int) -> Batch:
+        batch = pictures(step)
+        return Batch(batch.images.to(device), batch.labels.to(device))
+
     here = [float(p.wasserstein) for p in train(cpu, pictures, make_plan(5))]
-    there = [
-        float(p.wasserstein)
-        for p in train(gpu, lambda step: pictures(step).to(device), make_plan(5), Place(device=device))
-    ]
+    there = [float(p.wasserstein) for p in train(gpu, batches, make_plan(5), Place(device=device))]
     torch.testing.assert_close(there, here, rtol=0.02, atol=1e-3)

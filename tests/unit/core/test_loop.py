@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from functools import partial
+from itertools import islice
 
 import pytest
 import torch
@@ -11,20 +13,24 @@ from torch import Tensor
 from ganlib.core.average import Averaging
 from ganlib.core.cadence import Cadence
 from ganlib.core.checkpoint import dump_state, restore_network, restore_state
+from ganlib.core.dense import DenseCritic, DenseGenerator
 from ganlib.core.loop import Plan, train
 from ganlib.core.networks import Critic, Generator
-from ganlib.core.objectives import Wasserstein
+from ganlib.core.objectives import NonSaturating, Wasserstein
 from ganlib.core.sampling import latents
+from ganlib.core.schedule import Schedule
 from ganlib.core.state import TrainState
 from ganlib.core.steps import to_float
+from ganlib.data.batches import Batch
 from ganlib.errors import CheckpointRefused
 
 BATCH, LATENT, SEED, CLIP = 8, 6, 3, 0.05
 
 
-def pictures(step: int) -> Tensor:
+def pictures(step: int) -> Batch:
     generator = torch.Generator().manual_seed(step)
-    return torch.randint(0, 256, (BATCH, 1, 28, 28), dtype=torch.uint8, generator=generator)
+    images = torch.randint(0, 256, (BATCH, 1, 28, 28), dtype=torch.uint8, generator=generator)
+    return Batch(images, torch.arange(BATCH) % 3)
 
 
 def make_state(dtype: torch.dtype = torch.float32, seed: int = 0) -> TrainState:
@@ -62,7 +68,7 @@ def test_the_loop_is_algorithm_1(dtype: torch.dtype, tolerance: float) -> None:
     expected = algorithm_1(
         generator,
         critic,
-        real=lambda step: to_float(pictures(step), torch.device("cpu"), dtype),
+        real=lambda step: to_float(pictures(step).images, torch.device("cpu"), dtype),
         critic_noise=lambda step: latents(SEED, "critic", step, BATCH, LATENT).to(dtype),
         generator_noise=lambda step: latents(SEED, "generator", step, BATCH, LATENT).to(dtype),
         learning_rate=1e-3,
@@ -87,6 +93,41 @@ def test_the_critic_learns_to_tell_real_from_generated() -> None:
     state = make_state()
     curve = [float(p.wasserstein) for p in train(state, lambda _: pictures(0), make_plan(30, n_critic=3))]
     assert max(curve) > 4 * abs(curve[0])
+
+
+def dense_state(seed: int) -> TrainState:
+    torch.manual_seed(seed)
+    generator = DenseGenerator(size=28, channels=1, latent_dim=LATENT, widths=(8, 16), classes=3)
+    critic = DenseCritic(size=28, channels=1, widths=(16, 8), dropout=0.3, classes=3)
+    adam = partial(torch.optim.Adam, lr=1e-3, betas=(0.5, 0.999), foreach=True)
+    return TrainState.fresh(generator, critic, adam, adam)
+
+
+@pytest.mark.parametrize("stop_after", [1, 4])
+def test_dropout_adam_labels_and_decaying_rates_go_on_to_the_bit(stop_after: int) -> None:
+    plan = replace(
+        make_plan(6, n_critic=2),
+        objective=NonSaturating(),
+        schedule=Schedule(decay_from_images=2 * BATCH, decay_to_images=12 * BATCH),
+    )
+    whole, first, second = dense_state(0), dense_state(0), dense_state(99)
+    losses = [float(p.critic_loss) for p in train(whole, pictures, plan)]
+    before = [float(p.critic_loss) for p in islice(train(first, pictures, plan), stop_after)]
+    restore_state(second, *dump_state(first))
+    after = [float(p.critic_loss) for p in train(second, pictures, plan)]
+    assert [*before, *after] == losses
+    assert dump_state(second)[0] == dump_state(whole)[0]
+
+
+def test_learning_rates_fall_to_nothing_at_the_end() -> None:
+    state = make_state()
+    schedule = Schedule(decay_from_images=2 * BATCH, decay_to_images=6 * BATCH)
+    rates = []
+    for _ in train(state, pictures, replace(make_plan(6, n_critic=1), schedule=schedule)):
+        rates.append(state.critic_optimizer.param_groups[0]["lr"])
+    assert rates == pytest.approx([1e-3, 1e-3, 1e-3, 0.75e-3, 0.5e-3, 0.25e-3])
+    assert [schedule.factor(n * BATCH) for n in (6, 7)] == [0, 0]
+    assert Schedule().factor(10**12) == 1
 
 
 @pytest.mark.parametrize("stop_after", [1, 2, 5])

@@ -5,6 +5,8 @@ import torch
 
 from ganlib.core.average import Averaging, update_average
 from ganlib.core.cadence import Cadence
+from ganlib.core.dense import DenseCritic, DenseGenerator
+from ganlib.core.layers import Norm
 from ganlib.core.networks import GEOMETRY, Critic, Generator
 from ganlib.core.precision import resolve_precision
 from ganlib.core.sampling import calibrate_batch_norm, generate, latents
@@ -21,8 +23,48 @@ def test_networks_fit_each_other_at_every_size(size: int, channels: int) -> None
     assert Critic(size=size, channels=channels, width=4)(pictures).shape == (3,)
 
 
-@pytest.mark.parametrize("norm", ["batch", "layer", "none"])
-def test_weights_begin_as_in_dcgan(norm: str) -> None:
+@pytest.mark.parametrize("norm", ["batch", "layer", "group", "none"])
+def test_networks_of_any_width_depth_and_number_of_classes(norm: Norm) -> None:
+    generator = Generator(size=32, channels=3, latent_dim=5, width=5, norm=norm, extra_layers=2, classes=4)
+    labels = torch.tensor([0, 3, 1])
+    pictures = generator(torch.randn(3, 5), labels)
+    assert pictures.shape == (3, 3, 32, 32)
+    critic = Critic(size=32, channels=3, width=5, norm=norm, extra_layers=2, classes=4)
+    assert critic(pictures, labels).shape == (3,)
+    with pytest.raises(ValueError, match="labels"):
+        generator(torch.randn(3, 5))
+
+
+def test_the_label_decides_what_a_conditional_generator_makes() -> None:
+    torch.manual_seed(0)
+    for generator in (
+        Generator(size=28, channels=1, latent_dim=5, width=4, classes=2).eval(),
+        DenseGenerator(size=28, channels=1, latent_dim=5, widths=(8,), classes=2).eval(),
+    ):
+        noise = torch.randn(1, 5)
+        made = [generator(noise, torch.tensor([label])) for label in (0, 1)]
+        assert not torch.allclose(*made)
+        with pytest.raises(ValueError, match="labels"):
+            Generator(size=28, channels=1, latent_dim=5, width=4)(noise, torch.tensor([0]))
+
+
+def test_the_fully_connected_pair_is_that_of_the_document() -> None:
+    generator = DenseGenerator(size=28, channels=1, latent_dim=100, widths=(256, 512, 1024))
+    critic = DenseCritic(size=28, channels=1, widths=(1024, 512, 256), dropout=0.3)
+    linear = [
+        m for network in (generator, critic) for m in network.modules() if isinstance(m, torch.nn.Linear)
+    ]
+    assert [(m.in_features, m.out_features) for m in linear] == [
+        (100, 256), (256, 512), (512, 1024), (1024, 784), (784, 1024), (1024, 512), (512, 256), (256, 1),
+    ]  # fmt: skip
+    pictures = generator(torch.randn(2, 100))
+    assert pictures.shape == (2, 1, 28, 28)
+    assert float(pictures.detach().abs().max()) <= 1
+    assert critic.eval()(pictures).shape == (2,)
+
+
+@pytest.mark.parametrize("norm", ["batch", "layer", "group", "none"])
+def test_weights_begin_as_in_dcgan(norm: Norm) -> None:
     torch.manual_seed(0)
     critic = Critic(size=64, channels=3, width=32, norm=norm)
     convolution = critic.layers[2].weight
