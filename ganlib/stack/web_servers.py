@@ -112,8 +112,11 @@ class PrefectWorker(Service):
         )
 
     def extra_environment(self, context: Context) -> dict[str, str]:
-        """What its flow runs inherit."""
-        return env.prefect_client(context)
+        """What its flow runs inherit; in the machine's own temporary folder, Prefect would make one of
+        a fixed name, which the first user to come keeps all others out of."""
+        temporary = self.folder(context) / "tmp"
+        temporary.mkdir(parents=True, exist_ok=True)
+        return {**env.prefect_client(context), "TMPDIR": str(temporary)}
 
     def probe(self, context: Context, started: StartedService) -> None:
         """A heartbeat in the pool that is younger than the process."""

@@ -112,6 +112,12 @@ class TestRunning:
         assert (stack_settings.home / "credentials.json").stat().st_mode & 0o777 == 0o600
         assert stack_settings.home.stat().st_mode & 0o777 == 0o700
 
+    def test_nothing_of_a_fixed_name_lies_where_other_users_do_the_same(self, stack_settings):
+        [worker] = [p for p in members(stack_settings.home) if p.pid == pids(stack_settings)["worker"]]
+        temporary = Path(worker.environ()["TMPDIR"])
+        assert stack_settings.home in temporary.parents
+        assert (temporary / "runner_storage").is_dir()
+
     def test_jobs_find_the_home_and_this_interpreter(self, stack_settings):
         code = "import os, sys; print(os.environ['GANLIB_HOME'], sys.executable)"
         job = post(f"{stack_settings.ray_address}/api/jobs/", {"entrypoint": f'python -c "{code}"'})
