@@ -14,10 +14,10 @@ from ganlib.config import RunConfig
 from ganlib.core.average import Averaging
 from ganlib.core.cadence import Cadence
 from ganlib.core.dense import DenseCritic, DenseGenerator
+from ganlib.core.hardware import Acceleration, accelerate
 from ganlib.core.loop import Plan
 from ganlib.core.networks import Critic, Generator
 from ganlib.core.objectives import NonSaturating, Objective, Wasserstein, WassersteinGradientPenalty
-from ganlib.core.precision import resolve_precision
 from ganlib.core.schedule import Schedule
 from ganlib.core.state import OptimizerFactory, TrainState
 from ganlib.errors import ConfigError
@@ -95,21 +95,41 @@ def untrained(config: RunConfig, dataset: DatasetVersion) -> tuple[nn.Module, nn
 def fresh_state(config: RunConfig, dataset: DatasetVersion, device: torch.device) -> TrainState:
     """The state before the first step, on a device."""
     generator, critic = untrained(config, dataset)
-    optimizer = build_optimizer(config)
-    return TrainState.fresh(
+    optimizer = build_optimizer(config, device)
+    state = TrainState.fresh(
         generator.to(device),
         critic.to(device),
         partial(optimizer, lr=config.optimizer.generator_learning_rate),
         partial(optimizer, lr=config.optimizer.critic_learning_rate),
     )
+    acceleration = build_acceleration(config, device)
+    acceleration.prepare(state.generator)
+    acceleration.prepare(state.critic)
+    acceleration._replace(compilation="off").prepare(state.average)
+    return state
 
 
-def build_optimizer(config: RunConfig) -> OptimizerFactory:
+def build_acceleration(config: RunConfig, device: torch.device) -> Acceleration:
+    """How the passes are computed on a device.
+
+    Raises:
+        ConfigError: The device has no such number format.
+    """
+    compute = config.compute
+    try:
+        return accelerate(device, compute.precision, compute.layout, compute.compilation)
+    except ValueError as error:
+        raise ConfigError(f"compute.precision = {compute.precision} cannot be used: {error}") from error
+
+
+def build_optimizer(config: RunConfig, device: torch.device) -> OptimizerFactory:
     """The optimizer of both networks, its learning rate left open."""
-    chosen = config.optimizer
+    chosen, kernels = config.optimizer, config.compute.optimizer_kernels
     if chosen.kind == "adam":
-        return partial(torch.optim.Adam, betas=(chosen.beta1, chosen.beta2), foreach=True)
-    return partial(torch.optim.RMSprop, foreach=True)
+        fused = kernels == "fused" or (kernels == "auto" and device.type == "cuda")
+        betas = (chosen.beta1, chosen.beta2)
+        return partial(torch.optim.Adam, betas=betas, fused=fused, foreach=not fused and kernels != "loop")
+    return partial(torch.optim.RMSprop, foreach=kernels != "loop")
 
 
 def build_objective(config: RunConfig) -> Objective:
@@ -142,6 +162,6 @@ def build_plan(config: RunConfig, device: torch.device) -> Plan:
         total_images=round(config.budget.total_kimg * 1000),
         latent_dim=config.network.latent_dim,
         seed=config.seed,
-        precision=resolve_precision(config.compute.precision, device),
+        acceleration=build_acceleration(config, device),
         schedule=build_schedule(config),
     )

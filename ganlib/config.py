@@ -189,6 +189,26 @@ class CheckpointConfig(Part):
     every_kimg: float = Field(default=25.0, gt=0, le=1_000_000)
 
 
+WatchAction = Literal["off", "warn", "stop"]
+
+
+class WatchConfig(Part):
+    """What is to happen when a run looks like a dead end. Values that are not finite always stop it."""
+
+    critic_at_bounds: WatchAction = "warn"
+    """All of a clipped critic's weights sit at the bounds."""
+    critic_at_bounds_share: float = Field(default=0.99, gt=0, le=1)
+    """Share of the weights from which on it counts as all."""
+    collapsed_estimate: WatchAction = "warn"
+    """The Wasserstein estimate, a mean since the last look, is nearly zero."""
+    collapsed_estimate_share: float = Field(default=0.01, gt=0, lt=1)
+    """Share of its largest value below which it counts so."""
+    one_picture: WatchAction = "warn"
+    """The samples are one picture."""
+    one_picture_spread: float = Field(default=0.02, gt=0, le=1)
+    """Standard deviation of a pixel between samples, pixels in [−1, 1], below which they count so."""
+
+
 class Compute(Part):
     """With what a run is done; not part of its identity."""
 
@@ -196,8 +216,15 @@ class Compute(Part):
     """Data-parallel processes; the batch is divided between them."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """``auto``: CUDA when the cluster offers a GPU for each worker."""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """``auto``: bf16 where the hardware multiplies it natively, else fp32."""
+    precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto"
+    """``auto``: bf16 where the hardware multiplies it natively, else fp32; ``tf32`` is for CUDA."""
+    layout: Literal["auto", "contiguous", "channels_last"] = "auto"
+    """Order of a picture's numbers in memory; ``auto``: channels last."""
+    optimizer_kernels: Literal["auto", "foreach", "fused", "loop"] = "auto"
+    """All parameters at once in a few calls (``foreach``), in one (``fused``, for Adam), or one after
+    another; ``auto``: fused where the optimizer has it and the device is a GPU, else foreach."""
+    compilation: Literal["auto", "off", "default", "reduce-overhead"] = "auto"
+    """torch.compile's mode for both networks; ``auto``: off. ``reduce-overhead`` uses CUDA graphs."""
     max_failures: int = Field(default=3, ge=0, le=1000)
     """Times that a run whose workers died is taken up again from its last checkpoint."""
 
@@ -229,6 +256,7 @@ class RunConfig(Part):
     budget: BudgetConfig = BudgetConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    watch: WatchConfig = WatchConfig()
     seed: int = Field(default=0, ge=0, lt=2**31)
     compute: Compute = Compute()
 
@@ -251,6 +279,15 @@ class RunConfig(Part):
             raise ValueError(
                 "network.critic_norm = batch cannot go with objective.kind = wasserstein-gp, whose penalty "
                 "belongs to each picture by itself; choose layer, group or none"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _kernels_exist(self) -> RunConfig:
+        if self.compute.optimizer_kernels == "fused" and self.optimizer.kind == "rmsprop":
+            raise ValueError(
+                "compute.optimizer_kernels = fused cannot go with optimizer.kind = rmsprop, which torch has "
+                "no fused kernels for; choose foreach"
             )
         return self
 

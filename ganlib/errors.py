@@ -14,6 +14,7 @@
     │   └── SourceUnavailable   a known dataset that could be had nowhere
     ├── TrainingError           a run that must not go on
     │   ├── NonFiniteLoss       a loss or weight that is no longer a number
+    │   ├── DeadEnd             numbers that say that training on is of no use
     │   └── CheckpointRefused   a checkpoint that is damaged or from another run
     ├── JobFailed               a cluster job that ended without a result
     └── RegistryError           a generator that cannot be registered or fetched
@@ -183,6 +184,17 @@ class NonFiniteLoss(TrainingError):
             "good checkpoint kept. Lower the learning rates or the clip value"
         )
         self.name, self.value, self.images_seen = name, value, images_seen
+
+
+class DeadEnd(TrainingError):
+    """A rule of the watch over the run was broken, and is configured to stop it.
+
+    Args:
+        text: What was seen, the limit, and what may help.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f"{text}; the run was stopped and its last good checkpoint kept")
 
 
 class CheckpointRefused(TrainingError):

@@ -142,6 +142,8 @@ class TrainResult(Record):
     seconds: float = 0.0
     """Seconds in the loop, over all attempts."""
     images_per_second: float = 0.0
+    images_lost: int = 0
+    """Images that were trained on and, because workers died, had to be trained on again."""
 
 
 class Evaluation(Record):

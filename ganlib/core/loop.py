@@ -17,12 +17,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Protocol
 
 from torch import Tensor
 
 from ganlib.core.average import Averaging, update_average
 from ganlib.core.cadence import Cadence
+from ganlib.core.hardware import Acceleration
 from ganlib.core.objectives import Objective
 from ganlib.core.sampling import Stream, latents, uniforms
 from ganlib.core.schedule import Schedule
@@ -61,7 +62,7 @@ class Plan:
     """The loop ends at the first generator step at or after this many images seen."""
     latent_dim: int
     seed: int
-    precision: Literal["fp32", "bf16"] = "fp32"
+    acceleration: Acceleration = field(default_factory=Acceleration)
     schedule: Schedule = field(default_factory=Schedule)
 
 
@@ -90,7 +91,7 @@ def train(state: TrainState, batches: Batches, plan: Plan, place: Place = Place(
         critic=data_parallel(state.critic, place),
         generator=data_parallel(state.generator, place),
         objective=plan.objective,
-        precision=plan.precision,
+        acceleration=plan.acceleration,
         device=place.device,
         conditional=state.conditional,
     )

@@ -16,16 +16,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ganlib.core.hardware import Acceleration, Layout
 from ganlib.core.layers import Dropout
 from ganlib.core.objectives import CriticLoss, Objective, Score
-from ganlib.core.precision import autocast
 from ganlib.core.sampling import Stream, stream_seed
 from ganlib.core.state import TrainState
 
@@ -81,7 +81,7 @@ class Steps:
         critic: The critic as it is called to be trained: wrapped, or the bare module itself.
         generator: Likewise the generator.
         objective: The losses and the constraint.
-        precision: Number format of the passes.
+        acceleration: How the passes are computed.
         device: Where the networks are.
         conditional: Whether the networks take labels.
     """
@@ -90,7 +90,7 @@ class Steps:
     critic: nn.Module
     generator: nn.Module
     objective: Objective
-    precision: Literal["fp32", "bf16"]
+    acceleration: Acceleration
     device: torch.device
     conditional: bool = False
 
@@ -108,10 +108,10 @@ class Steps:
             Its loss and Wasserstein estimate on this worker's share, scalars without gradient.
         """
         state = self.state
-        with autocast(self.precision, self.device):
+        with self.acceleration.autocast(self.device):
             with torch.no_grad():
                 fake = self._call(state.generator, noise, labels)
-            pictures = to_float(real, self.device, noise.dtype)
+            pictures = to_float(real, self.device, noise.dtype, self.acceleration.layout)
             score: Score = partial(self._call, self.critic, labels=labels)
             result = self.objective.critic_loss(score, pictures, fake, mix)
         state.critic_optimizer.zero_grad(set_to_none=True)
@@ -131,7 +131,7 @@ class Steps:
             Its loss on this worker's share, a scalar without gradient.
         """
         state = self.state
-        with frozen(state.critic), autocast(self.precision, self.device):
+        with frozen(state.critic), self.acceleration.autocast(self.device):
             score: Score = partial(self._call, state.critic, labels=labels)
             loss = self.objective.generator_loss(score, self._call(self.generator, noise, labels))
         state.generator_optimizer.zero_grad(set_to_none=True)
@@ -144,9 +144,16 @@ class Steps:
         return result
 
 
-def to_float(pictures: Tensor, device: torch.device, dtype: torch.dtype = torch.float32) -> Tensor:
+def to_float(
+    pictures: Tensor,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    layout: Layout = "contiguous",
+) -> Tensor:
     """uint8 [batch, c, h, w] → float in [−1, 1] on the device; 0 is −1 and 255 is 1.
 
     Pictures stay bytes until they are on the device: a quarter of the traffic.
     """
-    return pictures.to(device, non_blocking=True).to(dtype).div_(127.5).sub_(1.0)
+    order = torch.channels_last if layout == "channels_last" else torch.contiguous_format
+    values = pictures.to(device, non_blocking=True).to(dtype, memory_format=order)
+    return values.div_(127.5).sub_(1.0)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import logging
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Self
+from typing import NamedTuple, Self
 
 from pydantic import Field
 
+from ganlib.config import RunConfig
 from ganlib.core.checkpoint import dump_state, restore_state
 from ganlib.core.state import TrainState
 from ganlib.errors import CheckpointRefused, DataError, ObjectMissing
@@ -29,9 +30,13 @@ class CheckpointRecord(Record):
 
     run: str
     config_digest: Sha256
+    config: dict[str, str]
+    """The run's configuration, flat."""
     sha256: Sha256
     """Of ``state.safetensors``."""
     counters: dict[str, float]
+    estimate_peak: float = 0.0
+    """What the watch over the run remembers."""
     distance: float | None = None
     """The evaluation at this moment, when there was one."""
     code_version: str
@@ -49,6 +54,23 @@ class CheckpointRecord(Record):
         )
 
 
+class Reached(Record):
+    """How far a run had come, for whoever takes it up again: ``runs/RUN/reached.json``."""
+
+    images_seen: int = 0
+    images_lost: int = 0
+    """Images that were trained on and came to nothing, over all attempts."""
+
+
+class Resumed(NamedTuple):
+    """Where a run goes on."""
+
+    ref: CheckpointRef
+    estimate_peak: float
+    images_lost: int
+    """Images that the attempt before this one had trained on since; they are trained on again."""
+
+
 class Checkpoints:
     """Saves and finds the checkpoints of a run; saving happens in a thread.
 
@@ -56,12 +78,14 @@ class Checkpoints:
     leaving it waits for the last save and raises what went wrong in it.
     """
 
-    def __init__(self, store: ObjectStore, run: str, config_digest: str, versions: tuple[str, str]) -> None:
-        self._store, self._run, self._config_digest = store, run, config_digest
+    def __init__(self, store: ObjectStore, run: str, config: RunConfig, versions: tuple[str, str]) -> None:
+        self._store, self._run, self._config = store, run, config
         self._code_version, self._torch_version = versions
         self._prefix = f"runs/{run}/checkpoints/"
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
+        self._noted: Future[None] | None = None
+        self._lost = 0
         self._known: dict[str, CheckpointRecord] = {}
 
     def __enter__(self) -> Self:
@@ -79,15 +103,19 @@ class Checkpoints:
             pending, self._pending = self._pending, None
             pending.result()
 
-    def save(self, state: TrainState, workers: int, distance: float | None = None) -> CheckpointRef:
+    def save(
+        self, state: TrainState, workers: int, distance: float | None = None, estimate_peak: float = 0.0
+    ) -> CheckpointRef:
         """Copy the state now and store it in the background; waits for the save before it."""
         data, counters = dump_state(state)
         record = CheckpointRecord(
             run=self._run,
-            config_digest=self._config_digest,
+            config_digest=self._config.digest,
+            config=self._config.flat(),
             sha256=hashlib.sha256(data).hexdigest(),
             counters=counters,
             distance=distance,
+            estimate_peak=estimate_peak,
             code_version=self._code_version,
             torch_version=self._torch_version,
             workers=workers,
@@ -96,6 +124,16 @@ class Checkpoints:
         self.wait()
         self._pending = self._pool.submit(self._write, key, data, record)
         return record.ref(key)
+
+    def reached(self, images_seen: int) -> None:
+        """Note in the background how far the run has come; nothing while an earlier note is on its way."""
+        if self._noted is not None:
+            if not self._noted.done():
+                return
+            self._noted.result()
+        note = Reached(images_seen=images_seen, images_lost=self._lost)
+        key = f"runs/{self._run}/reached.json"
+        self._noted = self._pool.submit(self._store.put, key, note.to_json().encode())
 
     def _write(self, key: str, data: bytes, record: CheckpointRecord) -> None:
         self._store.put(f"{key}/state.safetensors", data)
@@ -127,7 +165,7 @@ class Checkpoints:
         key = max(self._known, default=None)
         return None if key is None else self._known[key].ref(key)
 
-    def resume(self, state: TrainState) -> CheckpointRef | None:
+    def resume(self, state: TrainState) -> Resumed | None:
         """Bring ``state`` to the newest checkpoint that is whole; ``None`` when there is none.
 
         A damaged one is named in the log and the one before it is used.
@@ -140,13 +178,13 @@ class Checkpoints:
             for info in self._store.list(self._prefix)
             if info.key.endswith("/checkpoint.json")
         )
-        found: CheckpointRef | None = None
+        found: Resumed | None = None
         for key in reversed(keys):
             try:
                 record = self._read(key)
                 if found is None:
                     restore_state(state, self._tensors(key, record), record.counters)
-                    found = record.ref(key)
+                    found = Resumed(record.ref(key), record.estimate_peak, self._count_lost(state))
             except (DataError, CheckpointRefused) as error:
                 if isinstance(error, _OtherConfiguration):
                     raise
@@ -155,17 +193,41 @@ class Checkpoints:
             self._known[key] = record
         return found
 
+    def _count_lost(self, state: TrainState) -> int:
+        key = f"runs/{self._run}/reached.json"
+        try:
+            before = Reached.from_json(self._store.get(key), source=key)
+        except ObjectMissing:
+            return 0
+        lost = max(0, before.images_seen - state.images_seen)
+        self._lost = before.images_lost + lost
+        return lost
+
+    @property
+    def images_lost(self) -> int:
+        """Images that were trained on and came to nothing, over all attempts."""
+        return self._lost
+
     def _read(self, key: str) -> CheckpointRecord:
         record = read_record(self._store, key)
-        if record.config_digest != self._config_digest:
+        if record.config_digest != self._config.digest:
             raise _OtherConfiguration(
-                f"checkpoint {key} belongs to configuration {record.config_digest[:12]}, this run has "
-                f"{self._config_digest[:12]}; give the run another request name"
+                f"checkpoint {key} belongs to another configuration: {_differences(record, self._config)}; "
+                "give the run another request name"
             )
         return record
 
     def _tensors(self, key: str, record: CheckpointRecord) -> bytes:
         return read_tensors(self._store, record.ref(key))
+
+
+def _differences(record: CheckpointRecord, config: RunConfig) -> str:
+    there, here = record.config, config.flat()
+    fields = [name for name in {**there, **here} if there.get(name) != here.get(name)]
+    fields = [name for name in fields if not name.startswith("compute.")]
+    return ", ".join(
+        f"{name} is {there.get(name, 'absent')} there and {here.get(name, 'absent')} here" for name in fields
+    )
 
 
 class _OtherConfiguration(CheckpointRefused):

@@ -23,12 +23,14 @@ from ganlib.core.loop import Progress, train
 from ganlib.core.sampling import calibrate_batch_norm, generate, labels_in_turn, latents
 from ganlib.core.state import TrainState
 from ganlib.core.steps import Place
+from ganlib.core.watch import spread
 from ganlib.data.batches import TrainingBatches
 from ganlib.data.cache import LocalDataset
-from ganlib.errors import CheckpointRefused, NonFiniteLoss
+from ganlib.errors import CheckpointRefused, DeadEnd, NonFiniteLoss
 from ganlib.jobs.checkpoints import Checkpoints
 from ganlib.jobs.collective import gather_rows, mean_over_workers, share_of
 from ganlib.jobs.progress import Pace
+from ganlib.jobs.watch import Watch
 from ganlib.ports import RunTracker
 from ganlib.quality.distances import Statistics, TooFewSamples, frechet_distance
 from ganlib.quality.evaluate import generate_features, to_uint8
@@ -63,12 +65,15 @@ class Host:
     """Takes rank 0's progress lines."""
     _pace: Pace = field(init=False)
     _distance: float = field(default=math.nan, init=False)
-    """At the last evaluation."""
+    """At the last evaluation, as is ``_spread``, which says how much the samples differ."""
+    _spread: float = field(default=math.nan, init=False)
+    _watch: Watch = field(init=False)
     _reported_at: float = field(default=-math.inf, init=False)
     """Seconds in the loop at the last progress line."""
 
     def __post_init__(self) -> None:
         budget = self.config.budget
+        self._watch = Watch(self.config)
         self._pace = Pace(round(budget.total_kimg * 1000), budget.max_seconds)
 
     def train(self) -> TrainResult:
@@ -84,8 +89,12 @@ class Host:
         self._require_same_start(state)
         if resumed is None:
             self._evaluate(state)
-        elif place.rank == 0:
-            log.info("resumed %s at %d images", resumed.key, resumed.images_seen)
+        else:
+            self._watch.peak = resumed.estimate_peak
+            if place.rank == 0:
+                lost = resumed.images_lost
+                self.emit(f"resumed {resumed.ref.key} at {state.images_seen} images, {lost} were lost")
+                self.tracker.metrics(self.tracking_run_id, state.images_seen, {"images_lost": lost})
         start_images, start_seconds = state.images_seen, state.seconds
         self._loop(state)
         if state.images_seen > start_images:
@@ -100,6 +109,7 @@ class Host:
             last=self.checkpoints.last(),
             images_seen=state.images_seen,
             seconds=state.seconds,
+            images_lost=self.checkpoints.images_lost,
             images_per_second=(state.images_seen - start_images) / seconds if seconds > 0 else 0.0,
         )
 
@@ -135,6 +145,7 @@ class Host:
         for name, value in values.items():
             if not math.isfinite(value):
                 raise NonFiniteLoss(name, value, state.images_seen)
+        self._watch.add(values["wasserstein"])
         ended = means[3] > 0 or state.images_seen >= self._pace.total_images
         if self.place.rank == 0 and (ended or state.seconds - self._reported_at >= REPORT_SECONDS):
             self._reported_at = state.seconds
@@ -142,6 +153,7 @@ class Host:
             self.emit(str(line))
             values |= {"images_per_second": line.rate, "generator_steps": state.generator_steps}
             self.tracker.metrics(self.tracking_run_id, state.images_seen, values)
+            self.checkpoints.reached(state.images_seen)
         return bool(ended)
 
     def _require_same_start(self, state: TrainState) -> None:
@@ -170,24 +182,30 @@ class Host:
             partial(generate, average), self.extractor, noise, None if labels is None else labels[here]
         )
         features = gather_rows(features.to(place.device), count, place)
-        value = torch.zeros(1, dtype=torch.float64)
+        value = torch.zeros(2, dtype=torch.float64)
         if place.rank == 0:
+            samples = self._samples(average)
+            value[1] = spread(samples)
             with warnings.catch_warnings():
                 # The curve is drawn from few samples by intent, and named apart for it.
                 warnings.simplefilter("ignore", TooFewSamples)
                 value[0] = frechet_distance(Statistics.from_features(features.cpu()), self.reference)
         # The others' zeros leave rank 0's value, and every worker hears of one that is not finite.
-        distance = float(mean_over_workers(value.to(place.device))) * place.workers
+        values = mean_over_workers(value.to(place.device)) * place.workers
+        distance, self._spread = float(values[0]), float(values[1])
         if not math.isfinite(distance):
             raise NonFiniteLoss(metric_name(self.extractor), distance, state.images_seen)
         self._distance = distance
         if place.rank == 0:
-            self._log_evaluation(state.images_seen, average, distance)
+            self._log_evaluation(state.images_seen, samples, distance)
         return distance
 
-    def _log_evaluation(self, images_seen: int, average: torch.nn.Module, distance: float) -> None:
+    def _samples(self, average: torch.nn.Module) -> Tensor:
         noise = latents(self.config.seed, "grid", 0, GRID_SAMPLES, self.config.network.latent_dim)
-        picture = grid(to_uint8(generate(average, noise, self._labels(GRID_SAMPLES))), columns=8)
+        return generate(average, noise, self._labels(GRID_SAMPLES))
+
+    def _log_evaluation(self, images_seen: int, samples: Tensor, distance: float) -> None:
+        picture = grid(to_uint8(samples), columns=8)
         metric = f"{metric_name(self.extractor)}_curve"
         self.tracker.image(self.tracking_run_id, "samples", images_seen, picture)
         self.tracker.metrics(self.tracking_run_id, images_seen, {metric: distance})
@@ -205,8 +223,21 @@ class Host:
                 if not bool(torch.isfinite(parameter).all()):
                     raise NonFiniteLoss(name, math.nan, state.images_seen)
         distance = self._evaluate(state) if evaluate else None
+        self._look(state, with_samples=evaluate)
         if self.place.rank == 0:
-            self.checkpoints.save(state, self.place.workers, distance)
+            self.checkpoints.save(state, self.place.workers, distance, self._watch.peak)
+
+    def _look(self, state: TrainState, *, with_samples: bool) -> None:
+        """Warn of a run that looks like a dead end, or stop it before its state is saved."""
+        spread_now = self._spread if with_samples else None
+        for alarm in self._watch.check(state.critic, spread_now):
+            text = f"after {state.images_seen} images {alarm.text} ({alarm.rule})"
+            if alarm.action == "stop":
+                raise DeadEnd(text)
+            if self.place.rank == 0:
+                self.emit(f"warning: {text}")
+                name = f"warnings/{state.images_seen:012d}-{alarm.rule}.txt"
+                self.tracker.artifact(self.tracking_run_id, name, text.encode())
 
 
 class Every:

@@ -20,8 +20,9 @@ import torch.distributed as dist
 from ray.train import FailureConfig, ScalingConfig
 from ray.train.torch import TorchTrainer, get_device
 
+from ganlib.build import build_acceleration
 from ganlib.config import RunConfig
-from ganlib.core.precision import resolve_precision
+from ganlib.core.hardware import allow_tf32
 from ganlib.core.steps import Place
 from ganlib.data.cache import LocalDataset, pull
 from ganlib.data.versions import load_version
@@ -117,10 +118,11 @@ def train_on(
     """Build the host of this worker and train; a run that must not go on becomes a failed result."""
     config = spec.config
     features = extractor(config.evaluation.extractor, place.device)
+    acceleration = build_acceleration(config, place.device)
+    allow_tf32(acceleration.precision == "tf32")
     if place.rank == 0:
-        precision = resolve_precision(config.compute.precision, place.device)
-        threads = torch.get_num_threads()
-        emit(f"training on {place.workers} × {place.device.type}, {precision}, threads each: {threads}")
+        how, threads = acceleration.describe(), torch.get_num_threads()
+        emit(f"training on {place.workers} × {place.device.type}: {how}, threads each: {threads}")
     reference = reference_over_workers(store, dataset, features, config.evaluation.reference_images, place)
     host = Host(
         run=spec.run,
@@ -139,6 +141,8 @@ def train_on(
     except TrainingError as error:
         # Returned, not raised: Ray would take the run up again, only to end here again.
         checkpoints.wait()
+        if place.rank == 0:
+            tracker.artifact(tracking_run_id, "reason.txt", str(error).encode())
         return TrainResult(
             run=spec.run,
             tracking_run_id=tracking_run_id,
@@ -146,12 +150,13 @@ def train_on(
             reason=str(error),
             best=checkpoints.best(),
             last=checkpoints.last(),
+            images_lost=checkpoints.images_lost,
         )
 
 
 def open_checkpoints(store: ObjectStore, spec: RunSpec) -> Checkpoints:
     """The checkpoints of a run, as this code writes them."""
-    return Checkpoints(store, spec.run, spec.config.digest, (version("ganlib"), torch.__version__))
+    return Checkpoints(store, spec.run, spec.config, (version("ganlib"), torch.__version__))
 
 
 def _require_same_code(spec: RunSpec) -> None:

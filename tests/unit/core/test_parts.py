@@ -6,9 +6,9 @@ import torch
 from ganlib.core.average import Averaging, update_average
 from ganlib.core.cadence import Cadence
 from ganlib.core.dense import DenseCritic, DenseGenerator
+from ganlib.core.hardware import Acceleration, accelerate
 from ganlib.core.layers import Norm
 from ganlib.core.networks import GEOMETRY, Critic, Generator
-from ganlib.core.precision import resolve_precision
 from ganlib.core.sampling import calibrate_batch_norm, generate, latents
 from ganlib.core.steps import Place, to_float
 
@@ -142,7 +142,10 @@ def test_generating_leaves_the_mode_alone_and_does_not_depend_on_the_batch() -> 
 def test_auto_precision_asks_the_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
-    assert resolve_precision("auto", cpu) == "bf16"
+    assert accelerate(cpu).describe() == "bf16, channels_last, not compiled"
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False, "amx_bf16": False})
-    assert resolve_precision("auto", cpu) == "fp32"
-    assert resolve_precision("bf16", cpu) == "bf16"
+    assert accelerate(cpu) == Acceleration("fp32", "channels_last", "off")
+    asked = accelerate(cpu, "bf16", "contiguous", "default")
+    assert asked.describe() == "bf16, contiguous, compiled (default)"
+    with pytest.raises(ValueError, match="tf32 is a format of CUDA devices"):
+        accelerate(cpu, "tf32")

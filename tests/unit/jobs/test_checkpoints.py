@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import logging
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
 
+from ganlib.config import RunConfig, load_config
 from ganlib.core.checkpoint import dump_state
 from ganlib.core.networks import Critic, Generator
 from ganlib.core.state import TrainState
@@ -13,7 +15,7 @@ from ganlib.errors import CheckpointRefused
 from ganlib.fakes import MemoryStore
 from ganlib.jobs.checkpoints import Checkpoints
 
-CONFIG = "c" * 64
+CONFIG = load_config("digits-wgan")
 
 
 def make_state(seed: int, images_seen: int = 0) -> TrainState:
@@ -29,7 +31,7 @@ def make_state(seed: int, images_seen: int = 0) -> TrainState:
     return state
 
 
-def checkpoints(store: MemoryStore, config: str = CONFIG) -> Checkpoints:
+def checkpoints(store: MemoryStore, config: RunConfig = CONFIG) -> Checkpoints:
     return Checkpoints(store, "run", config, ("0", "0"))
 
 
@@ -48,9 +50,9 @@ def test_the_newest_is_taken_up() -> None:
     save(store, (100, None), (200, None))
     state = make_state(0)
     with checkpoints(store) as found:
-        ref = found.resume(state)
-    assert ref is not None
-    assert ref.images_seen == state.images_seen == 200
+        resumed = found.resume(state)
+    assert resumed is not None
+    assert resumed.ref.images_seen == state.images_seen == 200
     assert dump_state(state)[0] == dump_state(make_state(200))[0]
 
 
@@ -94,20 +96,53 @@ def test_a_damaged_one_is_named_and_the_one_before_it_is_used(
         store.put(f"{key}/checkpoint.json", store.get(f"{key}/checkpoint.json")[:40])
     state = make_state(0)
     with caplog.at_level(logging.WARNING), checkpoints(store) as found:
-        ref = found.resume(state)
-    assert ref is not None
-    assert ref.images_seen == 100
+        resumed = found.resume(state)
+    assert resumed is not None
+    assert resumed.ref.images_seen == 100
     assert (key in caplog.text) == (damage != "no json"), "without its JSON it never existed"
 
 
-def test_one_of_another_configuration_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("changes", "differing"),
+    [
+        ({"objective.clip": 0.05}, r"objective\.clip is 0\.1 there and 0\.05 here; .*another request name"),
+        ({"objective.kind": "non-saturating"}, r"objective\.real_label is absent there and 0\.9 here"),
+    ],
+)
+def test_one_of_another_configuration_is_refused_with_the_differing_fields(
+    changes: dict[str, Any], differing: str
+) -> None:
     store = MemoryStore()
     save(store, (100, None))
     with (
-        pytest.raises(CheckpointRefused, match="dddddddddddd.*another request name"),
-        checkpoints(store, "d" * 64) as found,
+        pytest.raises(CheckpointRefused, match=differing),
+        checkpoints(store, load_config("digits-wgan", changes)) as found,
     ):
         found.resume(make_state(0))
+
+
+def test_compute_may_change_between_attempts() -> None:
+    store = MemoryStore()
+    save(store, (100, None))
+    with checkpoints(store, load_config("digits-wgan", {"compute.workers": 4})) as found:
+        assert found.resume(make_state(0)) is not None
+
+
+def test_images_lost_are_counted_over_all_attempts() -> None:
+    store = MemoryStore()
+    with checkpoints(store) as first:
+        first.save(make_state(100, 100), 1, estimate_peak=0.5)
+        first.reached(130)
+    with checkpoints(store) as second:
+        resumed = second.resume(make_state(0))
+        assert resumed is not None
+        assert (resumed.images_lost, resumed.estimate_peak, second.images_lost) == (30, 0.5, 30)
+        second.save(make_state(150, 150), 1)
+        second.reached(170)
+    with checkpoints(store) as third:
+        resumed = third.resume(make_state(0))
+        assert resumed is not None
+        assert (resumed.images_lost, third.images_lost) == (20, 50)
 
 
 def test_a_failed_save_is_raised_not_lost() -> None:

@@ -19,7 +19,7 @@ from ganlib.core.steps import Place
 from ganlib.data.cache import LocalDataset, pull
 from ganlib.data.prepare import Preparation, prepare
 from ganlib.data.raw import add_dataset
-from ganlib.errors import NonFiniteLoss
+from ganlib.errors import DeadEnd, NonFiniteLoss
 from ganlib.fakes import MemoryStore, MemoryTracker
 from ganlib.jobs.checkpoints import Checkpoints
 from ganlib.jobs.host import Every, Host
@@ -97,7 +97,7 @@ class Runner:
             if stop_at is not None and line.startswith(f"evaluated at {stop_at} images"):
                 raise KeyboardInterrupt
 
-        with Checkpoints(self.store, name, config.digest, ("0", "0")) as checkpoints:
+        with Checkpoints(self.store, name, config, ("0", "0")) as checkpoints:
             place = Place()
             host = Host(
                 run=name,
@@ -156,7 +156,7 @@ def test_a_finished_run_that_is_run_again_trains_nothing(runner: Runner) -> None
     runner.lines.clear()
     again = runner.run("twice", config())
     assert (again.best, again.last) == (first.best, first.last)
-    assert runner.lines == []
+    assert [line.split()[0] for line in runner.lines] == ["resumed"]
 
 
 @pytest.mark.parametrize("network", ["critic", "generator"])
@@ -175,6 +175,42 @@ def test_a_weight_that_is_no_number_stops_the_run_and_keeps_the_last_good_checkp
         runner.run(name, config())
     kept = [o.key for o in store.list(f"runs/{name}/checkpoints/") if o.key.endswith(".json")]
     assert max(kept) == f"runs/{name}/checkpoints/000000000216/checkpoint.json"
+
+
+def watched(**rules: Any) -> RunConfig:
+    """A critic of which much sits at its bounds at once: steps of 1 in a room of ±0.1."""
+    return config(
+        **{"objective.clip": 0.1, "optimizer.critic_learning_rate": 1.0},
+        **{f"watch.{rule}": value for rule, value in rules.items()},
+    )
+
+
+def test_a_critic_at_its_bounds_stops_the_run_before_that_state_is_saved(
+    runner: Runner, store: MemoryStore
+) -> None:
+    with pytest.raises(DeadEnd, match=r"after 120 images .* sit at the clip bounds ±0.1 .*objective\.clip"):
+        runner.run("stuck", watched(critic_at_bounds="stop", critic_at_bounds_share=0.6))
+    assert not [o.key for o in store.list("runs/stuck/checkpoints/")]
+
+
+def test_a_warning_is_in_the_log_and_in_the_run_and_ends_nothing(runner: Runner) -> None:
+    result = runner.run("warned", watched(critic_at_bounds="warn", critic_at_bounds_share=0.6))
+    assert result.status == "finished"
+    assert any(line.startswith("warning: after 120 images") for line in runner.lines)
+    [run] = runner.tracker.runs.values()
+    assert "warnings/000000000120-watch.critic_at_bounds.txt" in run.artifacts
+
+
+def test_an_interrupted_run_says_what_was_lost(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ganlib.jobs.host.REPORT_SECONDS", 0.0)
+    settings = config(**{"evaluation.every_kimg": 0.3, "checkpoint.every_kimg": 0.2})
+    with pytest.raises(KeyboardInterrupt):
+        # Between the checkpoint at 216 images and the evaluation at 312: nothing after it is saved.
+        runner.run("lost", settings, stop_at=312)
+    runner.lines.clear()
+    result = runner.run("lost", settings)
+    assert runner.lines[0] == "resumed runs/lost/checkpoints/000000000216 at 216 images, 96 were lost"
+    assert result.images_lost == 96
 
 
 def test_seconds_end_a_run_too(runner: Runner) -> None:
