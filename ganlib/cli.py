@@ -153,6 +153,9 @@ def generate(
     seed: Annotated[
         int, typer.Option(min=0, max=2**31 - 1, help="The same seed gives the same picture.")
     ] = 0,
+    label: Annotated[
+        str | None, typer.Option(help="Class of the pictures, where the generator was trained with labels.")
+    ] = None,
 ) -> None:
     """Make pictures with a registered generator."""
     if out.suffix.lower() != ".png":
@@ -165,7 +168,7 @@ def generate(
     from ganlib.quality.grids import grid, write_png
 
     loaded = load(generator)
-    write_png(out, grid(loaded.sample(count, seed=seed), columns=math.ceil(math.sqrt(count))))
+    write_png(out, grid(loaded.sample(count, seed, label), columns=math.ceil(math.sqrt(count))))
     say(f"{count} pictures of {loaded.registered.model} version {loaded.registered.version} in {out}")
 
 

@@ -215,11 +215,9 @@ class MemoryRegistry:
 
 
 def _try_out(generator: nn.Module, publication: Publication) -> None:
-    import torch
-
     try:
-        pictures = generator(torch.zeros(2, publication.latent_dim))
-    except RuntimeError as error:
+        pictures = generator(*publication.example())
+    except (RuntimeError, TypeError, ValueError) as error:
         raise RegistryError(f"{publication.model}: the generator fails on latents: {error}") from error
     if pictures.ndim != 4 or pictures.shape[0] != 2:
         raise RegistryError(f"{publication.model}: the generator makes {list(pictures.shape)}, not pictures")

@@ -18,7 +18,7 @@ from ganlib.records import RegisteredGenerator
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import nn
+    from torch import Tensor, nn
 
 
 class ObjectInfo(NamedTuple):
@@ -150,11 +150,24 @@ class Publication:
     """Run name; publishing the same run again returns the version it already has."""
     tracking_run_id: str
     generator: nn.Module
-    """In eval mode: latents float32 [batch, latent_dim] to pictures float32 [batch, c, h, w] in [−1, 1]."""
+    """In eval mode: latents float32 [batch, latent_dim], and labels int64 [batch] when it has classes, to
+    pictures float32 [batch, c, h, w] in [−1, 1]."""
     latent_dim: int
     tags: Mapping[str, str]
+    classes: tuple[str, ...] = ()
+    """Class names in the order of the labels; empty for an unconditional generator."""
     files: Mapping[str, bytes] = field(default_factory=dict)
     """More files to keep beside the program, by name."""
+
+    def example(self) -> tuple[Tensor, ...]:
+        """Two latents, and two labels when it has classes: what the generator takes.
+
+        Two, because an example of one would freeze an exported program's batch at one.
+        """
+        import torch
+
+        latents = torch.zeros(2, self.latent_dim)
+        return (latents, torch.zeros(2, dtype=torch.int64)) if self.classes else (latents,)
 
     def __post_init__(self) -> None:
         check_model_name(self.model)

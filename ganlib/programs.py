@@ -19,8 +19,6 @@ from ganlib.ports import Publication
 if TYPE_CHECKING:
     from mlflow.models import Model
 
-# An example of one picture would freeze the exported program's batch at one.
-_EXAMPLE_BATCH = 2
 _environment_lock = threading.Lock()
 
 
@@ -28,8 +26,8 @@ class ExportedGenerator(nn.Module):
     """A program from the registry, in evaluation mode for good and without gradients.
 
     Args:
-        program: Maps latents float32 [batch, latent_dim] to pictures float32 [batch, channels,
-            height, width] in [−1, 1].
+        program: Maps latents float32 [batch, latent_dim], and labels int64 [batch] if it takes any, to
+            pictures float32 [batch, channels, height, width] in [−1, 1].
     """
 
     def __init__(self, program: nn.Module) -> None:
@@ -38,9 +36,9 @@ class ExportedGenerator(nn.Module):
         self.training = False
 
     @torch.no_grad()
-    def forward(self, latents: torch.Tensor) -> torch.Tensor:
-        """Pictures float32 [batch, channels, height, width] for latents float32 [batch, latent_dim]."""
-        pictures: torch.Tensor = self.program(latents)
+    def forward(self, latents: torch.Tensor, *labels: torch.Tensor) -> torch.Tensor:
+        """Pictures float32 [batch, channels, height, width] for latents, and labels if it takes any."""
+        pictures: torch.Tensor = self.program(latents, *labels)
         return pictures
 
     def train(self, mode: bool = True) -> ExportedGenerator:
@@ -55,19 +53,31 @@ def frozen_copy(publication: Publication) -> tuple[nn.Module, tuple[int, ...]]:
         RegistryError: It does not turn latents into pictures.
     """
     generator = copy.deepcopy(publication.generator).cpu().float().eval().requires_grad_(False)
+    example = publication.example()
     try:
-        made = generator(torch.zeros(_EXAMPLE_BATCH, publication.latent_dim))
-    except RuntimeError as error:
+        made = generator(*example)
+    except (RuntimeError, TypeError, ValueError) as error:
         raise RegistryError(f"{publication.model}: the generator fails on latents: {error}") from error
-    if made.ndim != 4 or made.shape[0] != _EXAMPLE_BATCH:
+    if made.ndim != 4 or made.shape[0] != len(example[0]):
         raise RegistryError(f"{publication.model}: the generator makes {list(made.shape)}, not pictures")
     return generator, tuple(made.shape[1:])
 
 
 def export_program(
-    generator: nn.Module, latent_dim: int, picture: tuple[int, ...], described: Model, folder: Path
+    generator: nn.Module,
+    example: tuple[torch.Tensor, ...],
+    picture: tuple[int, ...],
+    described: Model,
+    folder: Path,
 ) -> None:
     """Write the program and its description (signature, requirements) into a new folder.
+
+    Args:
+        generator: From :func:`frozen_copy`.
+        example: What it takes: latents, and maybe labels.
+        picture: Channels, height and width of what it makes.
+        described: MLflow's description, to be completed.
+        folder: Where to write; not there yet.
 
     Raises:
         RegistryError: The generator cannot be exported.
@@ -76,17 +86,21 @@ def export_program(
     import mlflow.pytorch
     import numpy as np
     from mlflow.models import ModelSignature
-    from mlflow.types import Schema, TensorSpec
+    from mlflow.types import ColSpec, Schema, TensorSpec
 
-    latents = TensorSpec(np.dtype(np.float32), (-1, latent_dim), "latents")
+    arrays = [tensor.numpy() for tensor in example]
+    inputs: list[ColSpec | TensorSpec] = [
+        TensorSpec(array.dtype, (-1, *array.shape[1:]), name)
+        for name, array in zip(("latents", "labels"), arrays, strict=False)
+    ]
     pictures = TensorSpec(np.dtype(np.float32), (-1, *picture))
     try:
         mlflow.pytorch.save_model(
             generator,
             str(folder),
             mlflow_model=described,
-            signature=ModelSignature(Schema([latents]), Schema([pictures])),
-            input_example=np.zeros((_EXAMPLE_BATCH, latent_dim), np.float32),
+            signature=ModelSignature(Schema(inputs), Schema([pictures])),
+            input_example=arrays[0] if len(arrays) == 1 else tuple(arrays),
             serialization_format="pt2",
             # Named, or MLflow spends many seconds on finding them out.
             pip_requirements=[

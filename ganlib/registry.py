@@ -215,7 +215,7 @@ def _log(client: MlflowClient, publication: Publication, folder: Path) -> Logged
             model_uuid=model.model_id,
             model_id=model.model_id,
         )
-        export_program(generator, publication.latent_dim, picture, described, folder)
+        export_program(generator, publication.example(), picture, described, folder)
         for name, data in publication.files.items():
             (folder / "files").mkdir(exist_ok=True)
             (folder / "files" / name).write_bytes(data)

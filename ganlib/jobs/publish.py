@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 from ganlib.data.versions import load_version
 from ganlib.jobs.judge import trained_generator
 from ganlib.jobs.spec import RunSpec
 from ganlib.ports import ModelRegistry, ObjectStore, Publication
-from ganlib.records import Evaluation, RegisteredGenerator, TrainResult
+from ganlib.records import DatasetVersion, Evaluation, RegisteredGenerator, TrainResult
 
 CHAMPION = "champion"
 
@@ -27,7 +29,8 @@ def publish(
             tracking_run_id=result.tracking_run_id,
             generator=generator,
             latent_dim=spec.config.network.latent_dim,
-            tags=champion_tags(spec, evaluation),
+            classes=version.classes if spec.config.network.conditional else (),
+            tags=champion_tags(spec, version, evaluation),
             files={"config.json": spec.config.model_dump_json(indent=2).encode()},
         )
     )
@@ -35,9 +38,11 @@ def publish(
     return registered.model_copy(update={"alias": CHAMPION})
 
 
-def champion_tags(spec: RunSpec, evaluation: Evaluation) -> dict[str, str]:
+def champion_tags(spec: RunSpec, dataset: DatasetVersion, evaluation: Evaluation) -> dict[str, str]:
     """What a version says of itself in the registry."""
+    labels = {"ganlib.classes": json.dumps(dataset.classes)} if spec.config.network.conditional else {}
     return {
+        **labels,
         "ganlib.config_digest": spec.config.digest,
         "ganlib.dataset": spec.dataset_name,
         "ganlib.dataset_digest": spec.dataset_digest,

@@ -106,6 +106,29 @@ def test_the_program_makes_the_same_pictures_at_any_batch(registered, publicatio
         torch.testing.assert_close(pictures, expected)
 
 
+class Labelled(nn.Module):
+    """[batch, 6] and labels [batch] to [batch, 1, 8, 8]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(3, LATENT)
+        self.net = nn.ConvTranspose2d(LATENT, 1, 8)
+
+    def forward(self, latents: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(self.net((latents + self.embedding(labels))[:, :, None, None]))
+
+
+def test_a_conditional_program_takes_labels_at_any_batch(registered, publication: Publication) -> None:
+    network = Labelled().eval()
+    conditional = dataclasses.replace(publication, generator=network, classes=("a", "b", "c"))
+    program = registered.registry.load(registered.registry.publish(conditional))
+    for batch in (1, 5):
+        labels = torch.arange(batch) % 3
+        with torch.no_grad():
+            expected = network(latents(batch), labels)
+        torch.testing.assert_close(program(latents(batch), labels), expected, rtol=1e-4, atol=1e-5)
+
+
 def test_what_was_published_does_not_change_with_the_network(registered, publication: Publication) -> None:
     with torch.no_grad():
         expected = publication.generator(latents(3))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ganlib.core.networks import Generator
-from ganlib.errors import ConfigError
+from ganlib.errors import ConfigError, UnknownName
 from ganlib.fakes import MemoryRegistry
 from ganlib.generators import LoadedGenerator, load, parse_reference
 from ganlib.ports import Publication
@@ -52,6 +52,46 @@ def test_counts_and_seeds_are_bounded(generator: LoadedGenerator, count: int, se
 def test_latents_of_another_length_are_refused(generator: LoadedGenerator) -> None:
     with pytest.raises(ConfigError, match=r"\[n, 5\]"):
         generator(torch.zeros(2, 6))
+
+
+@pytest.fixture
+def conditional() -> LoadedGenerator:
+    torch.manual_seed(0)
+    registry = MemoryRegistry()
+    registry.publish(
+        Publication(
+            model="labelled",
+            run="r",
+            tracking_run_id="t",
+            generator=Generator(size=28, channels=1, latent_dim=5, width=4, classes=3).eval(),
+            latent_dim=5,
+            classes=("boot", "shirt", "bag"),
+            tags={"ganlib.latent_dim": "5", "ganlib.classes": '["boot", "shirt", "bag"]'},
+        )
+    )
+    return load("labelled/1", registry)
+
+
+def test_pictures_of_one_class_are_those_of_its_label(conditional: LoadedGenerator) -> None:
+    noise = torch.randn(4, 5)
+    of_bags = conditional(noise, torch.full((4,), 2))
+    assert not torch.equal(of_bags, conditional(noise, torch.full((4,), 0)))
+    assert torch.equal(conditional.sample(4, 1, "bag"), conditional.sample(4, 1, "bag"))
+    assert not torch.equal(conditional.sample(4, 1, "bag"), conditional.sample(4, 1, "boot"))
+    in_turn = conditional(noise)
+    torch.testing.assert_close(in_turn[2], of_bags[2])
+
+
+def test_a_label_nobody_knows_is_refused(generator: LoadedGenerator, conditional: LoadedGenerator) -> None:
+    with pytest.raises(ConfigError, match="'bag' cannot be asked of small version 1.*network.conditional"):
+        generator.sample(1, 0, "bag")
+    with pytest.raises(ConfigError, match="trained without labels"):
+        generator(torch.zeros(1, 5), torch.tensor([0]))
+    with pytest.raises(UnknownName, match="no class of labelled 'bags'.*close to it: bag"):
+        conditional.sample(1, 0, "bags")
+    for labels in (torch.tensor([3, 0]), torch.tensor([-1, 0]), torch.tensor([0])):
+        with pytest.raises(ConfigError, match="2 numbers from 0 to 2"):
+            conditional(torch.zeros(2, 5), labels)
 
 
 @pytest.mark.parametrize(
