@@ -18,6 +18,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.context import FlowRunContext
 
 from flows.log import JobLog
+from ganlib.build import count_classes
 from ganlib.config import RunConfig, load_config
 from ganlib.data.prepare import Preparation
 from ganlib.data.prepare import prepare as prepare_dataset
@@ -71,6 +72,7 @@ def retrain(
     seconds: dict[str, float] = {}
     with _timed(seconds, "dataset"):
         dataset = prepare(config)
+    count_classes(config, dataset)
     champion = None if force else _unchanged_champion(settings, config, dataset)
     if champion is not None:
         reason = (

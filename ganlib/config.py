@@ -8,6 +8,7 @@ it is, and stays out of the digest.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from importlib import resources
 from typing import Annotated, Any, Literal, get_args
@@ -214,6 +215,9 @@ class Compute(Part):
 
     workers: int = Field(default=2, ge=1, le=1024)
     """Data-parallel processes; the batch is divided between them."""
+    max_workers: int | None = Field(default=None, ge=1, le=1024)
+    """Makes the run elastic: it takes as many as there is room for, from ``workers`` up to this many, and
+    starts anew from its last checkpoint when nodes come or go. ``None``: always ``workers``."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """``auto``: CUDA when the cluster offers a GPU for each worker."""
     precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto"
@@ -293,14 +297,21 @@ class RunConfig(Part):
 
     @model_validator(mode="after")
     def _batch_divides(self) -> RunConfig:
-        if self.batch_size % self.compute.workers:
+        few, many = self.compute.workers, self.compute.max_workers or self.compute.workers
+        if many < few:
             raise ValueError(
-                f"batch_size {self.batch_size} cannot be divided between compute.workers "
-                f"{self.compute.workers}; choose a multiple"
+                f"compute.max_workers {many} must not be below compute.workers {few}, the fewest of them"
             )
-        if self.batch_size // self.compute.workers < 2 and self.network.normalizes_batches:
+        uneven = [workers for workers in range(few, many + 1) if self.batch_size % workers]
+        if uneven:
+            elastic = f", one of the counts up to compute.max_workers {many}" if many > few else ""
             raise ValueError(
-                f"batch_size {self.batch_size} leaves compute.workers {self.compute.workers} one picture "
+                f"batch_size {self.batch_size} cannot be divided between compute.workers {uneven[0]}"
+                f"{elastic}; choose a multiple of {math.lcm(*range(few, many + 1))}"
+            )
+        if self.batch_size // many < 2 and self.network.normalizes_batches:
+            raise ValueError(
+                f"batch_size {self.batch_size} leaves compute.workers {many} one picture "
                 "each, and batch norm needs two; raise batch_size or lower compute.workers"
             )
         return self

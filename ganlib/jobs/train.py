@@ -64,7 +64,10 @@ def main(run: str) -> None:
         trainer = TorchTrainer(
             worker,
             train_loop_config={"run": run, "tracking_run_id": tracking_run_id},
-            scaling_config=ScalingConfig(num_workers=spec.config.compute.workers, use_gpu=use_gpu),
+            scaling_config=ScalingConfig(
+                num_workers=_worker_counts(spec.config),  # type: ignore[arg-type]  # annotated for V1
+                use_gpu=use_gpu,
+            ),
             run_config=ray.train.RunConfig(
                 # A name of its own for each attempt: Ray would take up what another one left.
                 name=f"{run}-{ray.get_runtime_context().get_job_id()}",
@@ -165,6 +168,11 @@ def _require_same_code(spec: RunSpec) -> None:
             f"run {spec.run} was submitted by ganlib {spec.code_version}, this cluster has "
             f"{version('ganlib')}; install the same version on both"
         )
+
+
+def _worker_counts(config: RunConfig) -> int | tuple[int, int]:
+    few, many = config.compute.workers, config.compute.max_workers
+    return few if many is None else (few, many)
 
 
 def _check_capacity(config: RunConfig) -> bool:

@@ -47,6 +47,8 @@ def test_equal_configurations_have_equal_digests_and_compute_does_not_count() ->
         ("dataset.name", "Fashion MNIST", r"dataset\.name"),
         ("compute.workers", 3, "batch_size 64 cannot be divided between compute.workers 3"),
         ("compute.workers", 64, "batch norm needs two"),
+        ("compute.max_workers", 1, "compute.max_workers 1 must not be below compute.workers 2"),
+        ("compute.max_workers", 4, "between compute.workers 3, one of .* up to compute.max_workers 4.*of 12"),
         ("budget.max_seconds", -1, r"budget\.max_seconds = -1"),
         ("objective.penalty", 10, r"objective\.penalty = 10 .*objective wasserstein has none"),
         ("optimizer.beta1", 0.5, r"optimizer\.beta1 = 0\.5 .*optimizer rmsprop has none"),
