@@ -114,7 +114,14 @@ class Entry:
 
 def new_journal(folder: Path) -> Journal:
     """An empty journal of this process; names sort by the time they were made."""
-    return Journal(folder / f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.jsonl", create=True)
+    while True:
+        path = folder / f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.jsonl"
+        try:
+            return Journal(path, create=True)
+        except (BlockingIOError, FileNotFoundError):
+            # Between making and locking it, another process took it over as left behind; that one
+            # removes it, and this one needs another.
+            continue
 
 
 def take_over(folder: Path) -> list[Journal]:

@@ -32,7 +32,7 @@ from ganlib.jobs.host import Host
 from ganlib.jobs.reference import reference_over_workers
 from ganlib.jobs.runner import connect, emit, run_main
 from ganlib.jobs.spec import RunSpec, read_spec, result_key
-from ganlib.ports import ObjectStore
+from ganlib.ports import ObjectStore, RunTracker
 from ganlib.quality.features import extractor
 from ganlib.records import TrainResult
 from ganlib.settings import load_settings
@@ -99,8 +99,10 @@ def worker(parameters: dict[str, Any]) -> None:
     dataset = pull(store, load_version(store, spec.dataset_name, spec.dataset_digest), settings.cache)
     with ExitStack() as stack:
         checkpoints = stack.enter_context(open_checkpoints(store, spec))
-        tracker = SpooledTracker(MlflowTracker(settings), settings.home / "spool" / spec.run)
-        stack.callback(lambda: tracker.close(CLOSE_TRACKER_SECONDS))
+        tracker: RunTracker = MlflowTracker(settings)
+        if place.rank == 0:
+            tracker = spooled = SpooledTracker(tracker, settings.home / "spool" / spec.run)
+            stack.callback(lambda: spooled.close(CLOSE_TRACKER_SECONDS))
         result = train_on(place, spec, dataset, store, checkpoints, tracker, parameters["tracking_run_id"])
     if place.rank == 0:
         store.put(result_key(spec.run), result.to_json().encode())
@@ -115,7 +117,7 @@ def train_on(
     dataset: LocalDataset,
     store: ObjectStore,
     checkpoints: Checkpoints,
-    tracker: SpooledTracker,
+    tracker: RunTracker,
     tracking_run_id: str,
 ) -> TrainResult:
     """Build the host of this worker and train; a run that must not go on becomes a failed result."""

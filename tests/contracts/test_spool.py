@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import multiprocessing
 import os
 import signal
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ganlib import journal
 from ganlib.errors import RequestRefused, ServiceError
 from ganlib.fakes import MemoryTracker
 from ganlib.ports import RunStart, RunTracker
@@ -231,6 +233,37 @@ def kill_one(folder: Path, run_id: str) -> None:
     child.start()
     child.join(60)
     assert child.exitcode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("removed", [False, True])
+def test_a_journal_that_is_taken_over_as_it_is_made_is_made_again(
+    removed: bool, run_start: RunStart, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that starts at the same moment may find the new file before it is locked."""
+    taken: list[Path] = []
+    thieves: list[journal.Journal] = []
+    lock = fcntl.flock
+
+    def late(descriptor: int, how: int) -> None:
+        if not taken:
+            [path] = tmp_path.glob("*.jsonl")
+            taken.append(path)
+            [thief] = journal.take_over(tmp_path)
+            thieves.append(thief)
+            if removed:
+                thief.remove()
+        lock(descriptor, how)
+
+    monkeypatch.setattr("ganlib.journal.fcntl.flock", late)
+    backend = MemoryTracker()
+    run_id = backend.start(run_start)
+    spooled = SpooledTracker(backend, tmp_path)
+    spooled.metrics(run_id, 1, {"loss": 1.0})
+    assert spooled.close(10) == 0
+    assert len(taken) == 1
+    assert backend.runs[run_id].metrics["loss"] == [(1, 1.0)]
+    if not removed:
+        thieves[0].remove()
 
 
 def test_what_a_killed_process_leaves_is_sent_by_the_next(run_start: RunStart, tmp_path: Path) -> None:
