@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import socket
 import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import psutil
@@ -152,8 +155,10 @@ def training(stack_environ: dict[str, str], digits: str, request: pytest.Fixture
     """Starts a run long enough to be broken; its output goes to a file that the test reads."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(log: Path, seed: int, **environ: str) -> subprocess.Popen[bytes]:
-        overrides = {**TINY, "budget.total_kimg": 24, "evaluation.every_kimg": 100, "seed": seed}
+    def start(
+        log: Path, seed: int, *, changes: Mapping[str, Any] = MappingProxyType({}), **environ: str
+    ) -> subprocess.Popen[bytes]:
+        overrides = {**TINY, "budget.total_kimg": 24, "evaluation.every_kimg": 100, "seed": seed, **changes}
         with log.open("ab") as output:
             process = subprocess.Popen(
                 command(*arguments(MODEL, overrides)),
@@ -242,6 +247,51 @@ def test_a_worker_that_is_killed_is_replaced_and_goes_on(
     assert process.wait(600) == 0, log.read_text()
     assert "resumed runs/" in log.read_text()
     assert re.search(r"entrypoint for job .*-pull--1", log.read_text())
+
+
+@pytest.fixture
+def extra_node(stack_settings: Settings, stack_environ: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """A second node with one CPU; the embedded head has two."""
+    ports = json.loads((stack_settings.home / "stack.json").read_text())["ports"]
+    node = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("extra_node.py")), str(ports["ray_gcs"])],
+        env={**stack_environ, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"},
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert node.stdout is not None
+    assert node.stdout.readline(), "the node did not join"
+    yield node
+    node.terminate()
+    node.wait(30)
+    node.stdout.close()
+
+
+def test_an_elastic_run_takes_what_there_is_and_outlives_a_lost_node(
+    training: Any, extra_node: subprocess.Popen[str], store: S3Store, tmp_path: Path
+) -> None:
+    log, known = tmp_path / "log", checkpoints(store)
+    elastic = {
+        "batch_size": 12,
+        "compute.workers": 1,
+        "compute.max_workers": 3,
+        "budget.total_kimg": 12,
+        # Or the loss could come after the end: three workers share two cores.
+        "checkpoint.every_kimg": 0.5,
+    }
+    process = training(log, seed=14, changes=elastic)
+    await_checkpoint(store, process, log, known)
+    [raylet] = [
+        child for child in psutil.Process(extra_node.pid).children(recursive=True) if child.name() == "raylet"
+    ]
+    raylet.kill()
+    assert process.wait(900) == 0, log.read_text()
+    before, resumed, after = log.read_text().partition("resumed runs/")
+    assert "training on 3 × cpu" in before
+    assert "training on 2 × cpu" in before, "the new workers say so before they resume"
+    assert resumed
+    assert re.match(r"\S+ at \d+ images, \d+ were lost", after)
 
 
 def test_a_deployment_run_started_by_hand_trains_the_same(
