@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from ganlib.config import (
+from ganlib.config import build_config, load_config, recipes
+from ganlib.config_parts import (
     AdamConfig,
     DcganConfig,
     DenseConfig,
@@ -12,9 +13,6 @@ from ganlib.config import (
     RmspropConfig,
     WassersteinConfig,
     WassersteinGradientPenaltyConfig,
-    build_config,
-    load_config,
-    recipes,
 )
 from ganlib.errors import ConfigError, UnknownName
 from ganlib.jobs.spec import run_name
