@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ganlib.build import fresh_state
 from ganlib.config import RunConfig, load_config
 from ganlib.core.loop import Progress, train
+from ganlib.core.sampling import calibrate_batch_norm, generate
 from ganlib.core.state import TrainState
 from ganlib.core.steps import Place
 from ganlib.data.cache import LocalDataset, pull
@@ -135,6 +138,58 @@ def test_a_run_leaves_curves_pictures_and_its_best_checkpoint(runner: Runner) ->
     assert [step for step, _ in curve] == [0, 216, 408]
     assert result.best.images_seen == min((value, step) for step, value in curve if step)[1]
     assert [step for key, step in sorted(run.images) if key == "samples"] == [0, 216, 408]
+
+
+KINDS: dict[str, dict[str, Any]] = {
+    "gp": {"objective.kind": "wasserstein-gp", "network.critic_norm": "layer", "optimizer.kind": "adam"},
+    "vanilla": {"objective.kind": "non-saturating", "network.kind": "dense", "network.dropout": 0.3},
+}
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_runs_of_every_kind_resume_to_the_bit(kind: str, runner: Runner, store: MemoryStore) -> None:
+    tiny = {name: value for name, value in TINY.items() if kind != "vanilla" or not name.endswith("_width")}
+    settings = load_config("digits-wgan", {**tiny, **KINDS[kind], "evaluation.every_kimg": 0.1})
+    whole = runner.run(f"{kind}-whole", settings)
+    with pytest.raises(KeyboardInterrupt):
+        runner.run(f"{kind}-broken", settings, stop_at=216)
+    result = runner.run(f"{kind}-broken", settings)
+    assert result.last is not None
+    assert whole.last is not None
+    assert result.last.sha256 == whole.last.sha256
+
+
+def test_a_conditional_run_learns_what_its_labels_mean(
+    store: MemoryStore, extractor: Extractor, tmp_path: Path
+) -> None:
+    """Black and white squares by name: asked for one class, it makes that one."""
+    for name, shade in (("black", 0), ("white", 255)):
+        (tmp_path / "raw" / name).mkdir(parents=True)
+        for index in range(40):
+            picture = np.full((28, 28), abs(shade - index), np.uint8)
+            Image.fromarray(picture).save(tmp_path / "raw" / name / f"{index}.png")
+    add_dataset(store, "shades", str(tmp_path / "raw"), open_store=lambda _: store, scratch=tmp_path / "s")
+    version = prepare(store, "shades", Preparation(size=28, channels=1), scratch=tmp_path / "s")
+    assert version.classes == ("black", "white")
+    settings = config(
+        **{
+            "network.conditional": True,
+            "network.critic_norm": "none",
+            "budget.total_kimg": 12,
+            "evaluation.every_kimg": 100,
+            "checkpoint.every_kimg": 100,
+        }
+    )
+    runner = Runner(store, pull(store, version, tmp_path / "cache"), extractor)
+    result = runner.run("shades", settings)
+    assert result.last is not None
+    state = fresh_state(settings, version, torch.device("cpu"))
+    with Checkpoints(store, "shades", settings, ("0", "0")) as checkpoints:
+        assert checkpoints.resume(state) is not None
+    calibrate_batch_norm(state.average, 0)
+    noise = torch.randn(16, 4, generator=torch.Generator().manual_seed(0))
+    black, white = (float(generate(state.average, noise, torch.full((16,), n)).mean()) for n in (0, 1))
+    assert black < -0.3 < 0.3 < white
 
 
 def test_an_interrupted_run_ends_with_the_bytes_of_one_that_was_not(
