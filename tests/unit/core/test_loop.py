@@ -14,6 +14,7 @@ from ganlib.core.average import Averaging
 from ganlib.core.cadence import Cadence
 from ganlib.core.checkpoint import dump_state, restore_network, restore_state
 from ganlib.core.dense import DenseCritic, DenseGenerator
+from ganlib.core.hardware import Acceleration
 from ganlib.core.loop import Plan, train
 from ganlib.core.networks import Critic, Generator
 from ganlib.core.objectives import NonSaturating, Wasserstein
@@ -128,6 +129,22 @@ def test_learning_rates_fall_to_nothing_at_the_end() -> None:
     assert rates == pytest.approx([1e-3, 1e-3, 1e-3, 0.75e-3, 0.5e-3, 0.25e-3])
     assert [schedule.factor(n * BATCH) for n in (6, 7)] == [0, 0]
     assert Schedule().factor(10**12) == 1
+
+
+def curve(acceleration: Acceleration) -> list[float]:
+    state, plan = make_state(), replace(make_plan(4, n_critic=2), acceleration=acceleration)
+    for network in (state.generator, state.critic):
+        acceleration.prepare(network)
+    return [float(p.wasserstein) for p in train(state, pictures, plan)]
+
+
+def test_the_layout_in_memory_changes_nothing_but_rounding() -> None:
+    expected = curve(Acceleration())
+    assert curve(Acceleration(layout="channels_last")) == pytest.approx(expected, abs=1e-5)
+
+
+def test_bf16_follows_the_same_curve() -> None:
+    assert curve(Acceleration("bf16")) == pytest.approx(curve(Acceleration()), abs=5e-3)
 
 
 @pytest.mark.parametrize("stop_after", [1, 2, 5])
