@@ -43,8 +43,8 @@ def sides(state_generator: nn.Module, state_critic: nn.Module, made: plain.Plain
 def test_a_generator_step_of_both_loops_gives_the_same_parameters(dataset: LocalDataset) -> None:
     """Five critic steps and one of the generator, on the same pictures and noise, in fp32.
 
-    Steps of RMSprop are as long for small gradients as for large ones, so where a gradient is but
-    rounding, parameters differ by up to a step's length: 1e-5 here, times the square root of 100.
+    RMSprop's first steps are as long for small gradients as for large ones, 5e-4 here: where a gradient
+    is but rounding, single parameters may part by that much when a layout rounds otherwise.
     """
     run = rates.config(width=8)
     run = run.model_copy(update={"compute": run.compute.model_copy(update={"precision": "fp32"})})
