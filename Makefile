@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status check test format lock clean static
+.PHONY: help setup demo up down status check test bench format lock clean static
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -48,6 +48,10 @@ static: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+bench: $(STAMP)  ## Measure speed, memory and quality, each beside what it is compared to; some: make bench ARGS="loop ddp"
+	@$(BIN)/ganlib up
+	@$(BIN)/ganlib bench $(ARGS)
 
 format: $(STAMP)  ## Format the code and mend what ruff can mend
 	$(BIN)/ruff format .

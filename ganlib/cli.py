@@ -172,6 +172,27 @@ def generate(
     say(f"{count} pictures of {loaded.registered.model} version {loaded.registered.version} in {out}")
 
 
+@app.command()
+def bench(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]…", help="Which, by name or row; default: all.")
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=0.1, help="Of measuring in each timed part, instead of the usual.")
+    ] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", metavar="FOLDER", help="Where Fashion-MNIST is, when it is not to be looked for."
+        ),
+    ] = None,
+) -> None:
+    """Measure how ganlib compares with what one would write without it."""
+    from ganlib.bench.run import run
+
+    run(load_settings(), names or (), say=say, seconds=seconds, fashion_mnist=source)
+
+
 @dataset_app.command("add")
 def dataset_add(
     name: str,

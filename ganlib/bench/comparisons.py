@@ -1,0 +1,214 @@
+"""The benchmarks: which parts each one times, and the rows that come of what they measured.
+
+Each is a function of a :class:`Session` that returns its rows, named as :data:`BENCHMARKS` has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ganlib.bench.parts import Measure, Measured, Part, in_turn, median
+from ganlib.bench.rows import Row, Target
+
+SECONDS = 15.0
+"""Of measuring in each timed part, warm-up apart."""
+
+QUALITY_SECONDS = 120.0
+"""Of training before a generator is judged."""
+
+MEMORY_SECONDS = 1.0
+"""Memory has its peak in the first steps already."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """How to measure."""
+
+    measure: Measure
+    """Runs a part."""
+    seconds: float | None = None
+    """Of measuring in each timed part; ``None``: as the constants above say."""
+    fashion_mnist: Path | None = None
+    """A folder that holds it; ``None``: it is looked for."""
+
+    def timed(self, label: str, module: str, which: str, *, threads: int | None = None) -> Part:
+        """A part that takes the usual seconds."""
+        return Part(label, module, (which, f"{self.seconds or SECONDS:g}"), threads)
+
+
+def loop(session: Session) -> list[Row]:
+    """ganlib's loop against the plain one and against the machine's peak."""
+    session.measure(Part("making pictures", "datasets", ("pictures",)))
+    ours, plain, peak = in_turn(
+        session.measure,
+        [
+            session.timed("ganlib's loop", "loop", "ours"),
+            session.timed("the plain loop", "loop", "plain"),
+            session.timed("matrix products", "loop", "peak"),
+        ],
+    )
+    return loop_rows(ours, plain, peak)
+
+
+def loop_rows(ours: Sequence[Measured], plain: Sequence[Measured], peak: Sequence[Measured]) -> list[Row]:
+    """``loop`` and ``loop-peak-share``."""
+    precision, used = ours[0].precision, median(ours) * plain[0].flop_per_image
+    return [
+        Row(
+            "loop",
+            median(ours) / median(plain),
+            "×",
+            f"plain loop in fp32, {median(plain):.0f} images/s; ganlib in {precision}, {median(ours):.0f}",
+            # Where bf16 is native, half of the gain comes of it.
+            Target("at least", 2.2 if precision == "bf16" else 1.3, aim=2.5),
+        ),
+        Row(
+            "loop-peak-share",
+            used / median(peak),
+            "",
+            f"{peak[0].precision} product of 2048³, {median(peak) / 1e9:.0f} GFLOP/s"
+            + ("" if peak[0].precision == "bf16" else ", bf16 not being native here"),
+            Target("at least", 0.65),
+        ),
+    ]
+
+
+def ddp(session: Session) -> list[Row]:
+    """Two workers of one thread against one."""
+    session.measure(Part("making pictures", "datasets", ("pictures",)))
+    two, one, apart = in_turn(
+        session.measure,
+        [
+            session.timed("two workers", "data_parallel", "two", threads=1),
+            session.timed("one worker", "data_parallel", "one", threads=1),
+            session.timed("two workers apart", "data_parallel", "apart", threads=1),
+        ],
+    )
+    alone = median(one)
+    return [
+        Row(
+            "ddp",
+            median(two) / (2 * alone),
+            "",
+            f"one worker of one thread, {alone:.0f} images/s; two together, {median(two):.0f}",
+            Target("at least", 0.93),
+        ),
+        Row(
+            "ddp-apart",
+            median(apart) / (2 * alone),
+            "",
+            f"one worker of one thread, {alone:.0f} images/s; two that exchange nothing, {median(apart):.0f}",
+        ),
+    ]
+
+
+def batches(session: Session) -> list[Row]:
+    """Mapped shards against ``ImageFolder``, and how long the loop waits for pictures."""
+    session.measure(Part("making pictures", "datasets", ("pictures",)))
+    ours, plain, training = in_turn(
+        session.measure,
+        [
+            # Nothing here is worth sharing between threads; the loader's two processes are beside.
+            session.timed("batches from shards", "batches", "ours", threads=1),
+            session.timed("batches from ImageFolder", "batches", "plain", threads=1),
+            session.timed("ganlib's loop", "loop", "ours"),
+        ],
+    )
+    waiting = sorted(one.waiting_share for one in training)
+    return [
+        Row(
+            "input",
+            median(ours) / median(plain),
+            "×",
+            f"ImageFolder and DataLoader with two processes, {median(plain):.0f} images/s; "
+            f"from shards in one thread, {median(ours):.0f}",
+            Target("at least", 10),
+        ),
+        Row(
+            "input-wait",
+            100 * waiting[len(waiting) // 2],
+            "%",
+            f"all of the loop's time, at {median(training):.0f} images/s",
+            Target("at most", 1),
+        ),
+    ]
+
+
+def fixed_cost(session: Session) -> list[Row]:
+    """A training job of zero pictures against a bare trainer."""
+    ours, bare = in_turn(
+        session.measure,
+        [
+            Part("a job of zero pictures", "fixed_cost", ("ours",)),
+            Part("a bare TorchTrainer", "fixed_cost", ("bare",)),
+        ],
+    )
+    beside = f"bare TorchTrainer with two workers, {median(bare):.1f} s; ours, {median(ours):.1f} s"
+    return [
+        Row("fixed-cost", median(ours) / median(bare), "×", beside, Target("at most", 1.2)),
+        Row("fixed-cost-seconds", median(ours), "s", beside, Target("at most", 9)),
+    ]
+
+
+def memory(session: Session) -> list[Row]:
+    """Peak of one worker's process."""
+    session.measure(Part("making pictures", "datasets", ("pictures",)))
+    ours, plain = in_turn(
+        session.measure,
+        [
+            Part("ganlib's loop", "loop", ("ours", f"{MEMORY_SECONDS:g}")),
+            Part("the plain loop", "loop", ("plain", f"{MEMORY_SECONDS:g}")),
+        ],
+        rounds=1,
+    )
+    worst, beside = (max(one.peak_bytes for one in measured) / 2**20 for measured in (ours, plain))
+    return [Row("memory", worst, "MiB", f"plain loop without its two loaders, {beside:.0f} MiB")]
+
+
+def quality(session: Session) -> list[Row]:
+    """The recipe against the reference settings, after the same time."""
+    seconds = session.seconds or QUALITY_SECONDS
+    source = () if session.fashion_mnist is None else (str(session.fashion_mnist.absolute()),)
+    found = session.measure(Part("looking for Fashion-MNIST", "datasets", ("fashion-mnist", *source)))
+    names, target = BENCHMARKS["quality"].rows, Target("at most", 190, aim=120)
+    if found.missing:
+        return [Row(name, found.missing, "", "") for name in names]
+    recipe, reference = (
+        session.measure(Part(f"training, {which}", "quality", (which, f"{seconds:g}")))
+        for which in ("recipe", "reference")
+    )
+    unit = "fd_efficientnet_lite0"
+    return [
+        Row(
+            names[0],
+            recipe.value,
+            unit,
+            f"reference settings after the same {seconds:g} s, {reference.value:.0f}",
+            target,
+        ),
+        Row(names[1], reference.value, unit, f"recipe after the same {seconds:g} s, {recipe.value:.0f}"),
+    ]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A benchmark as it is asked for."""
+
+    run: Callable[[Session], list[Row]]
+    rows: tuple[str, ...]
+    """Names of what it returns."""
+    services: tuple[str, ...] = ()
+    """What it needs running."""
+
+
+BENCHMARKS: dict[str, Benchmark] = {
+    "loop": Benchmark(loop, ("loop", "loop-peak-share")),
+    "ddp": Benchmark(ddp, ("ddp", "ddp-apart")),
+    "input": Benchmark(batches, ("input", "input-wait")),
+    "fixed-cost": Benchmark(fixed_cost, ("fixed-cost", "fixed-cost-seconds"), ("s3", "mlflow", "ray")),
+    "memory": Benchmark(memory, ("memory",)),
+    "quality": Benchmark(quality, ("quality", "quality-reference")),
+}
+"""By name, in the order in which they run."""

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ganlib.bench.parts import Measured, Part, in_turn, median, run_part
+from ganlib.errors import JobFailed
+
+
+class Recorder:
+    """Measures nothing: each value is the part's place in the order, from 0."""
+
+    def __init__(self) -> None:
+        self.order: list[str] = []
+
+    def __call__(self, part: Part) -> Measured:
+        self.order.append(part.label)
+        return Measured(value=len(self.order) - 1)
+
+
+def parts(labels: str) -> list[Part]:
+    return [Part(label, "nothing") for label in labels]
+
+
+@pytest.mark.parametrize(
+    ("labels", "rounds", "order"), [("ab", 2, "ababa"), ("ab", 1, "aba"), ("abc", 2, "abcabca")]
+)
+def test_parts_are_measured_in_turn(labels: str, rounds: int, order: str) -> None:
+    recorder = Recorder()
+    measured = in_turn(recorder, parts(labels), rounds)
+    assert "".join(recorder.order) == order
+    for label, results in zip(labels, measured, strict=True):
+        assert [order[int(one.value)] for one in results] == [label] * order.count(label)
+
+
+def test_a_machine_that_slows_down_steadily_favours_neither_of_two() -> None:
+    ours, plain = in_turn(Recorder(), parts("ab"))
+    assert median(ours) == median(plain)
+
+
+def test_one_disturbed_measurement_does_not_move_the_median() -> None:
+    assert median([Measured(value=v) for v in (10.0, 0.1, 11.0)]) == 10.0
+
+
+def test_a_part_is_a_process_with_the_threads_it_is_given() -> None:
+    measured = run_part(Part("matrix products", "loop", ("peak", "0.01"), threads=1))
+    assert measured.value > 1e6
+    assert measured.precision in ("fp32", "bf16")
+    assert measured.peak_bytes > 2**27, "torch alone is larger"
+
+
+def test_a_part_that_fails_says_why(tmp_path: Path) -> None:
+    environ = {**os.environ, "GANLIB_HOME": str(tmp_path)}
+    nowhere = str(tmp_path / "nowhere")
+    with pytest.raises(JobFailed, match=r"datasets fashion-mnist .* ended as exit code 1: .*nowhere"):
+        run_part(Part("looking", "datasets", ("fashion-mnist", nowhere)), environ)
