@@ -13,7 +13,7 @@ import torch
 
 from ganlib.bench import datasets, plain, rates
 from ganlib.bench.parts import Measured, answer
-from ganlib.core.precision import resolve_precision
+from ganlib.core.hardware import accelerate
 from ganlib.core.steps import Place
 from ganlib.data.cache import LocalDataset
 from ganlib.settings import load_settings
@@ -36,7 +36,7 @@ def theirs(folder: Path, seconds: float) -> Measured:
 
 def peak(seconds: float, side: int = PRODUCT) -> Measured:
     """FLOP/s of products of square matrices, in the format that ganlib's loop takes here."""
-    precision = resolve_precision("auto", torch.device("cpu"))
+    precision = accelerate(torch.device("cpu")).precision
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     left, right = torch.randn(2, side, side).to(dtype)
     for _ in range(rates.WARM_UP):

@@ -23,7 +23,7 @@ from torch.multiprocessing.spawn import spawn
 from ganlib.bench import datasets, rates
 from ganlib.bench.parts import Measured, answer
 from ganlib.config import RunConfig, load_config
-from ganlib.core.precision import resolve_precision
+from ganlib.core.hardware import accelerate
 from ganlib.core.steps import Place
 from ganlib.data.cache import LocalDataset, pull
 from ganlib.errors import TrainingError
@@ -129,7 +129,7 @@ def measure(run: RunConfig, dataset: LocalDataset, settings: Settings) -> Measur
     best = train(spec, store)
     shares = [features_of_share(store, spec, best, rank) for rank in range(WORKERS)]
     _, values = distances(settings, store, spec, shares)
-    precision = resolve_precision(run.compute.precision, torch.device("cpu"))
+    precision = accelerate(torch.device("cpu"), run.compute.precision).precision
     return Measured(value=values["trained"], precision=precision)
 
 

@@ -80,7 +80,7 @@ def measure(run: RunConfig, dataset: LocalDataset, place: Place, seconds: float)
     )
     progress = (step.images_seen for step in train(state, batches, plan, place))
     images, elapsed, waited = stretch(progress, seconds, batches)
-    return Rate(images / elapsed, waited / elapsed, plan.precision)
+    return Rate(images / elapsed, waited / elapsed, plan.acceleration.precision)
 
 
 def stretch(

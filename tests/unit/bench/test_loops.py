@@ -47,7 +47,8 @@ def test_a_generator_step_of_both_loops_gives_the_same_parameters(dataset: Local
     is but rounding, single parameters may part by that much when a layout rounds otherwise.
     """
     run = rates.config(width=8)
-    run = run.model_copy(update={"compute": run.compute.model_copy(update={"precision": "fp32"})})
+    plainly = {"precision": "fp32", "layout": "contiguous"}
+    run = run.model_copy(update={"compute": run.compute.model_copy(update=plainly)})
     device, place = torch.device("cpu"), Place()
     state, plan = fresh_state(run, dataset.version, device), build_plan(run, device)
     made = plain.Plain.fresh(width=8)
