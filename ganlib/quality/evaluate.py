@@ -10,7 +10,7 @@ from torch import Tensor
 from ganlib.errors import TrainingError
 from ganlib.quality.features import Extractor
 
-Generate = Callable[[Tensor, Tensor | None], Tensor]
+Generate = Callable[..., Tensor]
 """Latents [n, …], and labels int64 [n] if it takes any, to pictures, floating point [n, channels, height,
 width] in [−1, 1]; in eval mode."""
 
@@ -57,6 +57,6 @@ def generate_features(
     features = torch.empty(len(latents), extractor.dimensions)
     for start in range(0, len(latents), batch):
         here = slice(start, start + batch)
-        images = generate(latents[here], None if labels is None else labels[here])
+        images = generate(latents[here]) if labels is None else generate(latents[here], labels[here])
         features[here] = extractor(to_uint8(images))
     return features
