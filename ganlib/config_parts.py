@@ -216,7 +216,7 @@ class Compute(Part):
     """Order of a picture's numbers in memory; ``auto``: channels last."""
     optimizer_kernels: Literal["auto", "foreach", "fused", "loop"] = "auto"
     """All parameters at once in a few calls (``foreach``), in one (``fused``, for Adam), or one after
-    another; ``auto``: fused where the optimizer has it and the device is a GPU, else foreach."""
+    another; ``auto``: fused where the optimizer has it, else foreach."""
     compilation: Literal["auto", "off", "default", "reduce-overhead"] = "auto"
     """torch.compile's mode for both networks; ``auto``: off. ``reduce-overhead`` uses CUDA graphs."""
     max_failures: int = Field(default=3, ge=0, le=1000)

@@ -17,6 +17,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from torch import Tensor
@@ -114,7 +115,7 @@ def train(state: TrainState, batches: Batches, plan: Plan, place: Place = Place(
             step = state.critic_steps
             seed_dropout(state.critic, plan.seed, "critic dropout", step, place)
             batch = batches(step)
-            critic = steps.critic_step(batch.images, batch.labels, noise("critic", step), mix(step))
+            critic = steps.critic_step(batch.images, batch.labels, noise("critic", step), partial(mix, step))
             state.critic_steps += 1
             state.images_seen += plan.batch_size
 

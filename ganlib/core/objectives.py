@@ -19,6 +19,10 @@ Score = Callable[[Tensor], Tensor]
 the labels of the step, which real and generated pictures share."""
 
 
+Mix = Callable[[], Tensor]
+"""Nothing → numbers in [0, 1), [batch]; the same ones at every call of a step."""
+
+
 class CriticLoss(NamedTuple):
     """What a critic step yields."""
 
@@ -32,15 +36,15 @@ class CriticLoss(NamedTuple):
 class Objective(Protocol):
     """The three things the steps ask for."""
 
-    def critic_loss(self, score: Score, real: Tensor, fake: Tensor, mix: Tensor) -> CriticLoss:
+    def critic_loss(self, score: Score, real: Tensor, fake: Tensor, mix: Mix) -> CriticLoss:
         """The critic's loss.
 
         Args:
             score: The critic.
             real: Real pictures [batch, c, h, w] in [−1, 1].
             fake: As many generated ones.
-            mix: From the uniform distribution on [0, 1), [batch], for objectives that look between
-                real and generated pictures.
+            mix: Draws numbers from the uniform distribution on [0, 1), [batch], for objectives that
+                look between real and generated pictures.
         """
         ...
 
@@ -69,7 +73,7 @@ class Wasserstein:
 
     clip: float
 
-    def critic_loss(self, score: Score, real: Tensor, fake: Tensor, mix: Tensor) -> CriticLoss:
+    def critic_loss(self, score: Score, real: Tensor, fake: Tensor, mix: Mix) -> CriticLoss:
         """E f(fake) − E f(real): the critic ascends the difference, an optimizer descends."""
         # Two passes, not one over both: batch norm must see real and generated pictures apart.
         wasserstein = mean_score(score(real)) - mean_score(score(fake))
@@ -98,10 +102,10 @@ class WassersteinGradientPenalty:
 
     penalty: float = 10.0
 
-    def critic_loss(self, score: Score, real: Tensor, fake: Tensor, mix: Tensor) -> CriticLoss:
-        """E f(fake) − E f(real) + λ E (‖∇f(x̂)‖ − 1)², with x̂ = ε · real + (1 − ε) · fake and ε = mix."""
+    def critic_loss(self, score: Score, real: Tensor, fake: Tensor, mix: Mix) -> CriticLoss:
+        """E f(fake) − E f(real) + λ E (‖∇f(x̂)‖ − 1)², with x̂ = ε · real + (1 − ε) · fake and ε = mix()."""
         wasserstein = mean_score(score(real)) - mean_score(score(fake))
-        share = mix.to(real.dtype)[:, None, None, None]
+        share = mix().to(real.dtype)[:, None, None, None]
         between = (share * real + (1 - share) * fake).detach().requires_grad_()
         (slopes,) = torch.autograd.grad(score(between).sum(), between, create_graph=True)
         norms = slopes.flatten(1).to(wasserstein.dtype).norm(dim=1)
@@ -130,7 +134,7 @@ class NonSaturating:
 
     real_label: float = 0.9
 
-    def critic_loss(self, score: Score, real: Tensor, fake: Tensor, mix: Tensor) -> CriticLoss:
+    def critic_loss(self, score: Score, real: Tensor, fake: Tensor, mix: Mix) -> CriticLoss:
         """Binary cross-entropy: real pictures against ``real_label``, plus generated ones against 0."""
         on_real, on_fake = score(real), score(fake)
         loss = _cross_entropy(on_real, self.real_label) + _cross_entropy(on_fake, 0.0)

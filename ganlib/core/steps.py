@@ -25,7 +25,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ganlib.core.hardware import Acceleration, Layout
 from ganlib.core.layers import Dropout
-from ganlib.core.objectives import CriticLoss, Objective, Score
+from ganlib.core.objectives import CriticLoss, Mix, Objective, Score
 from ganlib.core.sampling import Stream, stream_seed
 from ganlib.core.state import TrainState
 
@@ -94,7 +94,7 @@ class Steps:
     device: torch.device
     conditional: bool = False
 
-    def critic_step(self, real: Tensor, labels: Tensor, noise: Tensor, mix: Tensor) -> CriticLoss:
+    def critic_step(self, real: Tensor, labels: Tensor, noise: Tensor, mix: Mix) -> CriticLoss:
         """Improve the critic once.
 
         Args:
@@ -102,7 +102,7 @@ class Steps:
             labels: Their labels, int64 [batch]; generated pictures get the same. Unconditional
                 networks do not look at them.
             noise: This worker's latents [batch, latent_dim].
-            mix: From the uniform distribution on [0, 1), [batch]; for the objective.
+            mix: Draws from the uniform distribution on [0, 1), [batch]; for the objective.
 
         Returns:
             Its loss and Wasserstein estimate on this worker's share, scalars without gradient.

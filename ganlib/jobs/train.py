@@ -20,7 +20,7 @@ import torch.distributed as dist
 from ray.train import FailureConfig, ScalingConfig
 from ray.train.torch import TorchTrainer, get_device
 
-from ganlib.build import build_acceleration
+from ganlib.build import build_acceleration, pick_kernels
 from ganlib.config import RunConfig
 from ganlib.core.hardware import allow_tf32
 from ganlib.core.steps import Place
@@ -126,7 +126,8 @@ def train_on(
     acceleration = build_acceleration(config, place.device)
     allow_tf32(acceleration.precision == "tf32")
     if place.rank == 0:
-        how, threads = acceleration.describe(), torch.get_num_threads()
+        how = f"{acceleration.describe()}, {pick_kernels(config)} {config.optimizer.kind}"
+        threads = torch.get_num_threads()
         emit(f"training on {place.workers} × {place.device.type}: {how}, threads each: {threads}")
     reference = reference_over_workers(store, dataset, features, config.evaluation.reference_images, place)
     host = Host(

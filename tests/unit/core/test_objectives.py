@@ -58,8 +58,8 @@ def numerical_penalty(critic: nn.Module, real: Tensor, fake: Tensor, step: float
 
 def test_the_gradient_penalty_is_that_of_finite_differences(critic: TinyCritic) -> None:
     real, fake = batch(1), batch(2)
-    plain = Wasserstein(clip=1).critic_loss(critic, real, fake, MIX)
-    found = WassersteinGradientPenalty(penalty=7).critic_loss(critic, real, fake, MIX)
+    plain = Wasserstein(clip=1).critic_loss(critic, real, fake, lambda: MIX)
+    found = WassersteinGradientPenalty(penalty=7).critic_loss(critic, real, fake, lambda: MIX)
     assert float(found.wasserstein) == float(plain.wasserstein)
     penalty = float(found.loss.detach() - plain.loss.detach()) / 7
     assert penalty == pytest.approx(numerical_penalty(critic, real, fake), rel=1e-6)
@@ -68,7 +68,7 @@ def test_the_gradient_penalty_is_that_of_finite_differences(critic: TinyCritic) 
 def test_the_gradient_of_the_gradient_penalty_is_that_of_finite_differences(critic: TinyCritic) -> None:
     real, fake, weight = batch(1), batch(2), critic.inner.weight
     objective = WassersteinGradientPenalty(penalty=1)
-    objective.critic_loss(critic, real, fake, MIX).loss.backward()
+    objective.critic_loss(critic, real, fake, lambda: MIX).loss.backward()
     assert weight.grad is not None
     step = 1e-5
     for row, column in ((0, 0), (1, 3), (2, 7)):
@@ -76,7 +76,7 @@ def test_the_gradient_of_the_gradient_penalty_is_that_of_finite_differences(crit
         for sign in (1, -1):
             with torch.no_grad():
                 weight[row, column] += sign * step
-            losses.append(float(objective.critic_loss(critic, real, fake, MIX).loss.detach()))
+            losses.append(float(objective.critic_loss(critic, real, fake, lambda: MIX).loss.detach()))
             with torch.no_grad():
                 weight[row, column] -= sign * step
         assert float(weight.grad[row, column]) == pytest.approx(
@@ -89,7 +89,7 @@ def test_only_real_pictures_have_smoothed_labels(critic: TinyCritic) -> None:
     real, fake = batch(1), batch(2)
     on_real, on_fake = torch.sigmoid(critic(real)), torch.sigmoid(critic(fake))
     expected = -(0.9 * on_real.log() + 0.1 * (1 - on_real).log()).mean() - (1 - on_fake).log().mean()
-    loss = NonSaturating(real_label=0.9).critic_loss(critic, real, fake, MIX)
+    loss = NonSaturating(real_label=0.9).critic_loss(critic, real, fake, lambda: MIX)
     torch.testing.assert_close(loss.loss, expected, rtol=1e-12, atol=0)
     assert float(loss.wasserstein) == pytest.approx(
         float((critic(real).mean() - critic(fake).mean()).detach())
