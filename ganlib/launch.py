@@ -13,7 +13,7 @@ import logging
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -149,28 +149,54 @@ async def _follow(client: JobSubmissionClient, job_id: str, on_line: Callable[[s
     handed_on = 0
     lost_at: float | None = None
     while True:
-        number, rest = 0, ""
+        number, unfinished = 0, ""
         try:
-            async for text in client.tail_job_logs(job_id):  # from the log's beginning, every time
-                *lines, rest = (rest + text).split("\n")
-                for line in lines:
-                    number += 1
-                    if number > handed_on:
-                        handed_on = number
-                        on_line(line)
-            status = client.get_job_status(job_id)
-        except _CONNECTION_LOST as error:
+            async for line in _log_lines(client, job_id):
+                if not line.endswith("\n"):
+                    unfinished = line
+                    continue
+                number += 1
+                if number > handed_on:
+                    handed_on = number
+                    on_line(line[:-1])
+            with _client_errors():
+                status = client.get_job_status(job_id)
+        except _ConnectionLost as lost:
             lost_at = lost_at or time.monotonic()
             if time.monotonic() - lost_at > LOST_TIMEOUT_SECONDS:
-                reason = f"it was lost while {job_id} ran ({type(error).__name__}); the same command goes on"
-                raise ServiceError("ray", client.get_address(), ADDRESS_VARIABLE["ray"], reason) from error
+                reason = f"it was lost while {job_id} ran ({lost}); the same command goes on"
+                raise ServiceError("ray", client.get_address(), ADDRESS_VARIABLE["ray"], reason) from lost
         else:
             lost_at = None
             if status.is_terminal():
-                if rest:
-                    on_line(rest)
+                if unfinished:
+                    on_line(unfinished)
                 return status
         await asyncio.sleep(_POLL_SECONDS)
+
+
+async def _log_lines(client: JobSubmissionClient, job_id: str) -> AsyncIterator[str]:
+    """Every line of the job's log from its beginning, with its end; the last may have none yet."""
+    unfinished = ""
+    with _client_errors():
+        async for text in client.tail_job_logs(job_id):
+            *lines, unfinished = (unfinished + text).split("\n")
+            for line in lines:
+                yield f"{line}\n"
+    if unfinished:
+        yield unfinished
+
+
+class _ConnectionLost(Exception):
+    """The job server is gone, for now or for good; not what a caller's own code raises."""
+
+
+@contextmanager
+def _client_errors() -> Iterator[None]:
+    try:
+        yield
+    except _CONNECTION_LOST as error:
+        raise _ConnectionLost(type(error).__name__) from error
 
 
 @contextmanager

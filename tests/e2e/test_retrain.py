@@ -288,8 +288,8 @@ def test_an_elastic_run_takes_what_there_is_and_outlives_a_lost_node(
     raylet.kill()
     assert process.wait(900) == 0, log.read_text()
     before, resumed, after = log.read_text().partition("resumed runs/")
-    assert "training on 3 × cpu" in before
-    assert "training on 2 × cpu" in before, "the new workers say so before they resume"
+    assert "training on 3 × cpu" in before, before
+    assert "training on 2 × cpu" in before, f"the new workers say so before they resume: {before}"
     assert resumed
     assert re.match(r"\S+ at \d+ images, \d+ were lost", after)
 

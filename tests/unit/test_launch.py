@@ -56,3 +56,11 @@ def test_a_cluster_that_stays_away_is_given_up_by_name(monkeypatch: pytest.Monke
     monkeypatch.setattr(launch, "LOST_TIMEOUT_SECONDS", 0.3)
     with pytest.raises(ServiceError, match=r"ray.*lost while job ran.*GANLIB_RAY_ADDRESS"):
         follow(Client([(6, ConnectionError("refused"))], running=0))
+
+
+def test_an_error_of_the_one_who_reads_the_lines_is_not_a_lost_connection() -> None:
+    def full(line: str) -> None:
+        raise OSError(f"no space for {line}")
+
+    with pytest.raises(OSError, match="no space for first"):
+        asyncio.run(launch._follow(Client([(1000, None)], running=0), "job", full))  # type: ignore[arg-type]
