@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ganlib.core.convolutions import FromLatent, FromPicture, ToPicture, ToScore
 from ganlib.core.layers import Norm, initialize, normalization
 
 GEOMETRY: dict[int, tuple[int, int]] = {28: (7, 2), 32: (4, 3), 64: (4, 4), 128: (4, 5)}
@@ -76,7 +77,7 @@ class Generator(nn.Module):
         features = width * 2 ** (doublings - 1)
         bias = norm == "none"
         layers: list[nn.Module] = [
-            nn.ConvTranspose2d(self.labelled.features, features, side, bias=bias),
+            FromLatent(self.labelled.features, features, side, bias=bias),
             *normalization(norm, features),
             nn.ReLU(inplace=True),
         ]
@@ -93,7 +94,7 @@ class Generator(nn.Module):
                 *normalization(norm, width),
                 nn.ReLU(inplace=True),
             ]
-        layers += [nn.ConvTranspose2d(features, channels, 4, 2, 1), nn.Tanh()]
+        layers += [ToPicture(features, channels), nn.Tanh()]
         self.layers = nn.Sequential(*layers)
         self.apply(initialize)
 
@@ -138,7 +139,9 @@ class Critic(nn.Module):
         side, doublings = GEOMETRY[size]
         self.classes = classes
         bias = norm == "none"
-        layers: list[nn.Module] = [nn.Conv2d(channels, width, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
+        # In place on what is a view of its numbers, autograd would copy them back and forth.
+        in_place = channels > 1
+        layers: list[nn.Module] = [FromPicture(channels, width), nn.LeakyReLU(0.2, inplace=in_place)]
         for _ in range(extra_layers):
             layers += [
                 nn.Conv2d(width, width, 3, 1, 1, bias=bias),
@@ -154,7 +157,7 @@ class Critic(nn.Module):
             ]
             features *= 2
         self.layers = nn.Sequential(*layers)
-        self.score = nn.Conv2d(features, 1, side)
+        self.score = ToScore(features, side)
         self.projection = Projection(classes, features) if classes else None
         self.apply(initialize)
 
