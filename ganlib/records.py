@@ -142,6 +142,10 @@ class TrainResult(Record):
     seconds: float = 0.0
     """Seconds in the loop, over all attempts."""
     images_per_second: float = 0.0
+    evaluating_seconds: float = 0.0
+    """Seconds in which the loop waited for evaluations, in the last attempt."""
+    saving_seconds: float = 0.0
+    """Likewise for checkpoints."""
     images_lost: int = 0
     """Images that were trained on and, because workers died, had to be trained on again."""
 

@@ -6,44 +6,35 @@ worker runs the same :class:`Host`; rank 0 alone writes. Nothing here knows of R
 
 from __future__ import annotations
 
-import copy
-import logging
 import math
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 
 import torch
 from torch import Tensor
 
-from ganlib.build import build_plan, count_classes, fresh_state
+from ganlib.build import build_plan, fresh_state
 from ganlib.config import RunConfig
 from ganlib.core.loop import Progress, train
-from ganlib.core.sampling import calibrate_batch_norm, generate, labels_in_turn, latents
 from ganlib.core.state import TrainState
 from ganlib.core.steps import Place
-from ganlib.core.watch import spread
 from ganlib.data.batches import TrainingBatches
 from ganlib.data.cache import LocalDataset
 from ganlib.errors import CheckpointRefused, DeadEnd, NonFiniteLoss
 from ganlib.jobs.checkpoints import Checkpoints
-from ganlib.jobs.collective import gather_rows, mean_over_workers, share_of
-from ganlib.jobs.progress import Pace
+from ganlib.jobs.collective import mean_over_workers
+from ganlib.jobs.curve import Curve, Point
+from ganlib.jobs.progress import Pace, Spent
 from ganlib.jobs.watch import Watch
 from ganlib.ports import RunTracker
-from ganlib.quality.distances import Statistics, TooFewSamples, frechet_distance
-from ganlib.quality.evaluate import generate_features, to_uint8
+from ganlib.quality.distances import Statistics
+from ganlib.quality.evaluate import to_uint8
 from ganlib.quality.features import Extractor, metric_name
 from ganlib.quality.grids import grid
 from ganlib.records import TrainResult
 
-log = logging.getLogger(__name__)
-
 REPORT_SECONDS = 2.0
 """A progress line and a point on the curves at most this often."""
-
-GRID_SAMPLES = 64
 
 
 @dataclass
@@ -64,16 +55,18 @@ class Host:
     emit: Callable[[str], None]
     """Takes rank 0's progress lines."""
     _pace: Pace = field(init=False)
-    _distance: float = field(default=math.nan, init=False)
-    """At the last evaluation, as is ``_spread``, which says how much the samples differ."""
-    _spread: float = field(default=math.nan, init=False)
+    _curve: Curve = field(init=False)
+    _point: Point = field(init=False, default=Point())
+    """The last evaluation."""
     _watch: Watch = field(init=False)
+    _spent: Spent = field(init=False, default_factory=Spent)
     _reported_at: float = field(default=-math.inf, init=False)
     """Seconds in the loop at the last progress line."""
 
     def __post_init__(self) -> None:
         budget = self.config.budget
         self._watch = Watch(self.config)
+        self._curve = Curve(self.config, self.dataset.version, self.reference, self.extractor, self.place)
         self._pace = Pace(round(budget.total_kimg * 1000), budget.max_seconds)
 
     def train(self) -> TrainResult:
@@ -99,8 +92,17 @@ class Host:
         self._loop(state)
         if state.images_seen > start_images:
             self._keep(state, evaluate=True)
-        self.checkpoints.wait()
-        seconds = state.seconds - start_seconds
+        with self._spent.on("saving"):
+            self.checkpoints.wait()
+        return self._finished(state, state.images_seen - start_images, state.seconds - start_seconds)
+
+    def _finished(self, state: TrainState, images: int, seconds: float) -> TrainResult:
+        """The result of a run that reached its end, ``images`` and ``seconds`` of it in this attempt."""
+        if self.place.rank == 0 and images:
+            shares = self._spent.shares(seconds)
+            self.tracker.metrics(self.tracking_run_id, state.images_seen, shares)
+            evaluating, saving = (f"{100 * share:.1f} %" for share in shares.values())
+            self.emit(f"{seconds:.0f} s in the loop; of the run {evaluating} evaluating, {saving} saving")
         return TrainResult(
             run=self.run,
             tracking_run_id=self.tracking_run_id,
@@ -110,7 +112,9 @@ class Host:
             images_seen=state.images_seen,
             seconds=state.seconds,
             images_lost=self.checkpoints.images_lost,
-            images_per_second=(state.images_seen - start_images) / seconds if seconds > 0 else 0.0,
+            images_per_second=images / seconds if seconds > 0 else 0.0,
+            evaluating_seconds=self._spent.seconds["evaluating"],
+            saving_seconds=self._spent.seconds["saving"],
         )
 
     def _loop(self, state: TrainState) -> None:
@@ -149,7 +153,8 @@ class Host:
         ended = means[3] > 0 or state.images_seen >= self._pace.total_images
         if self.place.rank == 0 and (ended or state.seconds - self._reported_at >= REPORT_SECONDS):
             self._reported_at = state.seconds
-            line = self._pace.line(state.images_seen, state.seconds, values["wasserstein"], self._distance)
+            distance = self._point.distance
+            line = self._pace.line(state.images_seen, state.seconds, values["wasserstein"], distance)
             self.emit(str(line))
             values |= {"images_per_second": line.rate, "generator_steps": state.generator_steps}
             self.tracker.metrics(self.tracking_run_id, state.images_seen, values)
@@ -171,49 +176,20 @@ class Host:
 
     def _evaluate(self, state: TrainState) -> float:
         """Distance of the averaged generator, on every worker; rank 0 logs it with a sample grid."""
-        config, place = self.config, self.place
-        average = copy.deepcopy(state.average)
-        calibrate_batch_norm(average, config.seed)
-        count = config.evaluation.curve_samples
-        here = share_of(count, place)
-        noise = latents(config.seed, "evaluate", 0, count, config.network.latent_dim)[here]
-        labels = self._labels(count)
-        features = generate_features(
-            partial(generate, average), self.extractor, noise, None if labels is None else labels[here]
-        )
-        features = gather_rows(features.to(place.device), count, place)
-        value = torch.zeros(2, dtype=torch.float64)
-        if place.rank == 0:
-            samples = self._samples(average)
-            value[1] = spread(samples)
-            with warnings.catch_warnings():
-                # The curve is drawn from few samples by intent, and named apart for it.
-                warnings.simplefilter("ignore", TooFewSamples)
-                value[0] = frechet_distance(Statistics.from_features(features.cpu()), self.reference)
-        # The others' zeros leave rank 0's value, and every worker hears of one that is not finite.
-        values = mean_over_workers(value.to(place.device)) * place.workers
-        distance, self._spread = float(values[0]), float(values[1])
-        if not math.isfinite(distance):
-            raise NonFiniteLoss(metric_name(self.extractor), distance, state.images_seen)
-        self._distance = distance
-        if place.rank == 0:
-            self._log_evaluation(state.images_seen, samples, distance)
-        return distance
+        with self._spent.on("evaluating"):
+            self._point = self._curve.point(state.average)
+            if not math.isfinite(self._point.distance):
+                raise NonFiniteLoss(metric_name(self.extractor), self._point.distance, state.images_seen)
+            if self._point.samples is not None:
+                self._log_evaluation(state.images_seen, self._point.samples)
+        return self._point.distance
 
-    def _samples(self, average: torch.nn.Module) -> Tensor:
-        noise = latents(self.config.seed, "grid", 0, GRID_SAMPLES, self.config.network.latent_dim)
-        return generate(average, noise, self._labels(GRID_SAMPLES))
-
-    def _log_evaluation(self, images_seen: int, samples: Tensor, distance: float) -> None:
+    def _log_evaluation(self, images_seen: int, samples: Tensor) -> None:
         picture = grid(to_uint8(samples), columns=8)
-        metric = f"{metric_name(self.extractor)}_curve"
+        metric, distance = f"{metric_name(self.extractor)}_curve", self._point.distance
         self.tracker.image(self.tracking_run_id, "samples", images_seen, picture)
         self.tracker.metrics(self.tracking_run_id, images_seen, {metric: distance})
         self.emit(f"evaluated at {images_seen} images: {metric} = {distance:.1f}")
-
-    def _labels(self, count: int) -> Tensor | None:
-        """What to make: every class alike, or ``None`` for an unconditional generator."""
-        return labels_in_turn(count_classes(self.config, self.dataset.version), count)
 
     def _keep(self, state: TrainState, *, evaluate: bool) -> None:
         """Save a checkpoint, evaluated or not, of weights that are numbers."""
@@ -225,11 +201,12 @@ class Host:
         distance = self._evaluate(state) if evaluate else None
         self._look(state, with_samples=evaluate)
         if self.place.rank == 0:
-            self.checkpoints.save(state, self.place.workers, distance, self._watch.peak)
+            with self._spent.on("saving"):
+                self.checkpoints.save(state, self.place.workers, distance, self._watch.peak)
 
     def _look(self, state: TrainState, *, with_samples: bool) -> None:
         """Warn of a run that looks like a dead end, or stop it before its state is saved."""
-        spread_now = self._spread if with_samples else None
+        spread_now = self._point.spread if with_samples else None
         for alarm in self._watch.check(state.critic, spread_now):
             text = f"after {state.images_seen} images {alarm.text} ({alarm.rule})"
             if alarm.action == "stop":

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from typing import NamedTuple, Self
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal, NamedTuple, Self
 
 _LINE = re.compile(
     r"progress images=(?P<images>\d+)/(?P<total>\d+) rate=(?P<rate>[\d.]+)/s "
@@ -45,6 +48,27 @@ class ProgressLine(NamedTuple):
             distance=float(found["distance"]),
             seconds_left=int(found["left"]),
         )
+
+
+class Spent:
+    """Seconds that a worker spends outside the loop, by what it does there."""
+
+    def __init__(self) -> None:
+        self.seconds = {"evaluating": 0.0, "saving": 0.0}
+
+    @contextmanager
+    def on(self, what: Literal["evaluating", "saving"]) -> Iterator[None]:
+        """Count the time in the block."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[what] += time.perf_counter() - began
+
+    def shares(self, looping: float) -> dict[str, float]:
+        """Of all the time, ``looping`` seconds in the loop among it: the metrics of the finished run."""
+        whole = max(looping + sum(self.seconds.values()), 1e-9)
+        return {f"{what}_share": seconds / whole for what, seconds in self.seconds.items()}
 
 
 class Pace:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,12 @@ def test_a_run_leaves_curves_pictures_and_its_best_checkpoint(runner: Runner) ->
     assert [step for step, _ in curve] == [0, 216, 408]
     assert result.best.images_seen == min((value, step) for step, value in curve if step)[1]
     assert [step for key, step in sorted(run.images) if key == "samples"] == [0, 216, 408]
+    assert min(result.evaluating_seconds, result.saving_seconds) > 0
+    whole = result.seconds + result.evaluating_seconds + result.saving_seconds
+    shares = {name: run.metrics[f"{name}_share"] for name in ("evaluating", "saving")}
+    assert shares["evaluating"] == [(408, pytest.approx(result.evaluating_seconds / whole))]
+    assert shares["saving"] == [(408, pytest.approx(result.saving_seconds / whole))]
+    assert re.match(r"\d+ s in the loop; of the run \d+\.\d % evaluating, ", runner.lines[-1])
 
 
 KINDS: dict[str, dict[str, Any]] = {
