@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Literal
 
 import pytest
 from ray.job_submission import JobStatus
@@ -17,7 +18,9 @@ LOG = ["first", "second", "third", "no newline"]
 class Client:
     """Ray's job client as :mod:`ganlib.launch` uses it; its streams end as they are told to."""
 
-    def __init__(self, streams: list[tuple[int, Exception | None]], running: int) -> None:
+    def __init__(
+        self, streams: list[tuple[int, Exception | Literal["stays open"] | None]], running: int
+    ) -> None:
         self.streams, self.running = streams, running
 
     async def tail_job_logs(self, job_id: str) -> AsyncIterator[str]:
@@ -25,10 +28,17 @@ class Client:
         text = "\n".join(LOG)[:characters]
         for start in range(0, len(text), 5):
             yield text[start : start + 5]
-        if error is not None:
+        if error == "stays open":
+            await asyncio.Event().wait()
+        elif error is not None:
             raise error
 
+    def get_job_logs(self, job_id: str) -> str:
+        return "\n".join(LOG)
+
     def get_job_status(self, job_id: str) -> JobStatus:
+        if isinstance(self.streams[0][1], ConnectionError):
+            raise self.streams[0][1]
         self.running -= 1
         return JobStatus.RUNNING if self.running >= 0 else JobStatus.SUCCEEDED
 
@@ -48,6 +58,11 @@ def test_a_stream_that_breaks_off_is_taken_up_without_repeating_a_line(error: Ex
     assert follow(Client([(6, error), (14, error), (1000, None)], running=2)) == LOG
 
 
+def test_the_rest_of_the_log_is_asked_for_when_the_job_has_ended() -> None:
+    """Ray closes a job's stream some seconds after the job's end."""
+    assert follow(Client([(8, "stays open")], running=1)) == LOG
+
+
 def test_a_log_that_ends_at_once_is_whole() -> None:
     assert follow(Client([(1000, None)], running=0)) == LOG
 
@@ -63,4 +78,4 @@ def test_an_error_of_the_one_who_reads_the_lines_is_not_a_lost_connection() -> N
         raise OSError(f"no space for {line}")
 
     with pytest.raises(OSError, match="no space for first"):
-        asyncio.run(launch._follow(Client([(1000, None)], running=0), "job", full))  # type: ignore[arg-type]
+        asyncio.run(launch._follow(Client([(1000, None)], running=2), "job", full))  # type: ignore[arg-type]
