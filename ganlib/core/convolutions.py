@@ -77,10 +77,8 @@ class FromPicture(nn.Conv2d):
             return super().forward(pictures)
         # With each 2×2 block of pixels as channels it is a 2×2 convolution without stride: four
         # neighbouring blocks make a row, and the rows times the weights make the maps.
-        blocks, weight = (
-            functional.pixel_unshuffle(t, 2).permute(0, 2, 3, 1)
-            for t in (functional.pad(pictures, (1, 1, 1, 1)), self.weight)
-        )
+        blocks = functional.pixel_unshuffle(functional.pad(pictures, (1, 1, 1, 1)), 2).permute(0, 2, 3, 1)
+        weight = self.weight.view(-1, 2, 2, 2, 2).permute(0, 1, 3, 2, 4)
         height, width = blocks.shape[1] - 1, blocks.shape[2] - 1
         corners = [blocks[:, y : y + height, x : x + width] for y in (0, 1) for x in (0, 1)]
         return functional.linear(torch.cat(corners, dim=3), weight.flatten(1), self.bias).permute(0, 3, 1, 2)

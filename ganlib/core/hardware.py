@@ -38,6 +38,11 @@ class Acceleration(NamedTuple):
         """Lay out a network's weights and have it compiled, in place."""
         if self.layout == "channels_last":
             network.to(memory_format=torch.channels_last)
+            for parameter in network.parameters():
+                if parameter.is_contiguous():
+                    # It lies the same either way; only in this spelling its strides are those of its
+                    # gradient, which DistributedDataParallel would else copy, and warn of.
+                    parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)
         if self.compilation != "off":
             network.compile(mode=self.compilation)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +19,7 @@ from ganlib.core.average import Averaging
 from ganlib.core.cadence import Cadence
 from ganlib.core.checkpoint import dump_state
 from ganlib.core.dense import DenseCritic, DenseGenerator
+from ganlib.core.hardware import Acceleration
 from ganlib.core.loop import Plan, train
 from ganlib.core.networks import Critic, Generator
 from ganlib.core.objectives import NonSaturating, Objective, Wasserstein, WassersteinGradientPenalty
@@ -135,6 +138,25 @@ def test_with_batch_norm_workers_stay_identical_and_statistics_are_rank_0s(tmp_p
     assert all(torch.equal(parameters[0][name], parameters[1][name]) for name in parameters[0])
     running = [name for name in states[0] if name.endswith("running_mean")]
     assert any(not torch.equal(states[0][name], states[1][name]) for name in running)
+
+
+def warned_worker(rank: int, workers: int, folder: Path) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=workers)
+    place, acceleration = Place(rank, workers), Acceleration(layout="channels_last")
+    state = make_state("batch", torch.float32)
+    for network in (state.generator, state.critic):
+        acceleration.prepare(network)
+    plan = replace(make_plan(2), acceleration=acceleration)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in train(state, make_batches(place), plan, place):
+            pass
+    dist.destroy_process_group()
+
+
+def test_gradients_lie_as_the_data_parallel_wrapper_expects_with_channels_last(tmp_path: Path) -> None:
+    """torch warns of those that do not, and copies them in every step."""
+    mp.spawn(warned_worker, (2, tmp_path), nprocs=2)
 
 
 def collective_worker(rank: int, workers: int, folder: Path) -> None:
