@@ -9,14 +9,14 @@ from typing import Literal
 import pytest
 from ray.job_submission import JobStatus
 
-from ganlib import launch
+from ganlib import joblog
 from ganlib.errors import ServiceError
 
 LOG = ["first", "second", "third", "no newline"]
 
 
 class Client:
-    """Ray's job client as :mod:`ganlib.launch` uses it; its streams end as they are told to."""
+    """Ray's job client as :mod:`ganlib.joblog` uses it; its streams end as they are told to."""
 
     def __init__(
         self, streams: list[tuple[int, Exception | Literal["stays open"] | None]], running: int
@@ -48,7 +48,7 @@ class Client:
 
 def follow(client: Client) -> list[str]:
     lines: list[str] = []
-    status = asyncio.run(launch._follow(client, "job", lines.append))  # type: ignore[arg-type]
+    status = asyncio.run(joblog.follow(client, "job", lines.append))  # type: ignore[arg-type]
     assert status == JobStatus.SUCCEEDED
     return lines
 
@@ -68,7 +68,7 @@ def test_a_log_that_ends_at_once_is_whole() -> None:
 
 
 def test_a_cluster_that_stays_away_is_given_up_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "LOST_TIMEOUT_SECONDS", 0.3)
+    monkeypatch.setattr(joblog, "LOST_TIMEOUT_SECONDS", 0.3)
     with pytest.raises(ServiceError, match=r"ray.*lost while job ran.*GANLIB_RAY_ADDRESS"):
         follow(Client([(6, ConnectionError("refused"))], running=0))
 
@@ -78,4 +78,4 @@ def test_an_error_of_the_one_who_reads_the_lines_is_not_a_lost_connection() -> N
         raise OSError(f"no space for {line}")
 
     with pytest.raises(OSError, match="no space for first"):
-        asyncio.run(launch._follow(Client([(1000, None)], running=2), "job", full))  # type: ignore[arg-type]
+        asyncio.run(joblog.follow(Client([(1000, None)], running=2), "job", full))  # type: ignore[arg-type]
