@@ -50,6 +50,7 @@ async def follow(client: JobSubmissionClient, job_id: str, on_line: Callable[[st
                 status = await asyncio.to_thread(_ask, client.get_job_status, job_id)
                 if status.is_terminal():
                     await _cancelled(tail)
+                    _raise_readers_error(tail)
                     log_lines.all_of(await asyncio.to_thread(_ask, client.get_job_logs, job_id))
                     return status
                 lost_at = None
@@ -60,8 +61,7 @@ async def follow(client: JobSubmissionClient, job_id: str, on_line: Callable[[st
                     raise ServiceError("ray", client.get_address(), ADDRESS_VARIABLE["ray"], why) from lost
             await asyncio.wait([tail], timeout=_STATUS_SECONDS)
             if tail.done():
-                if not isinstance(tail.exception(), _ConnectionLost):
-                    tail.result()  # raises what the reader of the lines raised
+                _raise_readers_error(tail)
                 await asyncio.sleep(_RETRY_SECONDS)
                 tail = asyncio.create_task(_tail(client, job_id, log_lines))
     finally:
@@ -85,6 +85,11 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
     await asyncio.wait([task])
     if not task.cancelled():
         task.exception()  # an exception that nobody looks at would be printed
+
+
+def _raise_readers_error(tail: asyncio.Task[None]) -> None:
+    if not tail.cancelled() and not isinstance(tail.exception(), _ConnectionLost):
+        tail.result()
 
 
 class _Lines:

@@ -22,6 +22,7 @@ class Client:
         self, streams: list[tuple[int, Exception | Literal["stays open"] | None]], running: int
     ) -> None:
         self.streams, self.running = streams, running
+        self.log_errors: list[Exception] = []
 
     async def tail_job_logs(self, job_id: str) -> AsyncIterator[str]:
         characters, error = self.streams.pop(0) if len(self.streams) > 1 else self.streams[0]
@@ -34,6 +35,8 @@ class Client:
             raise error
 
     def get_job_logs(self, job_id: str) -> str:
+        if self.log_errors:
+            raise self.log_errors.pop()
         return "\n".join(LOG)
 
     def get_job_status(self, job_id: str) -> JobStatus:
@@ -63,6 +66,12 @@ def test_the_rest_of_the_log_is_asked_for_when_the_job_has_ended() -> None:
     assert follow(Client([(8, "stays open")], running=1)) == LOG
 
 
+def test_a_server_that_is_gone_as_the_job_ends_is_asked_again() -> None:
+    client = Client([(8, "stays open")], running=1)
+    client.log_errors = [ConnectionError("refused")]
+    assert follow(client) == LOG
+
+
 def test_a_log_that_ends_at_once_is_whole() -> None:
     assert follow(Client([(1000, None)], running=0)) == LOG
 
@@ -73,9 +82,10 @@ def test_a_cluster_that_stays_away_is_given_up_by_name(monkeypatch: pytest.Monke
         follow(Client([(6, ConnectionError("refused"))], running=0))
 
 
-def test_an_error_of_the_one_who_reads_the_lines_is_not_a_lost_connection() -> None:
+@pytest.mark.parametrize("running", [0, 1, 2])
+def test_an_error_of_the_one_who_reads_the_lines_is_not_a_lost_connection(running: int) -> None:
     def full(line: str) -> None:
         raise OSError(f"no space for {line}")
 
     with pytest.raises(OSError, match="no space for first"):
-        asyncio.run(joblog.follow(Client([(1000, None)], running=2), "job", full))  # type: ignore[arg-type]
+        asyncio.run(joblog.follow(Client([(1000, None)], running=running), "job", full))  # type: ignore[arg-type]
