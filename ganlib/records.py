@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -150,18 +151,90 @@ class TrainResult(Record):
     """Images that were trained on and, because workers died, had to be trained on again."""
 
 
+class Copying(Record):
+    """How near generated pictures come to single training pictures (:mod:`ganlib.quality.copying`)."""
+
+    samples: int
+    """Generated pictures that were looked up, and as many held-out ones."""
+    generated_distance: float
+    """Median distance of a generated picture to the training picture nearest to it."""
+    held_out_distance: float
+    """The same for held-out pictures, which the generator cannot have seen."""
+
+    @property
+    def ratio(self) -> float:
+        """About 1 or more when the generator makes pictures of its own; near 0 when it repeats some."""
+        return self.generated_distance / self.held_out_distance if self.held_out_distance > 0 else math.inf
+
+
 class Evaluation(Record):
-    """A distance between generated and held-out pictures, for the trained and the untrained generator."""
+    """How far generated pictures are from held-out ones; smaller distances are better."""
 
     run: str
     checkpoint: CheckpointRef
     dataset_digest: Sha256
     metric: str
-    """``fd_<extractor>``."""
+    """``fd_<extractor>``, or ``fid`` over the standard Inception network."""
     samples: int
+    """Generated pictures."""
+    draw: int = 1
+    """Which latents: 1 for a run's evaluation, others for fresh ones."""
     value: float
+    """The Fréchet distance of the trained generator."""
     value_untrained: float
+    kernel_distance: float = math.nan
+    """Unbiased; may be a little below 0."""
+    kernel_distance_error: float = math.nan
+    """Its standard error."""
+    precision: float = math.nan
+    """Share of generated pictures that lie among the real ones."""
+    recall: float = math.nan
+    """Share of real pictures that lie among the generated ones."""
+    copying: Copying | None = None
+    resizing: str = ""
+    """How pictures were scaled for the extractor."""
     seconds: float
+
+
+class Comparison(Record):
+    """A candidate beside the champion: same latents, same held-out pictures, same session."""
+
+    candidate: Evaluation
+    champion: Evaluation
+    champion_version: int
+    difference: float
+    """Candidate's kernel distance less the champion's; below 0 the candidate is better."""
+    low: float
+    """Lower end of the bootstrap interval of ``difference``."""
+    high: float
+    confidence: float
+
+
+class Decision(Record):
+    """Whether a candidate becomes the champion, and why."""
+
+    promoted: bool
+    reason: str
+    """For a person: values and limits."""
+    comparison: Comparison | None = None
+    """``None`` when there was no champion to compare with."""
+
+
+class AliasMove(Record):
+    """An alias that was moved, or was to be: an entry of a model's history."""
+
+    number: int = Field(ge=1)
+    """Position in the history."""
+    model: str
+    alias: str
+    version: int
+    """Where it points afterwards."""
+    previous: int | None
+    """Where it pointed before; ``None``: nowhere."""
+    who: str
+    when: str
+    """UTC, ISO 8601."""
+    why: str
 
 
 class RegisteredGenerator(Record):
@@ -172,5 +245,7 @@ class RegisteredGenerator(Record):
     alias: str = ""
     """The alias it was resolved by or given; empty when asked for by number."""
     tracking_run_id: str
+    aliases: tuple[str, ...] = ()
+    """All aliases that point to it, sorted."""
     tags: dict[str, str] = Field(default_factory=dict)
     """``ganlib.run``, ``ganlib.dataset_digest``, ``ganlib.config_digest``, ``ganlib.metric``, …"""

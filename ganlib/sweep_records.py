@@ -1,0 +1,71 @@
+"""The values that the stages of a sweep hand to one another; see :mod:`ganlib.records`."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from ganlib.records import CheckpointRef, Evaluation, Record, Sha256
+
+Scalar = bool | int | float | str
+"""The value of a configuration field that a sweep varies."""
+
+TrialStatus = Literal["waiting", "running", "finished", "stopped", "diverged", "died"]
+"""``stopped``: by the scheduler, at a rung; ``diverged``: its numbers ended it; ``died``: its process did."""
+
+
+class CurvePoint(Record):
+    """An evaluation during a run."""
+
+    images_seen: int
+    distance: float
+    """``<metric>_curve``."""
+    seconds: float
+    """In the loop, up to here."""
+
+
+class Trial(Record):
+    """One configuration of a sweep and what became of it."""
+
+    number: int
+    """From 0, in the order in which they were proposed; 0 is the recipe itself."""
+    run: str
+    """Run name."""
+    tracking_run_id: str = ""
+    values: dict[str, Scalar]
+    """The searched fields, dotted."""
+    status: TrialStatus = "waiting"
+    reason: str = ""
+    """Why it ended early; empty when it did not."""
+    curve: tuple[CurvePoint, ...] = ()
+    best: CheckpointRef | None = None
+    """The checkpoint with the smallest distance on its curve."""
+    seconds: float = 0.0
+    """From its start to its end, all attempts."""
+    changes: tuple[str, ...] = ()
+    """What population-based training changed in mid-run, a line each, with the clock."""
+    evaluation: Evaluation | None = None
+    """With fresh latents and a larger sample, for the trials that were in the final."""
+
+    @property
+    def distance(self) -> float:
+        """The smallest distance on its curve; infinite before the first."""
+        return min((point.distance for point in self.curve), default=math.inf)
+
+
+class SweepResult(Record):
+    """What a sweep leaves behind, and what it has so far."""
+
+    sweep: str
+    """Its name: recipe, dataset digest, digest of the sweep, request."""
+    recipe: str
+    tracking_run_id: str
+    dataset_name: str
+    dataset_digest: Sha256
+    metric: str
+    """Of the curves: ``fd_<extractor>_curve``."""
+    status: Literal["running", "finished", "failed"]
+    trials: tuple[Trial, ...]
+    best: int | None = None
+    """Number of the trial that won the final: the smallest distance with fresh latents."""
+    seconds: float = 0.0
