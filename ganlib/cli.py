@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
-import yaml
 
+from ganlib.cli_parts import Overrides, parse_overrides, resumable, say
 from ganlib.config import load_config, recipes
 from ganlib.errors import ConfigError, GanlibError
 from ganlib.settings import load_settings
@@ -25,46 +23,6 @@ app = typer.Typer(
 )
 dataset_app = typer.Typer(help="Datasets in the object store.", no_args_is_help=True)
 app.add_typer(dataset_app, name="dataset")
-
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="FIELD=VALUE", help="Change a field of the recipe, as in objective.clip=0.05."
-    ),
-]
-
-
-def say(line: str) -> None:
-    """A line for a person, on standard output."""
-    typer.echo(line)
-
-
-@contextmanager
-def resumable() -> Iterator[None]:
-    """Around a command that goes on when it is repeated: Ctrl-C says so and exits with 130."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        typer.echo("interrupted; the same command goes on from here", err=True)
-        raise typer.Exit(130) from None
-
-
-def parse_overrides(pairs: Sequence[str] | None) -> dict[str, Any]:
-    """``FIELD=VALUE`` pairs as a mapping; values are read as YAML scalars.
-
-    Raises:
-        ConfigError: A pair has no ``=``.
-    """
-    values: dict[str, Any] = {}
-    for pair in pairs or ():
-        name, equals, text = pair.partition("=")
-        if not equals:
-            raise ConfigError(f"--set {pair!r} must be FIELD=VALUE")
-        try:
-            values[name] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set {pair!r}: the value is not readable as YAML") from error
-    return values
 
 
 @app.command()

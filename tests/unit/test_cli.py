@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ganlib.cli import parse_overrides
+from ganlib.cli_parts import parse_overrides
 from ganlib.errors import ConfigError
 
 
@@ -67,7 +67,8 @@ def test_bad_input_is_one_line_and_changes_nothing(words: list[str], says: str, 
 
 def test_an_interrupt_says_that_the_command_goes_on() -> None:
     code = (
-        "import os, signal, typer; from ganlib.cli import resumable, app\n"
+        "import os, signal, typer; from ganlib.cli import app\n"
+        "from ganlib.cli_parts import resumable\n"
         "@app.command()\n"
         "def wait() -> None:\n"
         "    with resumable():\n"
