@@ -2,8 +2,8 @@
 
 A configuration comes from a recipe (``ganlib/recipes/*.yaml``) with overrides by dotted field name
 (:func:`load_config`). Two runs whose configurations have the same :attr:`RunConfig.digest` on the
-same dataset version are the same work. ``compute`` says with what the work is done, not what
-it is, and stays out of the digest.
+same dataset version are the same work. ``compute`` says with what the work is done and ``gate`` what
+becomes of its result, not what it is; both stay out of the digest.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from ganlib.config_parts import (
     DcganConfig,
     DenseConfig,
     EvaluationConfig,
+    GateConfig,
     Name,
     NonSaturatingConfig,
     Part,
@@ -49,6 +50,10 @@ KINDS = {"network": "dcgan", "objective": "wasserstein", "optimizer": "rmsprop"}
 """The parts that come in several kinds, with the kind that is meant when none is named."""
 
 
+OUTSIDE_IDENTITY = {"compute", "gate"}
+"""Parts of a configuration that two runs which are the same work may have differently."""
+
+
 class RunConfig(Part):
     """A whole run."""
 
@@ -67,6 +72,7 @@ class RunConfig(Part):
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     watch: WatchConfig = WatchConfig()
+    gate: GateConfig = GateConfig()
     seed: int = Field(default=0, ge=0, lt=2**31)
     compute: Compute = Compute()
 
@@ -124,8 +130,8 @@ class RunConfig(Part):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of everything that decides the result; :class:`Compute` does not."""
-        return digest_of(self.model_dump(mode="json", exclude={"compute"}))
+        """SHA-256 of everything that decides the result; what is in :data:`OUTSIDE_IDENTITY` does not."""
+        return digest_of(self.model_dump(mode="json", exclude=OUTSIDE_IDENTITY))
 
     def flat(self) -> dict[str, str]:
         """Dotted field names with their values as text, for a tracker's parameters."""

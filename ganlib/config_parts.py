@@ -221,3 +221,20 @@ class Compute(Part):
     """torch.compile's mode for both networks; ``auto``: off. ``reduce-overhead`` uses CUDA graphs."""
     max_failures: int = Field(default=3, ge=0, le=1000)
     """Times that a run whose workers died is taken up again from its last checkpoint."""
+
+
+class GateConfig(Part):
+    """What a new generator must show before it becomes the champion; not part of a run's identity."""
+
+    margin: float = Field(default=0.02, ge=0, lt=1)
+    """Share of the champion's kernel distance by which the candidate's must be smaller."""
+    confidence: float = Field(default=0.95, ge=0.5, lt=1)
+    """Of the bootstrap interval of the difference, which must lie below 0 as a whole."""
+    resamples: int = Field(default=1000, ge=100, le=100_000)
+    """Bootstrap samples behind the interval."""
+    min_copying_ratio: float = Field(default=0.5, ge=0, le=10)
+    """Distance of generated pictures to the nearest training picture, over that of held-out pictures; a
+    generator below it repeats what it has seen."""
+    min_recall_share: float = Field(default=0.8, ge=0, le=1)
+    """Share of the champion's recall that the candidate must keep: a better distance is not to be had by
+    making fewer kinds of pictures."""

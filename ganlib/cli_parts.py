@@ -1,0 +1,52 @@
+"""What the commands have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from ganlib.errors import ConfigError
+
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="FIELD=VALUE", help="Change a field of the recipe, as in objective.clip=0.05."
+    ),
+]
+
+
+def say(line: str) -> None:
+    """A line for a person, on standard output."""
+    typer.echo(line)
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """Around a command that goes on when it is repeated: Ctrl-C says so and exits with 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("interrupted; the same command goes on from here", err=True)
+        raise typer.Exit(130) from None
+
+
+def parse_overrides(pairs: Sequence[str] | None) -> dict[str, Any]:
+    """``FIELD=VALUE`` pairs as a mapping; values are read as YAML scalars.
+
+    Raises:
+        ConfigError: A pair has no ``=``.
+    """
+    values: dict[str, Any] = {}
+    for pair in pairs or ():
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {pair!r} must be FIELD=VALUE")
+        try:
+            values[name] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {pair!r}: the value is not readable as YAML") from error
+    return values
