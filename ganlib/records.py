@@ -196,11 +196,32 @@ class Evaluation(Record):
     seconds: float
 
 
+class Measures(Record):
+    """How near a set of generated pictures is to a set of real ones."""
+
+    metric: str
+    """``fd_<extractor>``, or ``fid`` over the standard Inception network."""
+    samples: int
+    """Generated pictures."""
+    value: float
+    """The Fréchet distance."""
+    kernel_distance: float
+    """Unbiased; may be a little below 0."""
+    kernel_distance_error: float
+    """Its standard error."""
+    precision: float
+    """Share of generated pictures that lie among the real ones."""
+    recall: float
+    """Share of real pictures that lie among the generated ones."""
+
+
 class Comparison(Record):
     """A candidate beside the champion: same latents, same held-out pictures, same session."""
 
-    candidate: Evaluation
-    champion: Evaluation
+    dataset_digest: Sha256
+    candidate: Measures
+    candidate_version: int
+    champion: Measures
     champion_version: int
     difference: float
     """Candidate's kernel distance less the champion's; below 0 the candidate is better."""

@@ -7,7 +7,7 @@ import pytest
 
 from ganlib.config_parts import GateConfig
 from ganlib.quality.gate import decide, difference_interval
-from ganlib.records import CheckpointRef, Comparison, Copying, Evaluation
+from ganlib.records import CheckpointRef, Comparison, Copying, Evaluation, Measures
 
 BOUNDS = GateConfig()
 
@@ -100,11 +100,17 @@ def evaluation(**changes: object) -> Evaluation:
     return usual.model_copy(update=changes)
 
 
+def measures(evaluation: Evaluation) -> Measures:
+    return Measures.model_validate(evaluation.model_dump(include=set(Measures.model_fields)))
+
+
 def compared(candidate: Evaluation, difference: float, low: float, high: float) -> Comparison:
     champion = evaluation(kernel_distance=2.0, value=300.0)
     return Comparison(
-        candidate=candidate,
-        champion=champion,
+        dataset_digest="d" * 64,
+        candidate=measures(candidate),
+        candidate_version=4,
+        champion=measures(champion),
         champion_version=3,
         difference=difference,
         low=low,
