@@ -130,8 +130,12 @@ class RunConfig(Part):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of everything that decides the result; what is in :data:`OUTSIDE_IDENTITY` does not."""
-        return digest_of(self.model_dump(mode="json", exclude=OUTSIDE_IDENTITY))
+        """SHA-256 of everything that decides the result; what is in :data:`OUTSIDE_IDENTITY` does not.
+
+        Nor does the place where weights lie, as opposed to what they are.
+        """
+        exclude: dict[str, bool | set[str]] = dict.fromkeys(OUTSIDE_IDENTITY, True)
+        return digest_of(self.model_dump(mode="json", exclude={**exclude, "evaluation": {"weights"}}))
 
     def flat(self) -> dict[str, str]:
         """Dotted field names with their values as text, for a tracker's parameters."""

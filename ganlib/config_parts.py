@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 NormName = Literal["batch", "layer", "group", "none"]
 
@@ -171,7 +171,26 @@ class EvaluationConfig(Part):
     samples make a distance larger, so the two are never one curve."""
     reference_images: int = Field(default=10_000, ge=16, le=1_000_000)
     """Held-out pictures at the most."""
-    extractor: Literal["efficientnet_lite0"] = "efficientnet_lite0"
+    extractor: Literal["efficientnet_lite0", "inception", "classifier"] = "efficientnet_lite0"
+    """What computes features. ``inception`` is the standard network of the FID; ``classifier`` is trained on
+    the dataset's own labels."""
+    weights: str | None = None
+    """Where the weights of ``inception`` are: a path, or ``s3://BUCKET/KEY``. Needed once: the object store
+    keeps them. What they are is fixed, so this is no part of a run's identity."""
+
+    @property
+    def metric(self) -> str:
+        """What the Fréchet distance over these features is called."""
+        return "fid" if self.extractor == "inception" else f"fd_{self.extractor}"
+
+    @model_validator(mode="after")
+    def _weights_are_of_inception(self) -> EvaluationConfig:
+        if self.weights is not None and self.extractor != "inception":
+            raise ValueError(
+                f"evaluation.weights cannot go with evaluation.extractor = {self.extractor}, which has its "
+                "own; choose inception, or leave weights out"
+            )
+        return self
 
 
 class CheckpointConfig(Part):

@@ -28,11 +28,11 @@ from ganlib.core.steps import Place
 from ganlib.data.cache import LocalDataset, pull
 from ganlib.errors import TrainingError
 from ganlib.fakes import MemoryStore, MemoryTracker
-from ganlib.jobs.judge import distances, features_of_share
+from ganlib.jobs.extractors import open_extractor
+from ganlib.jobs.judge import Task, judge, share_of_task
 from ganlib.jobs.reference import reference_over_workers
 from ganlib.jobs.spec import RunSpec, run_name
 from ganlib.jobs.train import open_checkpoints, train_on
-from ganlib.quality.features import extractor
 from ganlib.records import CheckpointRef, TrainResult
 from ganlib.settings import Settings, load_settings
 from ganlib.spool import SpooledTracker
@@ -85,7 +85,8 @@ def worker(rank: int, spec_json: str, objects: dict[str, bytes], folder: str) ->
         tracker = SpooledTracker(memory, Path(folder, f"spool-{rank}"))
         stack.callback(lambda: tracker.close(CLOSE_SECONDS))
         run_id = memory.start(spec.tracking("benchmark"))
-        result = train_on(Place(rank, WORKERS), spec, dataset, store, checkpoints, tracker, run_id)
+        place, cache = Place(rank, WORKERS), settings.cache
+        result = train_on(place, spec, dataset, store, checkpoints, tracker, run_id, cache)
     if rank == 0:
         Path(folder, "result.json").write_text(result.to_json())
         for info in store.list(f"runs/{spec.run}/"):
@@ -117,7 +118,7 @@ def measure(run: RunConfig, dataset: LocalDataset, settings: Settings) -> Measur
     store, version_ = MemoryStore(), dataset.version
     store.put(f"{version_.prefix}/manifest.json", version_.to_json().encode())
     # Once for both workers, with all threads.
-    features = extractor(run.evaluation.extractor)
+    features = open_extractor(store, dataset, run.evaluation, settings.cache)
     reference_over_workers(store, dataset, features, run.evaluation.reference_images, Place())
     spec = RunSpec(
         run=run_name(run, version_, "bench"),
@@ -127,10 +128,11 @@ def measure(run: RunConfig, dataset: LocalDataset, settings: Settings) -> Measur
         code_version=version("ganlib"),
     )
     best = train(spec, store)
-    shares = [features_of_share(store, spec, best, rank) for rank in range(WORKERS)]
-    _, values = distances(settings, store, spec, shares)
+    task = Task(spec=spec, checkpoint=best, samples=run.evaluation.samples, untrained=False)
+    shares = [share_of_task(settings, store, task, rank) for rank in range(WORKERS)]
+    evaluation, _ = judge(settings, store, task, shares)
     precision = accelerate(torch.device("cpu"), run.compute.precision).precision
-    return Measured(value=values["trained"], precision=precision)
+    return Measured(value=evaluation.value, precision=precision)
 
 
 def main(which: str, seconds: float, source: Path | None = None) -> Measured:

@@ -7,18 +7,28 @@ workers takes a share (:mod:`ganlib.jobs.judge`). It leaves ``runs/RUN/evaluatio
 
 from __future__ import annotations
 
-import json
+import io
+import math
 import time
+from typing import TYPE_CHECKING
 
+import numpy as np
 import ray
 
 from ganlib.errors import ConfigError
 from ganlib.jobs.runner import connect, emit, run_main
-from ganlib.jobs.spec import evaluation_key, read_spec, result_key
+from ganlib.jobs.spec import RunSpec, evaluation_key, read_spec, result_key
+from ganlib.ports import RunTracker
 from ganlib.records import CheckpointRef, Evaluation, TrainResult
 from ganlib.settings import load_settings
 from ganlib.storage import open_store
 from ganlib.tracking import MlflowTracker
+
+if TYPE_CHECKING:
+    from ganlib.quality.grids import Picture
+
+RUN_DRAW = 1
+"""The latents of a run's own evaluation; the curve's are 0."""
 
 
 def main(run: str) -> None:
@@ -27,7 +37,6 @@ def main(run: str) -> None:
     Raises:
         ConfigError: The run has no checkpoint yet.
     """
-    began = time.monotonic()
     settings = load_settings()
     store = open_store(settings)
     spec = read_spec(store, run)
@@ -36,46 +45,103 @@ def main(run: str) -> None:
     if checkpoint is None:
         raise ConfigError(f"run {run} has no checkpoint to evaluate; train it first")
     connect()
+    evaluation, strip = examine(spec, checkpoint, samples=spec.config.evaluation.samples, draw=RUN_DRAW)
+    log_evaluation(MlflowTracker(settings), result.tracking_run_id, evaluation, strip)
+    store.put(evaluation_key(run), evaluation.to_json().encode())
+    emit(summary(evaluation))
+
+
+def examine(
+    spec: RunSpec, checkpoint: CheckpointRef, *, samples: int, draw: int, untrained: bool = True
+) -> tuple[Evaluation, Picture]:
+    """Evaluate a checkpoint on all of the run's workers, from a process that is connected to the cluster.
+
+    Args:
+        spec: The run; nothing of it needs to be in the store but the checkpoint.
+        checkpoint: Which one.
+        samples: Generated pictures.
+        draw: Which latents: 0 are the curve's, 1 a run's evaluation's, any other are fresh.
+        untrained: Whether the generator is measured as it was before training, too.
+
+    Returns:
+        The evaluation, its ``value_untrained`` NaN unless asked for, and the strip that shows copying,
+        uint8 [H, W, 3].
+    """
+    # Here and in the two tasks the packages that compute are imported late: this process would spend
+    # ten seconds on importing what it never uses, before the first of them could start.
+    began = time.monotonic()
     workers = spec.config.compute.workers
+    task = {
+        "spec": spec.model_dump(mode="json"),
+        "checkpoint": checkpoint.model_dump(mode="json"),
+        "samples": samples,
+        "draw": draw,
+        "untrained": untrained,
+    }
     gpus = 1 if ray.cluster_resources().get("GPU", 0.0) >= workers else 0
     share, judge = ray.remote(num_cpus=1, num_gpus=gpus)(_share), ray.remote(num_cpus=1)(_judge)
-    shares = [share.remote(run, checkpoint.to_json(), rank) for rank in range(workers)]
-    metric, values = json.loads(ray.get(judge.remote(run, *shares)))
-    evaluation = Evaluation(
-        run=run,
-        checkpoint=checkpoint,
-        dataset_digest=spec.dataset_digest,
-        metric=metric,
-        samples=spec.config.evaluation.samples,
-        value=values["trained"],
-        value_untrained=values["untrained"],
-        seconds=time.monotonic() - began,
-    )
-    tracker = MlflowTracker(settings)
-    tracker.metrics(result.tracking_run_id, 0, {evaluation.metric: evaluation.value_untrained})
-    tracker.metrics(result.tracking_run_id, checkpoint.images_seen, {evaluation.metric: evaluation.value})
-    store.put(evaluation_key(run), evaluation.to_json().encode())
-    emit(f"{evaluation.metric} = {evaluation.value:.1f} (untrained {evaluation.value_untrained:.1f})")
+    shares = [share.remote(task, rank) for rank in range(workers)]
+    judged, strip = ray.get(judge.remote(task, *shares))
+    evaluation = Evaluation.from_json(judged, source="the evaluation")
+    seconds = time.monotonic() - began
+    return evaluation.model_copy(update={"seconds": seconds}), np.load(io.BytesIO(strip), allow_pickle=False)
 
 
-# The two tasks import what they need by themselves: this process would spend ten seconds on
-# importing what it never uses, before the first of them could start.
+def evaluate_checkpoint(
+    spec: RunSpec, checkpoint: CheckpointRef, *, samples: int, draw: int, untrained: bool = True
+) -> Evaluation:
+    """As :func:`examine`, without the strip."""
+    return examine(spec, checkpoint, samples=samples, draw=draw, untrained=untrained)[0]
 
 
-def _share(run: str, checkpoint: str, rank: int) -> bytes:
-    from ganlib.jobs.judge import features_of_share
+def metrics_of(evaluation: Evaluation) -> dict[str, float]:
+    """An evaluation's numbers as trackers know them; those that are not finite are left out."""
+    extractor = evaluation.metric.removeprefix("fd_").replace("fid", "inception")
+    values = {
+        evaluation.metric: evaluation.value,
+        f"kd_{extractor}": evaluation.kernel_distance,
+        f"kd_{extractor}_error": evaluation.kernel_distance_error,
+        "precision": evaluation.precision,
+        "recall": evaluation.recall,
+        "copying_ratio": math.nan if evaluation.copying is None else evaluation.copying.ratio,
+    }
+    return {name: value for name, value in values.items() if math.isfinite(value)}
 
-    store = open_store(load_settings())
-    reference = CheckpointRef.from_json(checkpoint, source="the evaluation job")
-    return features_of_share(store, read_spec(store, run), reference, rank)
+
+def log_evaluation(tracker: RunTracker, run_id: str, evaluation: Evaluation, strip: Picture) -> None:
+    """Log an evaluation to its run, at the checkpoint's images, and the untrained value at 0."""
+    step = evaluation.checkpoint.images_seen
+    if math.isfinite(evaluation.value_untrained):
+        tracker.metrics(run_id, 0, {evaluation.metric: evaluation.value_untrained})
+    tracker.metrics(run_id, step, metrics_of(evaluation))
+    tracker.image(run_id, "copying", step, strip)
 
 
-def _judge(run: str, *shares: bytes) -> str:
-    from ganlib.jobs.judge import distances
+def summary(evaluation: Evaluation) -> str:
+    """An evaluation as a line for a person."""
+    numbers = metrics_of(evaluation)
+    first = f"{evaluation.metric} = {evaluation.value:.1f}"
+    if math.isfinite(evaluation.value_untrained):
+        first += f" (untrained {evaluation.value_untrained:.1f})"
+    rest = (f"{name} {value:.3g}" for name, value in numbers.items() if name != evaluation.metric)
+    return ", ".join([first, *rest])
+
+
+def _share(task: dict[str, object], rank: int) -> bytes:
+    from ganlib.jobs.judge import Task, share_of_task
 
     settings = load_settings()
-    store = open_store(settings)
-    return json.dumps(distances(settings, store, read_spec(store, run), list(shares)))
+    return share_of_task(settings, open_store(settings), Task.model_validate(task), rank)
+
+
+def _judge(task: dict[str, object], *shares: bytes) -> tuple[str, bytes]:
+    from ganlib.jobs.judge import Task, judge
+
+    settings = load_settings()
+    evaluation, strip = judge(settings, open_store(settings), Task.model_validate(task), list(shares))
+    buffer = io.BytesIO()
+    np.save(buffer, strip, allow_pickle=False)
+    return evaluation.to_json(), buffer.getvalue()
 
 
 if __name__ == "__main__":

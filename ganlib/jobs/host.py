@@ -29,7 +29,7 @@ from ganlib.jobs.watch import Watch
 from ganlib.ports import RunTracker
 from ganlib.quality.distances import Statistics
 from ganlib.quality.evaluate import to_uint8
-from ganlib.quality.features import Extractor, metric_name
+from ganlib.quality.features import Extractor
 from ganlib.quality.grids import grid
 from ganlib.records import TrainResult
 
@@ -179,14 +179,14 @@ class Host:
         with self._spent.on("evaluating"):
             self._point = self._curve.point(state.average)
             if not math.isfinite(self._point.distance):
-                raise NonFiniteLoss(metric_name(self.extractor), self._point.distance, state.images_seen)
+                raise NonFiniteLoss(self.extractor.metric, self._point.distance, state.images_seen)
             if self._point.samples is not None:
                 self._log_evaluation(state.images_seen, self._point.samples)
         return self._point.distance
 
     def _log_evaluation(self, images_seen: int, samples: Tensor) -> None:
         picture = grid(to_uint8(samples), columns=8)
-        metric, distance = f"{metric_name(self.extractor)}_curve", self._point.distance
+        metric, distance = f"{self.extractor.metric}_curve", self._point.distance
         self.tracker.image(self.tracking_run_id, "samples", images_seen, picture)
         self.tracker.metrics(self.tracking_run_id, images_seen, {metric: distance})
         self.emit(f"evaluated at {images_seen} images: {metric} = {distance:.1f}")

@@ -11,6 +11,7 @@ import logging
 import os
 from contextlib import ExitStack
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -28,12 +29,12 @@ from ganlib.data.cache import LocalDataset, pull
 from ganlib.data.versions import load_version
 from ganlib.errors import ConfigError, TrainingError
 from ganlib.jobs.checkpoints import Checkpoints
+from ganlib.jobs.extractors import open_extractor
 from ganlib.jobs.host import Host
 from ganlib.jobs.reference import reference_over_workers
 from ganlib.jobs.runner import connect, emit, run_main
 from ganlib.jobs.spec import RunSpec, read_spec, result_key
 from ganlib.ports import ObjectStore, RunTracker
-from ganlib.quality.features import extractor
 from ganlib.records import TrainResult
 from ganlib.settings import load_settings
 from ganlib.spool import SpooledTracker
@@ -103,7 +104,8 @@ def worker(parameters: dict[str, Any]) -> None:
         if place.rank == 0:
             tracker = spooled = SpooledTracker(tracker, settings.home / "spool" / spec.run)
             stack.callback(lambda: spooled.close(CLOSE_TRACKER_SECONDS))
-        result = train_on(place, spec, dataset, store, checkpoints, tracker, parameters["tracking_run_id"])
+        run_id = parameters["tracking_run_id"]
+        result = train_on(place, spec, dataset, store, checkpoints, tracker, run_id, settings.cache)
     if place.rank == 0:
         store.put(result_key(spec.run), result.to_json().encode())
     if dist.is_initialized():
@@ -119,23 +121,24 @@ def train_on(
     checkpoints: Checkpoints,
     tracker: RunTracker,
     tracking_run_id: str,
+    cache: Path,
 ) -> TrainResult:
     """Build the host of this worker and train; a run that must not go on becomes a failed result."""
     config = spec.config
-    features = extractor(config.evaluation.extractor, place.device)
     acceleration = build_acceleration(config, place.device)
     allow_tf32(acceleration.precision == "tf32")
     if place.rank == 0:
         how = f"{acceleration.describe()}, {pick_kernels(config)} {config.optimizer.kind}"
         threads = torch.get_num_threads()
         emit(f"training on {place.workers} × {place.device.type}: {how}, threads each: {threads}")
+    features = open_extractor(store, dataset, config.evaluation, cache, place)
     reference = reference_over_workers(store, dataset, features, config.evaluation.reference_images, place)
     host = Host(
         run=spec.run,
         tracking_run_id=tracking_run_id,
         config=config,
         dataset=dataset,
-        reference=reference,
+        reference=reference.statistics,
         extractor=features,
         checkpoints=checkpoints,
         tracker=tracker,

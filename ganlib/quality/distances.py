@@ -68,6 +68,20 @@ class Statistics:
         centred = values - mean
         return cls(mean, centred.T @ centred / max(count - 1, 1), count)
 
+    @classmethod
+    def restored(cls, mean: Array, covariance: Array, count: int, factor: Array) -> Statistics:
+        """Statistics with the :attr:`factor` that was computed of them before.
+
+        Raises:
+            ValueError: The shapes do not go together.
+        """
+        statistics = cls(mean, covariance, count)
+        if factor.ndim != 2 or len(factor) != statistics.dimensions or factor.dtype != np.float64:
+            raise ValueError(f"factor float64 [{statistics.dimensions}, r] expected, got {factor.shape}")
+        # Where cached_property keeps what it has computed.
+        vars(statistics)["factor"] = factor
+        return statistics
+
     @cached_property
     def factor(self) -> Array:
         """F, float64 [d, r], with F Fᵀ = covariance, where r is the covariance's numerical rank.

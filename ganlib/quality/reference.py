@@ -1,14 +1,18 @@
-"""Statistics of a dataset version's held-out pictures, computed once and kept in the object store."""
+"""The reference of a dataset version: its held-out pictures' features, computed once and kept in the store.
+
+Kept are the statistics of all of them, the features of the first ones, and what is to be known of the
+pairs among those, which is most of the work of comparing with them.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import logging
-from collections.abc import Callable
 
 import numpy as np
 import safetensors.numpy
+import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -16,77 +20,99 @@ from ganlib.errors import DataError, ObjectMissing
 from ganlib.ports import ObjectStore
 from ganlib.quality.distances import Statistics
 from ganlib.quality.features import Extractor
+from ganlib.quality.measure import Reference, Within
 from ganlib.records import DatasetVersion, canonical_json
 
 logger = logging.getLogger(__name__)
 
-_ENTRY = "ganlib.statistics"
+_ENTRY = "ganlib.reference"
 
 
-def reference_statistics(
-    store: ObjectStore,
-    version: DatasetVersion,
-    extractor: Extractor,
-    held_out_images: Callable[[], Tensor],
-    limit: int,
-) -> Statistics:
-    """Statistics of the first ``limit`` held-out pictures, from the store or computed and put there.
+def find_reference(
+    store: ObjectStore, version: DatasetVersion, extractor: Extractor, limit: int
+) -> Reference | None:
+    """The reference of the first ``limit`` held-out pictures, if the store has it.
 
-    A stored object that is damaged or of something else is computed anew, with a logged warning.
-    Two processes that compute at the same time put the same content; one after the other is cheaper.
-
-    Args:
-        store: Where the statistics are kept, under :func:`reference_key`.
-        version: The dataset version.
-        extractor: What computes the features.
-        held_out_images: Gives the held-out pictures, uint8 [n, c, h, w] in the version's order, at
-            least the first ``limit`` of them; called only when they are needed.
-        limit: How many pictures at most.
+    A stored object that is damaged, of something else or of an older format counts as none, with a
+    logged warning.
 
     Raises:
-        DataError: The version has no held-out pictures, or those given are not the version's.
+        DataError: The version has fewer than two held-out pictures.
     """
-    count = _sample_count(version, limit)
     key = reference_key(version, extractor, limit)
-    identity = {"dataset": version.digest, "extractor": extractor.name, "count": str(count)}
     try:
-        return decode(store.get(key), identity, extractor.dimensions)
+        return decode(store.get(key), _identity(version, extractor, limit), extractor.dimensions)
     except ObjectMissing:
-        pass
+        return None
     except DataError as error:
         logger.warning("%s cannot be used and is computed anew: %s", key, error)
-    images = held_out_images()[:count]
+        return None
+
+
+def keep_reference(
+    store: ObjectStore, version: DatasetVersion, extractor: Extractor, limit: int, reference: Reference
+) -> None:
+    """Put a reference where :func:`find_reference` looks; equal ones have equal bytes."""
+    data = encode(reference, _identity(version, extractor, limit))
+    store.put(reference_key(version, extractor, limit), data)
+
+
+def first(version: DatasetVersion, images: Tensor, limit: int) -> Tensor:
+    """The first ``limit`` of a version's held-out pictures, uint8 [n, c, h, w].
+
+    Raises:
+        DataError: They are not the version's, or fewer than two.
+    """
+    count = sample_count(version, limit)
+    images = images[:count]
     if tuple(images.shape) != (count, *version.image_shape):
         raise DataError(
             f"held-out pictures of {version.name} have shape {tuple(images.shape)}, expected "
             f"{(count, *version.image_shape)}; prepare the dataset again"
         )
-    statistics = Statistics.from_features(extractor(images))
-    store.put(key, encode(statistics, identity))
-    return statistics
+    return images
 
 
 def reference_key(version: DatasetVersion, extractor: Extractor, limit: int) -> str:
-    """Object key of the statistics; it names the sample count when ``limit`` leaves pictures out."""
-    count = _sample_count(version, limit)
+    """Object key of the reference; it names the sample count when ``limit`` leaves pictures out."""
+    count = sample_count(version, limit)
     cap = f"-{count}" if count < version.count("held_out") else ""
     return f"{version.prefix}/reference/{extractor.name}{cap}.safetensors"
 
 
-def encode(statistics: Statistics, identity: dict[str, str]) -> bytes:
-    """Statistics as safetensors, with what they are of and a digest of both; equal ones give equal bytes."""
-    tensors = {"mean": statistics.mean, "covariance": statistics.covariance}
+def _identity(version: DatasetVersion, extractor: Extractor, limit: int) -> dict[str, str]:
+    return {
+        "format": "2",
+        "dataset": version.digest,
+        "extractor": extractor.name,
+        "weights": extractor.weights_sha256,
+        "resizing": extractor.resizing,
+        "count": str(sample_count(version, limit)),
+    }
+
+
+def encode(reference: Reference, identity: dict[str, str]) -> bytes:
+    """A reference as safetensors, with what it is of and a digest of both; equal ones give equal bytes."""
+    statistics = reference.statistics
+    tensors = {
+        "mean": statistics.mean,
+        "covariance": statistics.covariance,
+        "factor": np.ascontiguousarray(statistics.factor),
+        "features": reference.features.numpy(),
+        "radii": reference.within.radii.numpy(),
+        "kernel_sums": reference.within.kernel_sums.numpy(),
+    }
     metadata = {**identity, "count": str(statistics.count)}
     metadata["sha256"] = _digest(tensors, metadata)
     # One entry, because safetensors writes several in an order that differs from call to call.
     return safetensors.numpy.save(tensors, metadata={_ENTRY: canonical_json(metadata)})
 
 
-def decode(data: bytes, identity: dict[str, str], dimensions: int) -> Statistics:
-    """The statistics that :func:`encode` wrote for this identity.
+def decode(data: bytes, identity: dict[str, str], dimensions: int) -> Reference:
+    """The reference that :func:`encode` wrote for this identity.
 
     Raises:
-        DataError: They are damaged, of something else, or of other dimensions.
+        DataError: It is damaged, of something else, of an older format, or of other dimensions.
     """
     try:
         tensors = safetensors.numpy.load(data)
@@ -96,19 +122,29 @@ def decode(data: bytes, identity: dict[str, str], dimensions: int) -> Statistics
         raise DataError(f"it is not readable safetensors ({error})") from error
     stored = metadata.pop("sha256", "")
     if stored != _digest(tensors, metadata):
-        raise DataError("its content does not match its own digest")
+        raise DataError("its content does not match its own digest, or it is of an older format")
     if {name: metadata.get(name) for name in identity} != identity:
         raise DataError(f"it is of {metadata}, not of {identity}")
     try:
-        statistics = Statistics(tensors["mean"], tensors["covariance"], int(metadata["count"]))
+        statistics = Statistics.restored(
+            tensors["mean"], tensors["covariance"], int(metadata["count"]), tensors["factor"]
+        )
+        features, radii, sums = (
+            torch.from_numpy(tensors[name]) for name in ("features", "radii", "kernel_sums")
+        )
     except (KeyError, ValueError) as error:
-        raise DataError(f"it does not hold statistics ({error})") from error
-    if statistics.dimensions != dimensions:
+        raise DataError(f"it does not hold a reference ({error})") from error
+    if not statistics.dimensions == features.shape[1] == dimensions:
         raise DataError(f"it has {statistics.dimensions} dimensions, not {dimensions}")
-    return statistics
+    return Reference(statistics, features, Within(radii, sums))
 
 
-def _sample_count(version: DatasetVersion, limit: int) -> int:
+def sample_count(version: DatasetVersion, limit: int) -> int:
+    """How many held-out pictures the reference is of.
+
+    Raises:
+        DataError: There are fewer than two.
+    """
     if limit < 2:
         raise ValueError(f"limit must be at least 2, got {limit}")
     count = min(limit, version.count("held_out"))

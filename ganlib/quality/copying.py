@@ -1,0 +1,147 @@
+"""Whether a generator repeats its training pictures: the nearest one to each of some generated pictures.
+
+How near is near is said by held-out pictures, which the generator cannot have seen: their distances to the
+training pictures nearest to them are what distances of new pictures look like. A generator that has
+memorized its data comes much closer.
+
+Distances are of pixels, of pictures scaled down to at most :data:`SIDE`. A repeated picture is near in
+pixels; that holds for no reason of any network, and at a small size it survives the blur, the noise and
+the shift by a pixel that a generator adds. What is repeated mirrored or in parts is not found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+from torch.nn import functional
+
+from ganlib.quality.grids import Picture, grid
+from ganlib.records import Copying
+
+SAMPLES = 64
+"""Generated pictures that are looked up, and held-out ones."""
+
+SIDE = 32
+"""Pixels of a side at which pictures are compared, at the most."""
+
+BLOCK = 2048
+"""Training pictures that are compared at a time."""
+
+COLUMNS, MARGIN, CAPTION = 16, 4, 18
+"""Pairs side by side on the strip, and pixels around and above its halves."""
+
+
+class Nearest(NamedTuple):
+    """The nearest of some pictures to each of q others."""
+
+    distances: Tensor
+    """float32 [q]: root of the mean squared difference of a pixel, pixels in [0, 1]; infinite where none was
+    compared."""
+    indices: Tensor
+    """int64 [q]: which one it is; −1 where none was compared."""
+
+
+def vectors(images: Tensor) -> Tensor:
+    """Pictures as they are compared: float32 [n, d] in [0, 1], of uint8 [n, c, h, w].
+
+    Scaled by area to at most :data:`SIDE` pixels a side, so that every pixel counts alike.
+    """
+    height, width = images.shape[2:]
+    pixels = images.float() / 255
+    if max(height, width) > SIDE:
+        factor = SIDE / max(height, width)
+        size = (max(1, round(height * factor)), max(1, round(width * factor)))
+        pixels = functional.interpolate(pixels, size, mode="area")
+    return pixels.flatten(1)
+
+
+def nearest(queries: Tensor, blocks: Iterable[tuple[int, Tensor]]) -> Nearest:
+    """The nearest pictures to some vectors.
+
+    Args:
+        queries: As :func:`vectors` gives them, [q, d].
+        blocks: Pictures, uint8 [k, c, h, w], each with the index of its first; a block is in memory at a
+            time. None at all is allowed.
+    """
+    best = torch.full((len(queries),), torch.inf)
+    which = torch.full((len(queries),), -1, dtype=torch.int64)
+    for start, images in blocks:
+        others = vectors(images)
+        squared = torch.addmm(others.square().sum(dim=1), queries, others.T, alpha=-2)
+        index = squared.argmin(dim=1)
+        # Anew from the difference: for a picture that is repeated, the sum above is but rounding.
+        distances = (queries - others[index]).square().mean(dim=1).sqrt()
+        closer = distances < best
+        best[closer], which[closer] = distances[closer], index[closer] + start
+    return Nearest(best, which)
+
+
+def merge(parts: Iterable[Nearest]) -> Nearest:
+    """The nearest of what several workers found, each among a part of the pictures."""
+    found = list(parts)
+    distances, worker = torch.stack([part.distances for part in found]).min(dim=0)
+    indices = torch.stack([part.indices for part in found]).gather(0, worker[None])[0]
+    return Nearest(distances, indices)
+
+
+def copying(generated: Nearest, held_out: Nearest) -> Copying:
+    """The number that comes of both."""
+    return Copying(
+        samples=len(generated.distances),
+        generated_distance=float(generated.distances.median()),
+        held_out_distance=float(held_out.distances.median()),
+    )
+
+
+def strip(generated: tuple[Tensor, Tensor, Nearest], held_out: tuple[Tensor, Tensor, Nearest]) -> Picture:
+    """A picture of both: each picture above the training picture nearest to it, nearest pairs first.
+
+    Args:
+        generated: Generated pictures, the training pictures nearest to them, both uint8 [n, c, h, w], and
+            how near those are.
+        held_out: The same for held-out pictures.
+
+    Returns:
+        uint8 [H, W, 3], with a line of text above each half.
+    """
+    halves = [
+        _half("generated", *generated),
+        _half("held-out, never seen in training", *held_out),
+    ]
+    width = max(half.width for half in halves)
+    canvas = Image.new("RGB", (width, sum(half.height for half in halves)), "white")
+    top = 0
+    for half in halves:
+        canvas.paste(half, (0, top))
+        top += half.height
+    return np.asarray(canvas)
+
+
+def _half(kind: str, pictures: Tensor, found: Tensor, near: Nearest) -> Image.Image:
+    order = near.distances.argsort()
+    rows = []
+    for start in range(0, len(order), COLUMNS):
+        here = order[start : start + COLUMNS]
+        pair = grid(torch.cat([_padded(pictures[here]), _padded(found[here])]), columns=COLUMNS)
+        rows.append(Image.fromarray(pair).convert("RGB"))
+    height = CAPTION + sum(row.height + MARGIN for row in rows)
+    half = Image.new("RGB", (rows[0].width + 2 * MARGIN, height), "white")
+    distance = f"median distance {near.distances.median():.3f}"
+    text = f"{kind} (above) and nearest training picture (below); {distance}"
+    ImageDraw.Draw(half).text((MARGIN, 2), text, fill="black", font=ImageFont.load_default(12))
+    top = CAPTION
+    for row in rows:
+        half.paste(row, (MARGIN, top))
+        top += row.height + MARGIN
+    return half
+
+
+def _padded(images: Tensor) -> Tensor:
+    """A full row, the missing ones black."""
+    missing = COLUMNS - len(images)
+    return torch.cat([images, images.new_zeros((missing, *images.shape[1:]))])

@@ -1,0 +1,150 @@
+"""All distances of a set of features to a reference, in one pass over their pairs.
+
+Kernel distance (:mod:`ganlib.quality.kernel`) and precision and recall both need the scalar products of
+all pairs, which is most of the work; they are computed once, in float64, a block of rows at a time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ganlib.quality.distances import Statistics, frechet_distance
+from ganlib.quality.kernel import affine_products, kernel_distance
+
+NEIGHBOURS = 3
+"""k of improved precision and recall: a picture's ball reaches to its k-th nearest neighbour."""
+
+REFERENCE_FEATURES = 5000
+"""Feature vectors of real pictures that are kept for what needs pairs; the first ones."""
+
+BLOCK_BYTES = 32 * 2**20
+"""Most bytes of one block of pairs."""
+
+
+class Within(NamedTuple):
+    """What is to be known of the pairs within one set of n feature vectors, for some rows of it."""
+
+    radii: Tensor
+    """float64 [n]: distance to the nearest neighbour but :data:`NEIGHBOURS` − 1; NaN when there are fewer."""
+    kernel_sums: Tensor
+    """float64 [n]: sum of the kernel's values with all the others."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """Real pictures to compare with, as :func:`measure` needs them."""
+
+    statistics: Statistics
+    """Of all of them."""
+    features: Tensor
+    """float32 [m, d], of the first :data:`REFERENCE_FEATURES`."""
+    within: Within
+    """Of :attr:`features`."""
+
+    @classmethod
+    def from_features(cls, features: Tensor) -> Reference:
+        """The reference of real features float32 [n, d], n ≥ 2.
+
+        Raises:
+            DataError: A feature is not finite.
+        """
+        statistics = Statistics.from_features(features)
+        kept = features[:REFERENCE_FEATURES].clone()
+        return cls(statistics, kept, within(kept))
+
+
+class Measures(NamedTuple):
+    """How generated features lie to real ones."""
+
+    frechet: float
+    """:func:`ganlib.quality.distances.frechet_distance`; smaller is better."""
+    kernel_distance: float
+    """:func:`ganlib.quality.kernel.kernel_distance`; smaller is better."""
+    kernel_distance_error: float
+    """Its standard error."""
+    precision: float
+    """Share of the generated vectors that lie in a ball of a real one; NaN with fewer than 4 real ones."""
+    recall: float
+    """Share of the real vectors that lie in a ball of a generated one; NaN with fewer than 4 generated."""
+
+
+def measure(features: Tensor, reference: Reference) -> Measures:
+    """Distances of generated features to a reference.
+
+    Precision and recall are those of T. Kynkäänniemi et al., "Improved Precision and Recall Metric for
+    Assessing Generative Models" (arXiv:1904.06991), eq. 1 and 2, with k = 3. Like the Fréchet distance
+    they depend on the numbers of samples: compare values of equal numbers only.
+
+    Args:
+        features: Floating point [n, d], n ≥ 3, of generated pictures.
+        reference: Of real ones, of the same dimensions.
+
+    Raises:
+        DataError: A feature is not finite, or there are fewer than three samples on a side.
+
+    Warns:
+        TooFewSamples: As :func:`ganlib.quality.distances.frechet_distance`.
+    """
+    frechet = frechet_distance(Statistics.from_features(features), reference.statistics)
+    own, real = within(features), reference.within
+    x, y = features.double(), reference.features.double()
+    to_real, to_generated = torch.zeros(len(x), dtype=x.dtype), torch.zeros(len(y), dtype=y.dtype)
+    precise, recalled = torch.zeros(len(x), dtype=torch.bool), torch.zeros(len(y), dtype=torch.bool)
+    for here, base, squared in _pairs(x, y, slice(0, len(x))):
+        precise[here] = (squared <= real.radii.square()).any(dim=1)
+        recalled |= (squared <= own.radii[here, None].square()).any(dim=0)
+        kernel = base * base * base
+        to_real[here] = kernel.sum(dim=1)
+        to_generated += kernel.sum(dim=0)
+    kernel_value = kernel_distance(own.kernel_sums, real.kernel_sums, to_real, to_generated)
+    return Measures(
+        frechet,
+        *kernel_value,
+        precision=_share(precise, real),
+        recall=_share(recalled, own),
+    )
+
+
+def within(features: Tensor, rows: slice = slice(None)) -> Within:
+    """What :class:`Within` holds, for some rows; several workers can take a part each.
+
+    Args:
+        features: Floating point [n, d], of all.
+        rows: Which ones it is wanted for.
+    """
+    values = features.double()
+    radii, sums = [], []
+    for here, base, squared in _pairs(values, values, slice(*rows.indices(len(values)))):
+        itself = torch.arange(here.start, here.stop)
+        diagonal = (torch.arange(len(itself)), itself)
+        # Nobody is one's own neighbour.
+        squared[diagonal] = math.inf
+        if len(values) > NEIGHBOURS:
+            radii.append(squared.kthvalue(NEIGHBOURS, dim=1).values.sqrt())
+        else:
+            radii.append(torch.full((len(itself),), math.nan, dtype=torch.float64))
+        kernel = base * base * base
+        sums.append(kernel.sum(dim=1) - kernel[diagonal])
+    return Within(torch.cat(radii), torch.cat(sums))
+
+
+def _pairs(a: Tensor, b: Tensor, rows: slice) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """For blocks of a's rows: which, ``x · y / d + 1``, and squared distances, both float64 [k, m]."""
+    dimensions = a.shape[1]
+    norms_a, norms_b = a.square().sum(dim=1), b.square().sum(dim=1)
+    step = max(1, BLOCK_BYTES // (8 * len(b)))
+    for start in range(rows.start, rows.stop, step):
+        here = slice(start, min(start + step, rows.stop))
+        base = affine_products(a[here], b)
+        squared = torch.add(norms_a[here, None] + (2 * dimensions), base, alpha=-2 * dimensions)
+        yield here, base, squared.add_(norms_b).clamp_(min=0)
+
+
+def _share(hit: Tensor, balls: Within) -> float:
+    return math.nan if bool(balls.radii.isnan().any()) else float(hit.double().mean())

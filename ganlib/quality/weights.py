@@ -1,0 +1,86 @@
+"""Weights of a network that somebody else trained: named by their content, and checked before use.
+
+::
+
+    weights/SHA256            in the object store
+    CACHE/weights/SHA256      on each machine that needed them
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from ganlib.errors import ConfigError, DataError, DigestMismatch, ObjectMissing
+from ganlib.ports import ObjectStore
+
+
+def weights_key(sha256: str) -> str:
+    """Where weights lie in the object store."""
+    return f"weights/{sha256}"
+
+
+def check_digest(what: str, data: bytes, sha256: str) -> None:
+    """Refuse bytes that are not the promised ones.
+
+    Raises:
+        DigestMismatch: They are others.
+    """
+    actual = hashlib.sha256(data).hexdigest()
+    if actual != sha256:
+        raise DigestMismatch(what, sha256, actual)
+
+
+def put_weights(store: ObjectStore, what: str, data: bytes, sha256: str) -> None:
+    """Put weights into the store, unless they are there.
+
+    Args:
+        store: Where.
+        what: Where they come from, for the message.
+        data: The file's bytes.
+        sha256: What they must have.
+
+    Raises:
+        DigestMismatch: They are others; nothing was put.
+    """
+    check_digest(what, data, sha256)
+    key = weights_key(sha256)
+    if not any(info.key == key and info.size == len(data) for info in store.list(key)):
+        store.put(key, data)
+
+
+def fetch_weights(store: ObjectStore, sha256: str, cache: Path) -> bytes:
+    """Weights as they were put: from the cache, or from the store by way of the cache.
+
+    Raises:
+        ConfigError: The store has none.
+        DigestMismatch: The store's are altered; they were not kept.
+        DataError: The cache cannot be written.
+    """
+    path = cache / "weights" / sha256
+    try:
+        data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest() == sha256:
+            return data
+    except FileNotFoundError:
+        pass
+    try:
+        data = store.get(weights_key(sha256))
+    except ObjectMissing as error:
+        raise ConfigError(
+            f"the object store holds no weights {sha256}; set evaluation.weights to the file, as a path "
+            "or as s3://BUCKET/KEY"
+        ) from error
+    check_digest(weights_key(sha256), data, sha256)
+    beside = path.with_name(f".{sha256}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside.write_bytes(data)
+        beside.replace(path)
+    except OSError as error:
+        raise DataError(
+            f"the cache {cache} cannot be used: {error.strerror or error}. "
+            "Make room there, or set GANLIB_HOME to another folder"
+        ) from error
+    return data
