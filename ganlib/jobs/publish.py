@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 
 from ganlib.data.versions import load_version
+from ganlib.errors import AliasMoved
 from ganlib.jobs.judge import trained_generator
 from ganlib.jobs.spec import RunSpec
-from ganlib.ports import ModelRegistry, ObjectStore, Publication
-from ganlib.records import DatasetVersion, Evaluation, RegisteredGenerator, TrainResult
+from ganlib.ports import ModelCatalog, ObjectStore, Publication, Registry
+from ganlib.records import AliasMove, DatasetVersion, Evaluation, RegisteredGenerator, TrainResult
 
 CHAMPION = "champion"
+"""What users fetch."""
+CHALLENGER = "challenger"
+"""What was published last."""
 
 
 def publish(
-    store: ObjectStore, registry: ModelRegistry, spec: RunSpec, result: TrainResult, evaluation: Evaluation
+    store: ObjectStore, registry: Registry, spec: RunSpec, result: TrainResult, evaluation: Evaluation
 ) -> RegisteredGenerator:
     """Register the evaluated generator under the recipe's name and make it the champion.
 
@@ -34,8 +38,41 @@ def publish(
             files={"config.json": spec.config.model_dump_json(indent=2).encode()},
         )
     )
-    registry.point(registered.model, CHAMPION, registered.version)
+    challenge(registry, registered, who=f"run {spec.run}")
+    promote(registry, registered, who=f"run {spec.run}", why="published")
     return registered.model_copy(update={"alias": CHAMPION})
+
+
+def challenge(catalog: ModelCatalog, generator: RegisteredGenerator, who: str) -> None:
+    """Make a version the challenger, unless a newer one is that already."""
+    while True:
+        present = pointed(catalog, generator.model, CHALLENGER)
+        if present is not None and present >= generator.version:
+            return
+        try:
+            catalog.move(
+                generator.model, CHALLENGER, generator.version, expected=present, who=who, why="published"
+            )
+        except AliasMoved:
+            continue  # by another publisher: whose version is the newer one decides
+        return
+
+
+def promote(catalog: ModelCatalog, generator: RegisteredGenerator, who: str, why: str) -> AliasMove | None:
+    """Make a version the champion; ``None`` when it is that already.
+
+    Raises:
+        AliasMoved: Somebody else moved the champion at the same time.
+    """
+    present = pointed(catalog, generator.model, CHAMPION)
+    if present == generator.version:
+        return None
+    return catalog.move(generator.model, CHAMPION, generator.version, expected=present, who=who, why=why)
+
+
+def pointed(catalog: ModelCatalog, model: str, alias: str) -> int | None:
+    """The version that an alias points to, if any."""
+    return next((found.version for found in catalog.versions(model) if alias in found.aliases), None)
 
 
 def champion_tags(spec: RunSpec, dataset: DatasetVersion, evaluation: Evaluation) -> dict[str, str]:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from ganlib.fakes import MemoryRegistry, MemoryStore, MemoryTracker
-from ganlib.ports import ModelRegistry, ObjectStore, RunStart, RunTracker
+from ganlib.ports import ObjectStore, Registry, RunStart, RunTracker
 from ganlib.settings import Settings
 
 SERVICES = pytest.mark.services
@@ -208,16 +208,17 @@ def run_start(name: str) -> RunStart:
 class RegistryCase:
     """A registry and a run for the publications to hang on."""
 
-    registry: ModelRegistry
+    registry: Registry
     tracking_run_id: str
+    fake: bool
 
 
 @pytest.fixture(params=["memory", pytest.param("mlflow", marks=SERVICES)])
 def registered(request: pytest.FixtureRequest, run_start: RunStart) -> RegistryCase:
     if request.param == "memory":
-        return RegistryCase(MemoryRegistry(), MemoryTracker().start(run_start))
+        return RegistryCase(MemoryRegistry(), MemoryTracker().start(run_start), fake=True)
     from ganlib.registry import MlflowRegistry
     from ganlib.tracking import MlflowTracker
 
     settings: Settings = request.getfixturevalue("settings")
-    return RegistryCase(MlflowRegistry(settings), MlflowTracker(settings).start(run_start))
+    return RegistryCase(MlflowRegistry(settings), MlflowTracker(settings).start(run_start), fake=False)

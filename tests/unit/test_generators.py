@@ -24,7 +24,7 @@ def generator() -> LoadedGenerator:
             tags={"ganlib.latent_dim": "5"},
         )
     )
-    registry.point("small", "champion", 1)
+    registry.move("small", "champion", 1, expected=None, who="test", why="first")
     return load("small", registry)
 
 
