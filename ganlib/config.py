@@ -130,8 +130,12 @@ class RunConfig(Part):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of everything that decides the result; what is in :data:`OUTSIDE_IDENTITY` does not."""
-        return digest_of(self.model_dump(mode="json", exclude=OUTSIDE_IDENTITY))
+        """SHA-256 of everything that decides the result; :data:`OUTSIDE_IDENTITY` and a licence do not."""
+        left_out: dict[str, bool | set[str]] = {
+            **dict.fromkeys(OUTSIDE_IDENTITY, True),
+            "dataset": {"licence"},
+        }
+        return digest_of(self.model_dump(mode="json", exclude=left_out))
 
     def flat(self) -> dict[str, str]:
         """Dotted field names with their values as text, for a tracker's parameters."""

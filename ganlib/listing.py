@@ -25,6 +25,11 @@ def write_listing(folder: Path) -> str:
     return hashlib.sha256(text).hexdigest()
 
 
+def listing_digest(folder: Path) -> str:
+    """The digest of a folder's ``files.json``."""
+    return _sha256(folder / LISTING)
+
+
 def verify_listing(folder: Path, digest: str, what: str) -> None:
     """Compare a folder with its list.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import threading
 import time
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ganlib.errors import UnknownName
-from ganlib.listing import verify_listing, write_listing
+from ganlib.listing import DIGEST_TAG, verify_listing, write_listing
 from ganlib.ports import Publication, check_alias, check_tags
 from ganlib.records import AliasMove, RegisteredGenerator
 from ganlib.registry_history import Entry, Intent, fold, move
@@ -114,7 +115,11 @@ class MemoryRegistry:
                 version=len(ledger.versions) + 1,
                 tracking_run_id=publication.tracking_run_id,
                 created=_now(),
-                tags={**publication.tags, "ganlib.run": publication.run},
+                tags={
+                    **publication.tags,
+                    "ganlib.run": publication.run,
+                    DIGEST_TAG: _content_digest(generator, publication.files),
+                },
             )
             kept = MemoryVersion(generator, record, dict(publication.files), publication.example())
             ledger.versions.append(kept)
@@ -194,6 +199,16 @@ class MemoryRegistry:
         aliases = tuple(sorted(a for a, v in ledger.aliases.items() if v == number))
         record = ledger.versions[number - 1].record
         return record.model_copy(update={"aliases": aliases, "tags": dict(record.tags)})
+
+
+def _content_digest(generator: nn.Module, files: Mapping[str, bytes]) -> str:
+    """Stands for the digest of the list of files, which the export is too slow to make each time."""
+    digest = hashlib.sha256()
+    for name, tensor in generator.state_dict().items():
+        digest.update(name.encode() + tensor.numpy().tobytes())
+    for name, data in sorted(files.items()):
+        digest.update(name.encode() + data)
+    return digest.hexdigest()
 
 
 def _now() -> str:

@@ -61,6 +61,8 @@ class MlflowRegistry:
 
     def resolve(self, model: str, alias_or_version: str) -> RegisteredGenerator:
         """The version an alias points to, or of that number. Raises ``UnknownName``."""
+        if known := self._resolve_lightly(model, alias_or_version):
+            return known
         with self._session() as client:
             if alias_or_version.isdecimal():
                 return _record(_version(client, model, alias_or_version))
@@ -172,6 +174,26 @@ class MlflowRegistry:
         with self._session() as client:
             _require_model(client, model)
             return fold(model, MlflowLedger(client, model).entries())
+
+    def _resolve_lightly(self, model: str, alias_or_version: str) -> RegisteredGenerator | None:
+        """Without MLflow's client, whose import takes longer than a cached generator's loading."""
+        number = alias_or_version.isdecimal()
+        if is_log_name(model) or len(alias_or_version) > (_VERSION_DIGITS if number else 255):
+            return None
+        path, field = ("model-versions/get", "version") if number else ("registered-models/alias", "alias")
+        answer = self._server.ask(path, **{"name": model, field: alias_or_version})
+        if answer is None:
+            return None
+        found = answer["model_version"]
+        return RegisteredGenerator(
+            model=found["name"],
+            version=int(found["version"]),
+            alias="" if number else alias_or_version,
+            tracking_run_id=found.get("run_id", ""),
+            aliases=tuple(sorted(found.get("aliases", ()))),
+            created=timestamp(int(found["creation_timestamp"]) / 1000),
+            tags={tag["key"]: tag.get("value", "") for tag in found.get("tags", ())},
+        )
 
     @contextmanager
     def _fetched(self, client: MlflowClient, generator: RegisteredGenerator) -> Iterator[Path]:

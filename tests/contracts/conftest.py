@@ -210,15 +210,14 @@ class RegistryCase:
 
     registry: Registry
     tracking_run_id: str
-    fake: bool
 
 
 @pytest.fixture(params=["memory", pytest.param("mlflow", marks=SERVICES)])
 def registered(request: pytest.FixtureRequest, run_start: RunStart) -> RegistryCase:
     if request.param == "memory":
-        return RegistryCase(MemoryRegistry(), MemoryTracker().start(run_start), fake=True)
+        return RegistryCase(MemoryRegistry(), MemoryTracker().start(run_start))
     from ganlib.registry import MlflowRegistry
     from ganlib.tracking import MlflowTracker
 
     settings: Settings = request.getfixturevalue("settings")
-    return RegistryCase(MlflowRegistry(settings), MlflowTracker(settings).start(run_start), fake=False)
+    return RegistryCase(MlflowRegistry(settings), MlflowTracker(settings).start(run_start))

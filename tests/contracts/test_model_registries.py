@@ -66,7 +66,7 @@ def test_publishing_makes_a_version_with_its_tags(registered, publication: Publi
     made = registered.registry.publish(publication)
     assert (made.model, made.version, made.alias) == (publication.model, 1, "")
     assert made.tracking_run_id == publication.tracking_run_id
-    assert made.tags.pop("ganlib.files_digest", "") or registered.fake
+    assert len(made.tags.pop("ganlib.files_digest")) == 64
     assert made.tags == {**publication.tags, "ganlib.run": "run-a"}
     assert made.created.startswith("20")
     found = registered.registry.resolve(publication.model, "1")
