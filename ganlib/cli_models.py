@@ -127,8 +127,8 @@ def compare(
     first, second = load(left, registry), load(right, registry)
     if first.latent_dim != second.latent_dim:
         raise ConfigError(
-            f"{left} takes {first.latent_dim} numbers and {right} {second.latent_dim}: they cannot be compared on "
-            "the same latents"
+            f"{left} takes {first.latent_dim} numbers and {right} {second.latent_dim}: they cannot be "
+            "compared on the same latents"
         )
     pictures = side_by_side(
         first.sample(count, seed), second.sample(count, seed), columns=math.ceil(math.sqrt(count))

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from ganlib.errors import UnknownName
+from ganlib.errors import RegistryError, UnknownName
 from ganlib.fetch import parse_reference
 from ganlib.ports import ModelCatalog, Registry
 from ganlib.registry_history import folded
@@ -101,7 +102,12 @@ def describe(registry: Registry, generator: RegisteredGenerator) -> dict[str, An
     found = registry.resolve(generator.model, str(generator.version))
     history = registry.history(generator.model)
     aliases = {alias: v.version for v in registry.versions(generator.model) for alias in v.aliases}
-    files = registry.files(found)
+    problems: list[str] = []
+    files: dict[str, bytes] = {}
+    try:
+        files = registry.files(found)
+    except RegistryError as error:  # what can be said of a version is said, whatever became of its files
+        problems.append(str(error))
     decision = {name: value for name, value in found.tags.items() if name.startswith("ganlib.gate.")}
     return {
         "model": found.model,
@@ -113,6 +119,7 @@ def describe(registry: Registry, generator: RegisteredGenerator) -> dict[str, An
         "gate": dict(sorted(decision.items())),
         "files": {name: len(data) for name, data in sorted(files.items())},
         "history": [move.model_dump(mode="json") for move in history],
+        "problems": problems,
         "differences": differences(history, aliases),
     }
 
@@ -135,7 +142,7 @@ def print_rows(rows: Sequence[Row]) -> None:
     """Print rows with the same keys as a table."""
     table = Table(*rows[0], header_style="bold")
     for row in rows:
-        table.add_row(*row.values())
+        table.add_row(*(Text(value) for value in row.values()))
     _console().print(table)
 
 
@@ -143,20 +150,18 @@ def print_description(described: Mapping[str, Any]) -> None:
     """Print what :func:`describe` found."""
     console = _console()
     aliases = ", ".join(described["aliases"]) or "no alias"
-    console.print(
-        f"{described['model']} version {described['version']} ({aliases})", style="bold", markup=False
-    )
-    console.print(
-        f"created {described['created']}, tracking run {described['tracking_run_id']}", markup=False
-    )
-    for title, values in (("tag", described["tags"]), ("gate", described["gate"])):
+    title = f"{described['model']} version {described['version']} ({aliases})"
+    console.print(title, style="bold", markup=False)
+    run = described["tracking_run_id"]
+    console.print(f"created {described['created']}, tracking run {run}", markup=False)
+    for heading, values in (("tag", described["tags"]), ("gate", described["gate"])):
         if values:
-            print_rows([{title: name, "value": value} for name, value in values.items()])
+            print_rows([{heading: name, "value": value} for name, value in values.items()])
     if described["files"]:
         print_rows([{"file": name, "bytes": f"{size:,}"} for name, size in described["files"].items()])
     if described["history"]:
         print_rows([_move_row(move) for move in reversed(described["history"])])
-    for line in described["differences"]:
+    for line in (*described["problems"], *described["differences"]):
         console.print(line, style="yellow", markup=False)
 
 
