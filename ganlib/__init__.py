@@ -33,9 +33,11 @@ def load_generator(reference: str) -> LoadedGenerator:
 
     Raises:
         UnknownName: No such model, alias or version; the message names what exists.
-        ServiceError: The registry does not answer.
+        ServiceError: The registry does not answer, and there is no copy in this machine's cache. With one,
+            it warns (:class:`ganlib.fetch.OfflineWarning`) and the result's ``offline`` is true.
+        RegistryError: The version's files are gone or damaged, or hold a pickle.
     """
-    # Torch and MLflow take seconds to import; `import ganlib` must not.
-    from ganlib.generators import load
+    # Torch takes seconds to import; `import ganlib` must not.
+    from ganlib.fetch import load
 
     return load(reference)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from ganlib.cli_models import model_app
 from ganlib.cli_parts import Overrides, parse_overrides, resumable, say
 from ganlib.config import load_config, recipes
 from ganlib.errors import ConfigError, GanlibError
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 dataset_app = typer.Typer(help="Datasets in the object store.", no_args_is_help=True)
 app.add_typer(dataset_app, name="dataset")
+app.add_typer(model_app, name="model")
 
 
 @app.command()
@@ -122,7 +124,7 @@ def generate(
         raise ConfigError(f"--out {out}: there is no folder {out.absolute().parent}")
     import math
 
-    from ganlib.generators import load
+    from ganlib.fetch import load
     from ganlib.quality.grids import grid, write_png
 
     loaded = load(generator)

@@ -2,8 +2,8 @@
 
 A configuration comes from a recipe (``ganlib/recipes/*.yaml``) with overrides by dotted field name
 (:func:`load_config`). Two runs whose configurations have the same :attr:`RunConfig.digest` on the
-same dataset version are the same work. ``compute`` says with what the work is done and ``gate`` what
-becomes of its result, not what it is; both stay out of the digest.
+same dataset version are the same work. What says with what the work is done (``compute``) or what becomes
+of its result (``gate``) is not part of that (:data:`OUTSIDE_IDENTITY`).
 """
 
 from __future__ import annotations
@@ -50,8 +50,20 @@ KINDS = {"network": "dcgan", "objective": "wasserstein", "optimizer": "rmsprop"}
 """The parts that come in several kinds, with the kind that is meant when none is named."""
 
 
-OUTSIDE_IDENTITY = {"compute", "gate"}
-"""Parts of a configuration that two runs which are the same work may have differently."""
+OUTSIDE_IDENTITY: dict[str, bool | set[str]] = {
+    "compute": True,
+    "dataset": {"licence"},
+    "evaluation": {"weights"},  # where they lie; what they are is known by their digest
+    "gate": True,
+}
+"""What two configurations that are the same work may have differently: whole parts, or some of their fields."""
+
+
+def outside_identity(field: str) -> bool:
+    """Whether a field, dotted, is one of :data:`OUTSIDE_IDENTITY`."""
+    part, _, name = field.partition(".")
+    outside = OUTSIDE_IDENTITY.get(part, False)
+    return name in outside if isinstance(outside, set) else outside
 
 
 class RunConfig(Part):
@@ -130,12 +142,8 @@ class RunConfig(Part):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of everything that decides the result; what is in :data:`OUTSIDE_IDENTITY` does not.
-
-        Nor does the place where weights lie, as opposed to what they are.
-        """
-        exclude: dict[str, bool | set[str]] = dict.fromkeys(OUTSIDE_IDENTITY, True)
-        return digest_of(self.model_dump(mode="json", exclude={**exclude, "evaluation": {"weights"}}))
+        """SHA-256 of everything that decides the result; what is in :data:`OUTSIDE_IDENTITY` does not."""
+        return digest_of(self.model_dump(mode="json", exclude=OUTSIDE_IDENTITY))
 
     def flat(self) -> dict[str, str]:
         """Dotted field names with their values as text, for a tracker's parameters."""

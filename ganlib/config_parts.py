@@ -34,6 +34,8 @@ class DatasetConfig(Part):
     flip: bool = False
     """Mirror every other training picture left to right, others in each epoch. Not for clothes' logos,
     digits, or whatever else has a left and a right."""
+    licence: str = Field(default="unknown", pattern=r"^[^\x00-\x1f|]{1,200}$")
+    """Of the pictures, for the registered generator's card: ``MIT``, ``CC-BY-4.0``, or a sentence."""
 
 
 class DcganConfig(Part):

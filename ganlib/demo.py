@@ -13,7 +13,7 @@ from ganlib.config import load_config
 from ganlib.data.raw import add_dataset
 from ganlib.data.sources import Places
 from ganlib.errors import SourceUnavailable
-from ganlib.generators import load
+from ganlib.fetch import load
 from ganlib.preflight import preflight, require_prefect
 from ganlib.quality.grids import grid, write_png
 from ganlib.settings import Settings, load_settings

@@ -18,6 +18,7 @@
     │   └── CheckpointRefused   a checkpoint that is damaged or from another run
     ├── JobFailed               a cluster job that ended without a result
     └── RegistryError           a generator that cannot be registered or fetched
+        └── AliasMoved          an alias that somebody else has moved meanwhile
 
 The command line prints ``str(error)`` and exits with :attr:`GanlibError.exit_code`; anything that
 is not in this tree is a bug and keeps its traceback.
@@ -217,3 +218,36 @@ class JobFailed(GanlibError):
 
 class RegistryError(GanlibError):
     """A generator cannot be registered or fetched."""
+
+
+class AliasMoved(RegistryError):
+    """An alias points elsewhere than a mover expected; the move was refused, and recorded as refused.
+
+    Args:
+        model: The model.
+        alias: The alias.
+        wanted: Where it was to point.
+        expected: Where it was expected to point; ``None``: nowhere.
+        actual: Where it pointed instead.
+        moved: Who moved it, when and why, as a clause that begins with a space.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        alias: str,
+        *,
+        wanted: int | None,
+        expected: int | None,
+        actual: int | None,
+        moved: str = "",
+    ) -> None:
+        def named(version: int | None) -> str:
+            return "nowhere" if version is None else f"to version {version}"
+
+        super().__init__(
+            f"alias {alias} of {model} points {named(actual)}, not {named(expected)} as expected{moved}. It "
+            f"was not moved {named(wanted)}; look at `ganlib model show {model}` and decide anew"
+        )
+        self.model, self.alias, self.wanted = model, alias, wanted
+        self.expected, self.actual = expected, actual

@@ -6,7 +6,6 @@ what they were given in public attributes, so that a test can look.
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,13 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ganlib.errors import ObjectMissing, RegistryError, RequestRefused, UnknownName
-from ganlib.ports import ObjectInfo, Publication, RunStart, RunStatus, check_alias, check_picture
-from ganlib.records import RegisteredGenerator
+from ganlib.errors import ObjectMissing, RequestRefused
+from ganlib.memory_registry import MemoryRegistry
+from ganlib.ports import ObjectInfo, RunStart, RunStatus, check_picture
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import nn
+
+__all__ = ["MemoryRegistry", "MemoryRun", "MemoryStore", "MemoryTracker"]
 
 
 class MemoryStore:
@@ -136,88 +136,3 @@ class MemoryTracker:
             raise RequestRefused(
                 "mlflow", "memory", "GANLIB_MLFLOW_URI", f"it has no run {run_id!r}"
             ) from None
-
-
-@dataclass(frozen=True)
-class MemoryVersion:
-    """A version as :class:`MemoryRegistry` keeps it."""
-
-    generator: nn.Module
-    record: RegisteredGenerator
-    files: dict[str, bytes]
-
-
-class MemoryRegistry:
-    """A :class:`~ganlib.ports.ModelRegistry` in a dictionary."""
-
-    def __init__(self) -> None:
-        self.versions: dict[str, list[MemoryVersion]] = {}
-        """Versions by model, the first is number 1."""
-        self.aliases: dict[str, dict[str, int]] = {}
-        """Version numbers by model and alias."""
-
-    def models(self) -> list[str]:
-        """Names of all registered models, sorted."""
-        return sorted(self.versions)
-
-    def resolve(self, model: str, alias_or_version: str) -> RegisteredGenerator:
-        """The version an alias points to, or of that number. Raises ``UnknownName``."""
-        versions, aliases = self._model(model), self.aliases.get(model, {})
-        if alias_or_version in aliases:
-            record = versions[aliases[alias_or_version] - 1].record
-            return record.model_copy(update={"alias": alias_or_version})
-        for number, version in enumerate(versions, start=1):
-            if alias_or_version == str(number):
-                return version.record
-        known = [*aliases, *(str(n) for n in range(1, len(versions) + 1))]
-        raise UnknownName(f"version or alias of {model}", alias_or_version, known)
-
-    def publish(self, publication: Publication) -> RegisteredGenerator:
-        """Register a new version; no alias moves. Idempotent by run name.
-
-        Raises:
-            RegistryError: The generator does not turn latents into pictures.
-        """
-        versions = self.versions.get(publication.model, [])
-        for version in versions:
-            if version.record.tags["ganlib.run"] == publication.run:
-                return version.record
-        generator = copy.deepcopy(publication.generator).eval().requires_grad_(False)
-        _try_out(generator, publication)
-        record = RegisteredGenerator(
-            model=publication.model,
-            version=len(versions) + 1,
-            tracking_run_id=publication.tracking_run_id,
-            tags={**publication.tags, "ganlib.run": publication.run},
-        )
-        kept = MemoryVersion(generator, record, dict(publication.files))
-        self.versions.setdefault(publication.model, []).append(kept)
-        return record
-
-    def point(self, model: str, alias: str, version: int) -> None:
-        """Move an alias. Raises ``UnknownName``, and ``ConfigError`` for a name no alias can have."""
-        check_alias(alias)
-        numbers = [str(n) for n in range(1, len(self._model(model)) + 1)]
-        if str(version) not in numbers:
-            raise UnknownName(f"version of {model}", str(version), numbers)
-        self.aliases.setdefault(model, {})[alias] = version
-
-    def load(self, generator: RegisteredGenerator) -> nn.Module:
-        """The program itself: latents [batch, latent_dim] to pictures in [−1, 1]."""
-        self.resolve(generator.model, str(generator.version))
-        return copy.deepcopy(self.versions[generator.model][generator.version - 1].generator)
-
-    def _model(self, model: str) -> list[MemoryVersion]:
-        try:
-            return self.versions[model]
-        except KeyError:
-            raise UnknownName("model", model, self.versions) from None
-
-
-def _try_out(generator: nn.Module, publication: Publication) -> None:
-    try:
-        pictures = generator(*publication.example())
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise RegistryError(f"{publication.model}: the generator fails on latents: {error}") from error
-    if pictures.ndim != 4 or pictures.shape[0] != 2:
-        raise RegistryError(f"{publication.model}: the generator makes {list(pictures.shape)}, not pictures")

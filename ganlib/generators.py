@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import re
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from ganlib.core.sampling import generate, labels_in_turn, latents
-from ganlib.errors import ConfigError, RegistryError, UnknownName
-from ganlib.ports import ModelRegistry
+from ganlib.errors import ConfigError, UnknownName
 from ganlib.quality.evaluate import to_uint8
 from ganlib.records import RegisteredGenerator
-from ganlib.registry import MlflowRegistry
-from ganlib.settings import load_settings
-
-_REFERENCE = re.compile(r"^(?P<model>[^@/\s]+)(?:[@/](?P<which>[^@/\s]+))?$")
 
 
 @dataclass(frozen=True)
@@ -29,6 +22,8 @@ class LoadedGenerator:
     latent_dim: int
     classes: tuple[str, ...] = ()
     """Class names in the order of the labels; empty for an unconditional generator."""
+    offline: bool = False
+    """Whether it is the cached copy of a version, used because the registry did not answer."""
 
     def __call__(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
         """Latents float32 [n, latent_dim] → pictures float32 [n, c, h, w] in [−1, 1].
@@ -100,31 +95,3 @@ class LoadedGenerator:
         noise = torch.cat([latents(seed, "sample", index, 1, self.latent_dim) for index in range(count)])
         labels = None if label is None else torch.full((count,), self.label(label))
         return to_uint8(self(noise, labels))
-
-
-def parse_reference(reference: str) -> tuple[str, str]:
-    """``NAME@ALIAS``, ``NAME/VERSION`` or ``NAME`` as (name, alias or version).
-
-    Raises:
-        ConfigError: It is none of these.
-    """
-    found = _REFERENCE.match(reference)
-    if found is None:
-        raise ConfigError(f"{reference!r} is no generator: give NAME@ALIAS, NAME/VERSION or NAME")
-    return found["model"], found["which"] or "champion"
-
-
-def load(reference: str, registry: ModelRegistry | None = None) -> LoadedGenerator:
-    """The generator of a reference; see :func:`ganlib.load_generator`."""
-    model, which = parse_reference(reference)
-    registry = registry or MlflowRegistry(load_settings())
-    registered = registry.resolve(model, which)
-    try:
-        latent_dim = int(registered.tags["ganlib.latent_dim"])
-    except KeyError as error:
-        raise RegistryError(
-            f"{model} version {registered.version} was not registered by ganlib: "
-            "it has no tag ganlib.latent_dim"
-        ) from error
-    classes = tuple(json.loads(registered.tags.get("ganlib.classes", "[]")))
-    return LoadedGenerator(registered, registry.load(registered), latent_dim, classes)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import requests
 
@@ -82,6 +82,31 @@ class MlflowServer:
         except requests.RequestException as error:
             # The text of these errors repeats the URL, with a password in it if there is one.
             raise self._error(f"nothing answers there ({type(error).__name__})") from None
+
+    def ask(self, path: str, **query: str) -> dict[str, Any] | None:
+        """What the REST interface answers to a simple question, without importing MLflow's client.
+
+        Args:
+            path: Below ``/api/2.0/mlflow/``.
+            query: Its parameters.
+
+        Returns:
+            ``None`` for every answer but a plain yes: :meth:`client` tells what is the matter, and knows all
+            ways to log in.
+        """
+        user, password = (os.environ.get(f"MLFLOW_TRACKING_{name}", "") for name in ("USERNAME", "PASSWORD"))
+        token = os.environ.get("MLFLOW_TRACKING_TOKEN", "")
+        try:
+            answer = requests.get(
+                f"{self.address}/api/2.0/mlflow/{path}",
+                params=query,
+                auth=(user, password) if user else None,
+                headers={"Authorization": f"Bearer {token}"} if token and not user else None,
+                timeout=(_CONNECT_SECONDS, _ANSWER_SECONDS),
+            )
+            return dict(answer.json()) if answer.status_code == 200 else None
+        except (requests.RequestException, ValueError):
+            return None
 
     @contextmanager
     def client(self) -> Iterator[MlflowClient]:

@@ -14,11 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from ganlib.errors import ConfigError, DataError
-from ganlib.records import RegisteredGenerator
+from ganlib.records import AliasMove, RegisteredGenerator
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
+
+
+LOG_SUFFIX = ".moves"
+"""Ends the name under which the history of a model's aliases is kept."""
 
 
 class ObjectInfo(NamedTuple):
@@ -93,13 +97,26 @@ def check_model_name(name: str) -> None:
     """Refuse what no registry takes as a model's name.
 
     Raises:
-        ConfigError: It is empty, longer than 256 characters, a path, or has a ``/`` or ``:``.
+        ConfigError: It is empty or longer than 250 characters, has a ``/``, ``:``, ``@``, a control
+            character or both kinds of quotes, is ``.`` or ``..``, or ends as a log's name does.
     """
-    if not name.strip() or len(name) > 256 or name in {".", ".."} or any(c in name for c in "/:@"):
+    characters = not name.isprintable() or any(c in name for c in "/:@") or ("'" in name and '"' in name)
+    if not name.strip() or len(name) > 250 or name in {".", ".."} or characters or is_log_name(name):
         raise ConfigError(
-            f"{name!r} cannot be a model's name: 1 to 256 characters without '/', ':' and '@', "
-            "as in 'fashion-mnist-wgan'"
+            f"{name!r} cannot be a model's name: 1 to 250 printable characters without '/', ':' and '@', "
+            f"with one kind of quotation marks at the most, and not ending in {LOG_SUFFIX!r}, as in "
+            "'fashion-mnist-wgan'"
         )
+
+
+def log_name(model: str) -> str:
+    """Under which name a registry keeps the history of a model's aliases."""
+    return model + LOG_SUFFIX
+
+
+def is_log_name(name: str) -> bool:
+    """Whether it is the name of such a history, and no model's."""
+    return name.endswith(LOG_SUFFIX)
 
 
 def check_alias(alias: str) -> None:
@@ -114,6 +131,22 @@ def check_alias(alias: str) -> None:
             f"{alias!r} cannot be an alias: 1 to 255 letters, digits, '_' or '-', and neither 'latest' "
             "nor a version number, as in 'champion'"
         )
+
+
+def check_tags(tags: Mapping[str, str]) -> None:
+    """Refuse what no registry takes as a version's tags.
+
+    Raises:
+        ConfigError: A name is not 1 to 250 letters, digits, ``_``, ``-`` and dots, or a value is longer
+            than 5,000 characters.
+    """
+    for name, value in tags.items():
+        if not re.fullmatch(r"[A-Za-z0-9_.-]{1,250}", name) or len(value) > 5000:
+            raise ConfigError(
+                f"tag {name[:60]!r} with a value of {len(value)} characters cannot be set: the name must be "
+                "1 to 250 letters, digits, '_', '-' and dots, the value at most 5000 characters, as in "
+                "ganlib.dataset"
+            )
 
 
 class RunTracker(Protocol):
@@ -158,6 +191,9 @@ class Publication:
     """Class names in the order of the labels; empty for an unconditional generator."""
     files: Mapping[str, bytes] = field(default_factory=dict)
     """More files to keep beside the program, by name."""
+    description: str = ""
+    """Markdown, for whoever meets the version in the registry's own pages; its first 5,000 characters
+    are shown there."""
 
     def example(self) -> tuple[Tensor, ...]:
         """Two latents, and two labels when it has classes: what the generator takes.
@@ -171,6 +207,7 @@ class Publication:
 
     def __post_init__(self) -> None:
         check_model_name(self.model)
+        check_tags(self.tags)
         for name in self.files:
             if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
                 raise ConfigError(
@@ -179,7 +216,7 @@ class Publication:
 
 
 class ModelRegistry(Protocol):
-    """Registered generators: numbered versions, and aliases that move between them."""
+    """Registered generators as those who publish and fetch see them."""
 
     def models(self) -> list[str]:
         """Names of all registered models, sorted."""
@@ -196,10 +233,57 @@ class ModelRegistry(Protocol):
         """Register a new version; no alias moves. Idempotent by run name."""
         ...
 
-    def point(self, model: str, alias: str, version: int) -> None:
-        """Move an alias. Raises :class:`~ganlib.errors.UnknownName`."""
-        ...
-
     def load(self, generator: RegisteredGenerator) -> nn.Module:
         """The program itself: latents [batch, latent_dim] to pictures in [−1, 1]; no pickle is read."""
         ...
+
+    def download(self, generator: RegisteredGenerator, folder: Path) -> None:
+        """Bring all files of a version into an empty folder, each verified, whole or not at all.
+
+        Raises :class:`~ganlib.errors.RegistryError` when files are gone, damaged, or hold a pickle.
+        """
+        ...
+
+
+class ModelCatalog(Protocol):
+    """Registered generators as those who decide over them see them."""
+
+    def versions(self, model: str) -> list[RegisteredGenerator]:
+        """All versions, the newest first, with their tags and aliases. Raises ``UnknownName``."""
+        ...
+
+    def tag(self, model: str, version: int, tags: Mapping[str, str]) -> None:
+        """Set tags of a version; others stay. Raises ``UnknownName``."""
+        ...
+
+    def files(self, generator: RegisteredGenerator) -> dict[str, bytes]:
+        """What was published beside the program, by name, verified.
+
+        Raises :class:`~ganlib.errors.RegistryError` when files are gone or damaged.
+        """
+        ...
+
+    def move(
+        self,
+        model: str,
+        alias: str,
+        version: int,
+        *,
+        expected: int | None,
+        who: str,
+        why: str,
+        kind: Literal["move", "rollback"] = "move",
+    ) -> AliasMove:
+        """Move an alias if it points to ``expected`` (``None``: nowhere) by then, and record it.
+
+        Raises :class:`~ganlib.errors.AliasMoved` when it points elsewhere, and ``UnknownName``.
+        """
+        ...
+
+    def history(self, model: str) -> list[AliasMove]:
+        """Every move of the model's aliases, the oldest first. Raises ``UnknownName``."""
+        ...
+
+
+class Registry(ModelRegistry, ModelCatalog, Protocol):
+    """Both, as the real registry and its fake are."""

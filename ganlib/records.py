@@ -241,6 +241,10 @@ class Decision(Record):
     """``None`` when there was no champion to compare with."""
 
 
+MoveKind = Literal["move", "rollback", "found"]
+"""``rollback`` takes a move back; ``found`` was done without ganlib, and recorded as it was noticed."""
+
+
 class AliasMove(Record):
     """An alias that was moved, or was to be: an entry of a model's history."""
 
@@ -248,14 +252,18 @@ class AliasMove(Record):
     """Position in the history."""
     model: str
     alias: str
-    version: int
-    """Where it points afterwards."""
+    version: int | None
+    """Where it points afterwards; ``None``, nowhere, only when it was found removed."""
     previous: int | None
     """Where it pointed before; ``None``: nowhere."""
     who: str
     when: str
     """UTC, ISO 8601."""
     why: str
+    kind: MoveKind = "move"
+    effective: bool = True
+    """Whether it moved the alias. It did not when the alias pointed elsewhere than its author expected:
+    then ``version`` is where it was to go, and it stayed at ``previous``."""
 
 
 class RegisteredGenerator(Record):
@@ -268,5 +276,7 @@ class RegisteredGenerator(Record):
     tracking_run_id: str
     aliases: tuple[str, ...] = ()
     """All aliases that point to it, sorted."""
+    created: str = ""
+    """UTC, ISO 8601."""
     tags: dict[str, str] = Field(default_factory=dict)
     """``ganlib.run``, ``ganlib.dataset_digest``, ``ganlib.config_digest``, ``ganlib.metric``, …"""

@@ -13,7 +13,7 @@ from typing import NamedTuple, Self
 
 from pydantic import Field
 
-from ganlib.config import OUTSIDE_IDENTITY, RunConfig
+from ganlib.config import RunConfig, outside_identity
 from ganlib.core.checkpoint import dump_state, restore_state
 from ganlib.core.state import TrainState
 from ganlib.errors import CheckpointRefused, DataError, ObjectMissing
@@ -224,7 +224,7 @@ class Checkpoints:
 def _differences(record: CheckpointRecord, config: RunConfig) -> str:
     there, here = record.config, config.flat()
     fields = [name for name in {**there, **here} if there.get(name) != here.get(name)]
-    fields = [name for name in fields if name.partition(".")[0] not in OUTSIDE_IDENTITY]
+    fields = [name for name in fields if not outside_identity(name)]
     return ", ".join(
         f"{name} is {there.get(name, 'absent')} there and {here.get(name, 'absent')} here" for name in fields
     )

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import json
 
+import torch
+from torch import nn
+
+from ganlib.core.sampling import generate, labels_in_turn, latents
 from ganlib.data.versions import load_version
+from ganlib.errors import AliasMoved
 from ganlib.jobs.judge import trained_generator
 from ganlib.jobs.spec import RunSpec
-from ganlib.ports import ModelRegistry, ObjectStore, Publication
-from ganlib.records import DatasetVersion, Evaluation, RegisteredGenerator, TrainResult
+from ganlib.model_card import evaluation_numbers, model_card
+from ganlib.ports import ModelCatalog, ObjectStore, Publication, Registry
+from ganlib.quality.evaluate import to_uint8
+from ganlib.quality.grids import grid, png
+from ganlib.records import AliasMove, DatasetVersion, Evaluation, RegisteredGenerator, TrainResult
+from ganlib.weights import dump_weights
 
+GRID_PICTURES = 64
 CHAMPION = "champion"
+"""What users fetch."""
+CHALLENGER = "challenger"
+"""What was published last."""
 
 
 def publish(
-    store: ObjectStore, registry: ModelRegistry, spec: RunSpec, result: TrainResult, evaluation: Evaluation
+    store: ObjectStore, registry: Registry, spec: RunSpec, result: TrainResult, evaluation: Evaluation
 ) -> RegisteredGenerator:
     """Register the evaluated generator under the recipe's name and make it the champion.
 
@@ -22,6 +35,8 @@ def publish(
     """
     version = load_version(store, spec.dataset_name, spec.dataset_digest)
     generator = trained_generator(store, spec, evaluation.checkpoint, version)
+    classes = version.classes if spec.config.network.conditional else ()
+    card = model_card(spec.config, version, evaluation, run=spec.run, code_version=spec.code_version)
     registered = registry.publish(
         Publication(
             model=spec.config.recipe,
@@ -29,13 +44,59 @@ def publish(
             tracking_run_id=result.tracking_run_id,
             generator=generator,
             latent_dim=spec.config.network.latent_dim,
-            classes=version.classes if spec.config.network.conditional else (),
+            classes=classes,
             tags=champion_tags(spec, version, evaluation),
-            files={"config.json": spec.config.model_dump_json(indent=2).encode()},
+            files={
+                **dump_weights(generator, spec.config, version),
+                "evaluation.json": evaluation.to_json().encode(),
+                "grid.png": sample_grid(generator, spec.config.network.latent_dim, classes),
+                "model_card.md": card.encode(),
+            },
+            description=card,
         )
     )
-    registry.point(registered.model, CHAMPION, registered.version)
+    challenge(registry, registered, who=f"run {spec.run}")
+    promote(registry, registered, who=f"run {spec.run}", why="published")
     return registered.model_copy(update={"alias": CHAMPION})
+
+
+def sample_grid(generator: nn.Module, latent_dim: int, classes: tuple[str, ...]) -> bytes:
+    """The first 64 pictures of seed 0, those of ``ganlib generate``, as a PNG."""
+    noise = torch.cat([latents(0, "sample", index, 1, latent_dim) for index in range(GRID_PICTURES)])
+    pictures = generate(generator, noise, labels_in_turn(len(classes), GRID_PICTURES))
+    return png(grid(to_uint8(pictures), columns=8))
+
+
+def challenge(catalog: ModelCatalog, generator: RegisteredGenerator, who: str) -> None:
+    """Make a version the challenger, unless a newer one is that already."""
+    while True:
+        present = pointed(catalog, generator.model, CHALLENGER)
+        if present is not None and present >= generator.version:
+            return
+        try:
+            catalog.move(
+                generator.model, CHALLENGER, generator.version, expected=present, who=who, why="published"
+            )
+        except AliasMoved:
+            continue  # by another publisher: whose version is the newer one decides
+        return
+
+
+def promote(catalog: ModelCatalog, generator: RegisteredGenerator, who: str, why: str) -> AliasMove | None:
+    """Make a version the champion; ``None`` when it is that already.
+
+    Raises:
+        AliasMoved: Somebody else moved the champion at the same time.
+    """
+    present = pointed(catalog, generator.model, CHAMPION)
+    if present == generator.version:
+        return None
+    return catalog.move(generator.model, CHAMPION, generator.version, expected=present, who=who, why=why)
+
+
+def pointed(catalog: ModelCatalog, model: str, alias: str) -> int | None:
+    """The version that an alias points to, if any."""
+    return next((found.version for found in catalog.versions(model) if alias in found.aliases), None)
 
 
 def champion_tags(spec: RunSpec, dataset: DatasetVersion, evaluation: Evaluation) -> dict[str, str]:
@@ -48,8 +109,9 @@ def champion_tags(spec: RunSpec, dataset: DatasetVersion, evaluation: Evaluation
         "ganlib.dataset_digest": spec.dataset_digest,
         "ganlib.code_version": spec.code_version,
         "ganlib.latent_dim": str(spec.config.network.latent_dim),
+        "ganlib.licence": spec.config.dataset.licence,
         "ganlib.metric": evaluation.metric,
-        "ganlib.value": repr(evaluation.value),
-        "ganlib.value_untrained": repr(evaluation.value_untrained),
+        "ganlib.samples": str(evaluation.samples),
+        **{f"ganlib.{name}": repr(value) for name, value in evaluation_numbers(evaluation).items()},
         "ganlib.images_seen": str(evaluation.checkpoint.images_seen),
     }

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ganlib.errors import ConfigError
 from ganlib.ports import check_picture
 
 Picture = npt.NDArray[np.uint8]
@@ -44,6 +45,30 @@ def grid(images: Tensor, columns: int) -> Picture:
         left = index % columns * step_x + PADDING
         canvas[top : top + height, left : left + width] = picture
     return canvas[:, :, 0] if channels == 1 else canvas
+
+
+def side_by_side(left: Tensor, right: Tensor, columns: int) -> Picture:
+    """Two sets of pictures of the same latents as two grids with a white line between them.
+
+    Args:
+        left: uint8 [n, 1 or 3, h, w].
+        right: The same shape; picture i has the latent of picture i on the left.
+        columns: Pictures in a row of each grid, at least 1.
+
+    Returns:
+        uint8 [H, W] for one channel, [H, W, 3] for three, with ``W = 2 · (columns · (w + 2) + 2) + 4``.
+
+    Raises:
+        ConfigError: The pictures differ in number, size or channels.
+    """
+    if left.shape != right.shape:
+        raise ConfigError(
+            f"pictures of shapes {tuple(left.shape)} and {tuple(right.shape)} cannot be compared side by "
+            "side: choose generators of the same size and channels"
+        )
+    first, second = grid(left, columns), grid(right, columns)
+    line = np.full((first.shape[0], 4, *first.shape[2:]), 255, dtype=np.uint8)
+    return np.concatenate([first, line, second], axis=1)
 
 
 def png(picture: Picture) -> bytes:

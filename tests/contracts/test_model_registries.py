@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from ganlib.errors import ConfigError, RegistryError, RequestRefused, ServiceError, UnknownName
-from ganlib.ports import Publication
+from ganlib.ports import Publication, Registry
 from ganlib.records import RegisteredGenerator
 from ganlib.registry import MlflowRegistry
 from ganlib.settings import Settings
@@ -45,6 +45,10 @@ def latents(batch: int) -> torch.Tensor:
     return torch.randn(batch, LATENT, generator=torch.Generator().manual_seed(batch))
 
 
+def point(registry: Registry, model: str, alias: str, version: int, expected: int | None = None) -> None:
+    registry.move(model, alias, version, expected=expected, who="tests", why="to see it move")
+
+
 @pytest.fixture
 def publication(name: str, registered) -> Publication:
     return Publication(
@@ -62,8 +66,11 @@ def test_publishing_makes_a_version_with_its_tags(registered, publication: Publi
     made = registered.registry.publish(publication)
     assert (made.model, made.version, made.alias) == (publication.model, 1, "")
     assert made.tracking_run_id == publication.tracking_run_id
+    assert len(made.tags.pop("ganlib.files_digest")) == 64
     assert made.tags == {**publication.tags, "ganlib.run": "run-a"}
-    assert registered.registry.resolve(publication.model, "1") == made
+    assert made.created.startswith("20")
+    found = registered.registry.resolve(publication.model, "1")
+    assert found == registered.registry.publish(publication)
     assert publication.model in registered.registry.models()
     assert registered.registry.models() == sorted(registered.registry.models())
 
@@ -83,10 +90,10 @@ def test_an_alias_moves_and_only_when_told(registered, publication: Publication)
     registry.publish(publication)
     with pytest.raises(UnknownName, match="champion"):
         registry.resolve(publication.model, "champion")
-    registry.point(publication.model, "champion", 1)
+    point(registry, publication.model, "champion", 1)
     registry.publish(dataclasses.replace(publication, run="run-b"))
     assert registry.resolve(publication.model, "champion").version == 1
-    registry.point(publication.model, "champion", 2)
+    point(registry, publication.model, "champion", 2, expected=1)
     found = registry.resolve(publication.model, "champion")
     assert (found.version, found.alias, found.tags["ganlib.run"]) == (2, "champion", "run-b")
 
@@ -154,7 +161,7 @@ def test_a_network_in_training_mode_is_published_in_eval_mode(registered, public
 def test_an_unknown_name_says_what_exists_and_what_is_close(registered, publication: Publication) -> None:
     registry, model = registered.registry, publication.model
     registry.publish(publication)
-    registry.point(model, "champion", 1)
+    point(registry, model, "champion", 1)
     with pytest.raises(UnknownName) as caught:
         registry.resolve(model[:-1], "champion")
     assert f"close to it: {model}" in str(caught.value)
@@ -165,9 +172,9 @@ def test_an_unknown_name_says_what_exists_and_what_is_close(registered, publicat
         with pytest.raises(UnknownName, match="known: 1, champion"):
             registry.resolve(model, number)
     with pytest.raises(UnknownName, match="known: 1"):
-        registry.point(model, "champion", 2)
+        point(registry, model, "champion", 2)
     with pytest.raises(UnknownName, match="no model"):
-        registry.point("no-such-model", "champion", 1)
+        point(registry, "no-such-model", "champion", 1)
     with pytest.raises(UnknownName):
         registry.load(RegisteredGenerator(model=model, version=2, tracking_run_id=""))
     for odd in ("", "a b", "champion'", "x/y"):
@@ -178,10 +185,10 @@ def test_an_unknown_name_says_what_exists_and_what_is_close(registered, publicat
 @pytest.mark.parametrize("alias", ["latest", "v3", "7", "", "best one", "a/b"])
 def test_an_alias_that_nobody_could_ask_for_is_refused(registered, alias: str) -> None:
     with pytest.raises(ConfigError, match="cannot be an alias"):
-        registered.registry.point("some-model", alias, 1)
+        point(registered.registry, "some-model", alias, 1)
 
 
-@pytest.mark.parametrize("model", ["", "a/b", "a:b", "a@b", "..", "x" * 257])
+@pytest.mark.parametrize("model", ["", "a/b", "a:b", "a@b", "..", "x" * 251, "a.moves", "a\nb", "'\""])
 def test_a_model_name_is_checked_before_anything_is_sent(publication: Publication, model: str) -> None:
     with pytest.raises(ConfigError, match="cannot be a model's name"):
         dataclasses.replace(publication, model=model)
@@ -229,7 +236,12 @@ def test_a_server_that_is_down_is_reported_in_time(
         down.models,
         lambda: down.resolve("m", "champion"),
         lambda: down.publish(publication),
-        lambda: down.point("m", "champion", 1),
+        lambda: down.versions("m"),
+        lambda: down.tag("m", 1, {"a": "b"}),
+        lambda: down.files(wanted),
+        lambda: down.history("m"),
+        lambda: point(down, "m", "champion", 1),
+        lambda: down.download(wanted, tmp_path / "files"),
         lambda: down.load(wanted),
         lambda: silent.resolve("m", "champion"),
     ]

@@ -6,7 +6,8 @@ import torch
 from ganlib.core.networks import Generator
 from ganlib.errors import ConfigError, UnknownName
 from ganlib.fakes import MemoryRegistry
-from ganlib.generators import LoadedGenerator, load, parse_reference
+from ganlib.fetch import load, parse_reference
+from ganlib.generators import LoadedGenerator
 from ganlib.ports import Publication
 
 
@@ -24,7 +25,7 @@ def generator() -> LoadedGenerator:
             tags={"ganlib.latent_dim": "5"},
         )
     )
-    registry.point("small", "champion", 1)
+    registry.move("small", "champion", 1, expected=None, who="test", why="first")
     return load("small", registry)
 
 
