@@ -22,15 +22,32 @@ from ganlib.build import count_classes
 from ganlib.config import RunConfig, load_config
 from ganlib.data.prepare import Preparation
 from ganlib.data.prepare import prepare as prepare_dataset
-from ganlib.errors import ObjectMissing, TrainingError, UnknownName
-from ganlib.jobs.publish import CHAMPION
+from ganlib.errors import JobFailed, ObjectMissing, TrainingError, UnknownName
+from ganlib.jobs.compare import read_comparison
+from ganlib.jobs.gate import pass_gate
+from ganlib.jobs.publish import CHALLENGER, CHAMPION
 from ganlib.jobs.publish import publish as publish_generator
 from ganlib.jobs.pull import pull_here
-from ganlib.jobs.spec import RunSpec, evaluation_key, result_key, run_name, write_spec
+from ganlib.jobs.spec import (
+    RunSpec,
+    comparison_key,
+    evaluation_key,
+    result_key,
+    run_name,
+    write_spec,
+)
 from ganlib.launch import run_job
 from ganlib.ports import ObjectStore
 from ganlib.preflight import preflight
-from ganlib.records import DatasetVersion, Evaluation, Record, RegisteredGenerator, TrainResult
+from ganlib.records import (
+    Comparison,
+    DatasetVersion,
+    Decision,
+    Evaluation,
+    Record,
+    RegisteredGenerator,
+    TrainResult,
+)
 from ganlib.registry import MlflowRegistry
 from ganlib.settings import Settings, load_settings
 from ganlib.storage import open_store
@@ -44,6 +61,8 @@ class Retrained(Record):
     evaluation: Evaluation | None = None
     """``None`` when the run was skipped."""
     result: TrainResult | None = None
+    decision: Decision | None = None
+    """Of the gate; ``None`` when the run was skipped."""
     skipped: str = ""
     """Why nothing was trained; empty when something was."""
     seconds: dict[str, float]
@@ -57,14 +76,14 @@ def retrain(
     request: str | None = None,
     force: bool = False,
 ) -> Retrained:
-    """Retrain a recipe on its dataset and make the result the champion.
+    """Retrain a recipe on its dataset, and make the result the champion if it beats the present one.
 
     Args:
         recipe: A name that ``ganlib recipes`` lists.
         overrides: Configuration fields to change, by dotted name: ``{"objective.clip": 0.05}``.
         request: Distinguishes runs of equal data and configuration. Left out, a scheduled run uses
             its slot and any other one ``manual``, so that a run which was interrupted goes on.
-        force: Train even when data and configuration are those of the present champion.
+        force: Train even when data and configuration are those of the present champion or challenger.
     """
     settings = load_settings()
     config = load_config(recipe, overrides)
@@ -73,14 +92,14 @@ def retrain(
     with _timed(seconds, "dataset"):
         dataset = prepare(config)
     count_classes(config, dataset)
-    champion = None if force else _unchanged_champion(settings, config, dataset)
-    if champion is not None:
+    present = None if force else _unchanged(settings, config, dataset)
+    if present is not None:
         reason = (
-            f"{champion.model} version {champion.version} was trained on this dataset "
+            f"{present.model} version {present.version} ({present.alias}) was trained on this dataset "
             f"({dataset.digest[:12]}) with this configuration ({config.digest[:12]})"
         )
         get_run_logger().info("nothing to train: %s", reason)
-        return Retrained(generator=champion, dataset=dataset, skipped=reason, seconds=seconds)
+        return Retrained(generator=present, dataset=dataset, skipped=reason, seconds=seconds)
     spec = RunSpec(
         run=run_name(config, dataset, request or _default_request(force)),
         config=config,
@@ -96,8 +115,17 @@ def retrain(
         evaluation = evaluate(spec)
     with _timed(seconds, "publish"):
         generator = publish(spec, result, evaluation)
+    with _timed(seconds, "gate"):
+        decision = gate(spec, generator, evaluation)
+    generator = generator.model_copy(update={"alias": CHAMPION if decision.promoted else CHALLENGER})
+    _summarize(spec, result, evaluation, generator, decision)
     return Retrained(
-        generator=generator, dataset=dataset, evaluation=evaluation, result=result, seconds=seconds
+        generator=generator,
+        dataset=dataset,
+        evaluation=evaluation,
+        result=result,
+        decision=decision,
+        seconds=seconds,
     )
 
 
@@ -159,18 +187,41 @@ def evaluate(spec: RunSpec) -> Evaluation:
 
 @task
 def publish(spec: RunSpec, result: TrainResult, evaluation: Evaluation) -> RegisteredGenerator:
-    """Register the generator, and make it the champion."""
+    """Register the generator as challenger."""
     settings = load_settings()
-    generator = publish_generator(open_store(settings), MlflowRegistry(settings), spec, result, evaluation)
-    create_markdown_artifact(
-        _summary(spec, result, evaluation, generator), key="retrained", description=spec.run
-    )
-    return generator
+    return publish_generator(open_store(settings), MlflowRegistry(settings), spec, result, evaluation)
 
 
-def _summary(
-    spec: RunSpec, result: TrainResult, evaluation: Evaluation, generator: RegisteredGenerator
-) -> str:
+@task
+def gate(spec: RunSpec, generator: RegisteredGenerator, evaluation: Evaluation) -> Decision:
+    """Compare the generator with the present champion, and let it take that place if it is better."""
+    settings = load_settings()
+    store, registry, log = open_store(settings), MlflowRegistry(settings), get_run_logger()
+
+    def compare(candidate: RegisteredGenerator, champion: RegisteredGenerator) -> Comparison:
+        versions = (candidate.version, champion.version)
+        found = read_comparison(store, spec.run, *versions)
+        if found is None:
+            job = f"{spec.run}-compare-{champion.version}"
+            run_job(settings, job, ["ganlib.jobs.compare", spec.run, *map(str, versions)], JobLog(log))
+            found = read_comparison(store, spec.run, *versions)
+        if found is None:
+            raise JobFailed(job, "SUCCEEDED", f"it left no {comparison_key(spec.run, champion.version)}")
+        return found
+
+    decision = pass_gate(registry, generator, evaluation, spec.config.gate, compare)
+    outcome = "is the champion" if decision.promoted else "stays the challenger"
+    log.info("%s version %d %s: %s", generator.model, generator.version, outcome, decision.reason)
+    return decision
+
+
+def _summarize(
+    spec: RunSpec,
+    result: TrainResult,
+    evaluation: Evaluation,
+    generator: RegisteredGenerator,
+    decision: Decision,
+) -> None:
     rows: Mapping[str, str] = {
         "generator": f"{generator.model} version {generator.version} ({generator.alias})",
         "dataset": f"{spec.dataset_name} {spec.dataset_digest[:12]}",
@@ -178,8 +229,10 @@ def _summary(
         "images seen": f"{result.images_seen:,}",
         "images a second": f"{result.images_per_second:,.0f}",
         "tracking run": result.tracking_run_id,
+        "gate": decision.reason,
     }
-    return "| | |\n|---|---|\n" + "".join(f"| {name} | {value} |\n" for name, value in rows.items())
+    table = "| | |\n|---|---|\n" + "".join(f"| {name} | {value} |\n" for name, value in rows.items())
+    create_markdown_artifact(table, key="retrained", description=spec.run)
 
 
 def _finished_result(store: ObjectStore, run: str) -> TrainResult | None:
@@ -190,18 +243,22 @@ def _finished_result(store: ObjectStore, run: str) -> TrainResult | None:
     return result if result.status == "finished" else None
 
 
-def _unchanged_champion(
-    settings: Settings, config: RunConfig, dataset: DatasetVersion
-) -> RegisteredGenerator | None:
-    try:
-        champion = MlflowRegistry(settings).resolve(config.recipe, CHAMPION)
-    except UnknownName:
-        return None
-    same = (
-        champion.tags.get("ganlib.dataset_digest") == dataset.digest
-        and champion.tags.get("ganlib.config_digest") == config.digest
-    )
-    return champion if same else None
+def _unchanged(settings: Settings, config: RunConfig, dataset: DatasetVersion) -> RegisteredGenerator | None:
+    """The champion or, when it lost at the gate, the challenger, if it is what would be trained now."""
+    registry = MlflowRegistry(settings)
+    for alias in (CHAMPION, CHALLENGER):
+        try:
+            version = registry.resolve(config.recipe, alias)
+        except UnknownName:
+            continue
+        same = (
+            version.tags.get("ganlib.dataset_digest") == dataset.digest
+            and version.tags.get("ganlib.config_digest") == config.digest
+        )
+        # A challenger without a decision has yet to pass the gate.
+        if same and (alias == CHAMPION or "ganlib.gate.decision" in version.tags):
+            return version
+    return None
 
 
 def _default_request(force: bool) -> str:

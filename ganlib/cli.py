@@ -79,12 +79,11 @@ def retrain(
 
     with resumable():
         done = run_flow(load_settings(), recipe, values, request=request, force=force)
-    name = f"{done.generator.model}/{done.generator.version}"
-    say(
-        f"nothing to train: {done.skipped}"
-        if done.skipped
-        else f"registered {name} as {done.generator.alias}"
-    )
+    if done.decision is None:
+        say(f"nothing to train: {done.skipped}")
+        return
+    say(f"registered {done.generator.model}/{done.generator.version} as {done.generator.alias}")
+    say(f"gate: {done.decision.reason}")
 
 
 @app.command("recipes")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
 import json as json_module
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -75,13 +73,15 @@ def promote(
     who: Who = None,
 ) -> None:
     """Point an alias to a version at once, past the gate; it is recorded."""
+    from ganlib.registry_history import whoami
+
     registry = _registry(ctx)
     found = _resolve_explicit(registry, generator)
     present = _pointed(registry, found.model, alias)
     if present == found.version:
         say(f"{alias} of {found.model} is version {present} already")
         return
-    move = registry.move(found.model, alias, found.version, expected=present, who=who or _who_am_i(), why=why)
+    move = registry.move(found.model, alias, found.version, expected=present, who=who or whoami(), why=why)
     say(f"{alias} of {found.model} is version {move.version} now{_before(move.previous)}")
 
 
@@ -94,12 +94,12 @@ def rollback(
     who: Who = None,
 ) -> None:
     """Point an alias to where it was before its last move; again: one move further back."""
-    from ganlib.registry_history import rollback_target
+    from ganlib.registry_history import rollback_target, whoami
 
     registry = _registry(ctx)
     present = _pointed(registry, name, alias)
     target = rollback_target(name, registry.history(name), alias, present)
-    registry.move(name, alias, target, expected=present, who=who or _who_am_i(), why=why, kind="rollback")
+    registry.move(name, alias, target, expected=present, who=who or whoami(), why=why, kind="rollback")
     say(f"{alias} of {name} is version {target} again{_before(present)}")
 
 
@@ -176,10 +176,6 @@ def _pointed(registry: Registry, model: str, alias: str) -> int | None:
 
     check_alias(alias)
     return next((found.version for found in registry.versions(model) if alias in found.aliases), None)
-
-
-def _who_am_i() -> str:
-    return f"{getpass.getuser()}@{socket.gethostname()}"
 
 
 def _before(version: int | None) -> str:

@@ -56,7 +56,7 @@ OUTSIDE_IDENTITY: dict[str, bool | set[str]] = {
     "evaluation": {"weights"},  # where they lie; what they are is known by their digest
     "gate": True,
 }
-"""What two configurations that are the same work may have differently: whole parts, or some of their fields."""
+"""What two configurations that are the same work may have differently: parts, or fields of one."""
 
 
 def outside_identity(field: str) -> bool:

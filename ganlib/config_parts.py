@@ -253,6 +253,8 @@ class GateConfig(Part):
     """Of the bootstrap interval of the difference, which must lie below 0 as a whole."""
     resamples: int = Field(default=1000, ge=100, le=100_000)
     """Bootstrap samples behind the interval."""
+    better_than_untrained: bool = True
+    """Whether a model's first champion must be nearer to held-out pictures than an untrained generator."""
     min_copying_ratio: float = Field(default=0.5, ge=0, le=10)
     """Distance of generated pictures to the nearest training picture, over that of held-out pictures; a
     generator below it repeats what it has seen."""

@@ -119,9 +119,11 @@ class Demo:
     def _show(self, summary: Mapping[str, Any], retrained: Retrained) -> None:
         name = f"{summary['model']} version {summary['version']} ({summary['alias']})"
         if retrained.skipped:
-            self.say(f"\nNothing was trained: {retrained.skipped}.\nThe present champion is {name}.")
+            self.say(f"\nNothing was trained: {retrained.skipped}.\nThese are pictures of {name}.")
         else:
             self.say(f"\nRegistered {name}, after {summary['images_seen'] / 1000:,.0f} thousand pictures.")
+        if retrained.decision is not None:
+            self.say(f"The gate: {retrained.decision.reason}.")
         self.say(
             f"Distance to held-out {summary['dataset']} ({summary['metric']}): "
             f"{summary['value_untrained']:.0f} untrained, {summary['value_trained']:.0f} trained.\n"

@@ -31,6 +31,8 @@ has recorded it as found by then; the log tells either way, and the alias is nev
 
 from __future__ import annotations
 
+import getpass
+import platform
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -257,6 +259,11 @@ def _restless(model: str, alias: str) -> RegistryError:
         f"alias {alias} of {model} was moved by others {_ROUNDS} times while this move was under way; "
         "find out who moves it, and ask again"
     )
+
+
+def whoami() -> str:
+    """This process's user and machine, as moves are signed with."""
+    return f"{getpass.getuser()}@{platform.node()}"
 
 
 def rollback_target(model: str, moves: Iterable[AliasMove], alias: str, pointed: int | None) -> int:

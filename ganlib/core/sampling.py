@@ -16,6 +16,7 @@ Stream = Literal[
     "generator dropout",
     "grid",
     "evaluate",
+    "gate",
     "calibrate",
     "sample",
 ]

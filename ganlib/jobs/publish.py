@@ -16,7 +16,7 @@ from ganlib.model_card import evaluation_numbers, model_card
 from ganlib.ports import ModelCatalog, ObjectStore, Publication, Registry
 from ganlib.quality.evaluate import to_uint8
 from ganlib.quality.grids import grid, png
-from ganlib.records import AliasMove, DatasetVersion, Evaluation, RegisteredGenerator, TrainResult
+from ganlib.records import DatasetVersion, Evaluation, RegisteredGenerator, TrainResult
 from ganlib.weights import dump_weights
 
 GRID_PICTURES = 64
@@ -29,9 +29,10 @@ CHALLENGER = "challenger"
 def publish(
     store: ObjectStore, registry: Registry, spec: RunSpec, result: TrainResult, evaluation: Evaluation
 ) -> RegisteredGenerator:
-    """Register the evaluated generator under the recipe's name and make it the champion.
+    """Register the evaluated generator under the recipe's name, as challenger.
 
-    Repeating it returns the version that is there.
+    Whether it becomes the champion is for the gate (:mod:`ganlib.jobs.gate`). Repeating it returns the
+    version that is there.
     """
     version = load_version(store, spec.dataset_name, spec.dataset_digest)
     generator = trained_generator(store, spec, evaluation.checkpoint, version)
@@ -45,7 +46,7 @@ def publish(
             generator=generator,
             latent_dim=spec.config.network.latent_dim,
             classes=classes,
-            tags=champion_tags(spec, version, evaluation),
+            tags=version_tags(spec, version, evaluation),
             files={
                 **dump_weights(generator, spec.config, version),
                 "evaluation.json": evaluation.to_json().encode(),
@@ -56,8 +57,7 @@ def publish(
         )
     )
     challenge(registry, registered, who=f"run {spec.run}")
-    promote(registry, registered, who=f"run {spec.run}", why="published")
-    return registered.model_copy(update={"alias": CHAMPION})
+    return registered.model_copy(update={"alias": CHALLENGER})
 
 
 def sample_grid(generator: nn.Module, latent_dim: int, classes: tuple[str, ...]) -> bytes:
@@ -82,24 +82,12 @@ def challenge(catalog: ModelCatalog, generator: RegisteredGenerator, who: str) -
         return
 
 
-def promote(catalog: ModelCatalog, generator: RegisteredGenerator, who: str, why: str) -> AliasMove | None:
-    """Make a version the champion; ``None`` when it is that already.
-
-    Raises:
-        AliasMoved: Somebody else moved the champion at the same time.
-    """
-    present = pointed(catalog, generator.model, CHAMPION)
-    if present == generator.version:
-        return None
-    return catalog.move(generator.model, CHAMPION, generator.version, expected=present, who=who, why=why)
-
-
 def pointed(catalog: ModelCatalog, model: str, alias: str) -> int | None:
     """The version that an alias points to, if any."""
     return next((found.version for found in catalog.versions(model) if alias in found.aliases), None)
 
 
-def champion_tags(spec: RunSpec, dataset: DatasetVersion, evaluation: Evaluation) -> dict[str, str]:
+def version_tags(spec: RunSpec, dataset: DatasetVersion, evaluation: Evaluation) -> dict[str, str]:
     """What a version says of itself in the registry."""
     labels = {"ganlib.classes": json.dumps(dataset.classes)} if spec.config.network.conditional else {}
     return {
@@ -108,6 +96,7 @@ def champion_tags(spec: RunSpec, dataset: DatasetVersion, evaluation: Evaluation
         "ganlib.dataset": spec.dataset_name,
         "ganlib.dataset_digest": spec.dataset_digest,
         "ganlib.code_version": spec.code_version,
+        "ganlib.image_shape": ",".join(map(str, dataset.image_shape)),
         "ganlib.latent_dim": str(spec.config.network.latent_dim),
         "ganlib.licence": spec.config.dataset.licence,
         "ganlib.metric": evaluation.metric,

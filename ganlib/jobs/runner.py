@@ -1,4 +1,4 @@
-"""How a job module becomes a program: ``python -m ganlib.jobs.NAME RUN``."""
+"""How a job module becomes a program: ``python -m ganlib.jobs.NAME RUN …``."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def emit(line: str) -> None:
     sys.stdout.flush()
 
 
-def run_main(main: Callable[[str], None]) -> None:
-    """Call a job's ``main`` with the run named on the command line; our own errors end it in one line."""
+def run_main(main: Callable[..., None]) -> None:
+    """Call a job's ``main`` with the words of its command line; our own errors end it in one line."""
     # Ray stops a job with SIGTERM; as an exception it lets the job say that it was stopped.
     signal.signal(signal.SIGTERM, _exit)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     try:
-        main(sys.argv[1])
+        main(*sys.argv[1:])
     except GanlibError as error:
         emit(f"error: {error}")
         raise SystemExit(error.exit_code) from None

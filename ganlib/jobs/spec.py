@@ -62,6 +62,11 @@ def evaluation_key(run: str) -> str:
     return f"runs/{run}/evaluation.json"
 
 
+def comparison_key(run: str, champion: int) -> str:
+    """Where the :class:`~ganlib.records.Comparison` of a run's generator with that champion lies."""
+    return f"runs/{run}/comparison-{champion}.json"
+
+
 def write_spec(store: ObjectStore, spec: RunSpec) -> None:
     """Keep the spec where its jobs look for it."""
     store.put(f"runs/{spec.run}/spec.json", spec.to_json().encode())

@@ -91,7 +91,11 @@ def decide(candidate: Evaluation, comparison: Comparison | None, bounds: GateCon
     """
     refusal = _copies(candidate, bounds)
     if not refusal:
-        refusal = _no_better_than_noise(candidate) if comparison is None else _falls_short(comparison, bounds)
+        refusal = (
+            _no_better_than_noise(candidate, bounds)
+            if comparison is None
+            else _falls_short(comparison, bounds)
+        )
     if refusal:
         return Decision(promoted=False, reason=refusal, comparison=comparison)
     if comparison is None:
@@ -126,12 +130,12 @@ def _copies(candidate: Evaluation, bounds: GateConfig) -> str:
     )
 
 
-def _no_better_than_noise(candidate: Evaluation) -> str:
-    if candidate.value < candidate.value_untrained:
+def _no_better_than_noise(candidate: Evaluation, bounds: GateConfig) -> str:
+    if candidate.value < candidate.value_untrained or not bounds.better_than_untrained:
         return ""
     return (
         f"it is no better than an untrained generator: {candidate.metric} {candidate.value:.4g}, untrained "
-        f"{candidate.value_untrained:.4g}"
+        f"{candidate.value_untrained:.4g} (gate.better_than_untrained)"
     )
 
 

@@ -16,6 +16,7 @@ TINY: dict[str, Any] = {
     "checkpoint.every_kimg": 1,
     "network.generator_width": 4,
     "network.critic_width": 4,
+    "gate.better_than_untrained": False,
 }
 """A run of seconds."""
 

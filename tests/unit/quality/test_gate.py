@@ -128,7 +128,8 @@ def test_the_first_generator_becomes_champion() -> None:
 def test_the_first_generator_does_not_when_it_is_no_better_than_noise() -> None:
     decision = decide(evaluation(value=950.0), None, BOUNDS)
     assert not decision.promoted
-    assert "untrained 900" in decision.reason
+    assert "untrained 900 (gate.better_than_untrained)" in decision.reason
+    assert decide(evaluation(value=950.0), None, GateConfig(better_than_untrained=False)).promoted
 
 
 def test_a_clearly_better_candidate_is_promoted() -> None:

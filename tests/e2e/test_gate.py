@@ -1,0 +1,72 @@
+"""The gate against a whole stack: a poor generator, then a better one, then a poor one again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from e2e_commands import Run, arguments
+from mlflow import MlflowClient
+
+pytestmark = [pytest.mark.services, pytest.mark.timeout(1500)]
+
+MODEL = "fashion-mnist-vanilla"
+POOR: dict[str, Any] = {
+    "dataset.name": "digits",
+    "budget.total_kimg": 1,
+    "evaluation.every_kimg": 30,
+    "evaluation.samples": 200,
+    "evaluation.curve_samples": 16,
+    "evaluation.reference_images": 150,
+    "network.generator_widths": "[64,64]",
+    "network.critic_widths": "[64,64]",
+    "gate.better_than_untrained": False,
+}
+BETTER = {**POOR, "budget.total_kimg": 90, "optimizer.generator_learning_rate": 1e-3}
+
+
+@pytest.fixture(scope="module")
+def nights(ganlib: Run, digits: str) -> list[str]:
+    """What three nights' retraining said."""
+    return [ganlib(*arguments(MODEL, changes)).stdout for changes in (POOR, BETTER, {**POOR, "seed": 5})]
+
+
+def test_only_a_better_generator_becomes_the_champion(nights: list[str], mlflow: MlflowClient) -> None:
+    first, second, third = nights
+    assert f"registered {MODEL}/1 as champion" in first
+    assert f"registered {MODEL}/2 as champion" in second
+    assert "gate: it beats version 1: kernel distance" in second
+    assert f"registered {MODEL}/3 as challenger" in third
+    assert "gate: version 2 stays" in third
+    assert mlflow.get_model_version_by_alias(MODEL, "champion").version == "2"
+    assert mlflow.get_model_version_by_alias(MODEL, "challenger").version == "3"
+
+
+def test_the_decisions_are_on_both_versions_and_drawn(nights: list[str], mlflow: MlflowClient) -> None:
+    second, third = mlflow.get_model_version(MODEL, "2"), mlflow.get_model_version(MODEL, "3")
+    assert second.tags["ganlib.gate.decision"] == "promoted"
+    assert second.tags["ganlib.gate.champion"] == "1"
+    low, high = map(float, second.tags["ganlib.gate.interval"].split())
+    assert low < float(second.tags["ganlib.gate.difference"]) < high < 0
+    assert third.tags["ganlib.gate.decision"] == "kept out"
+    assert second.tags["ganlib.challenged.by"] == "3"
+    assert second.tags["ganlib.challenged.decision"] == "kept out"
+    for version in (second, third):
+        pictures = [file.path for file in mlflow.list_artifacts(version.run_id, "images")]
+        assert any("champion and candidate" in path and path.endswith(".png") for path in pictures), pictures
+
+
+def test_a_challenger_that_lost_is_not_trained_again(nights: list[str], ganlib: Run) -> None:
+    said = ganlib(*arguments(MODEL, {**POOR, "seed": 5})).stdout
+    assert f"nothing to train: {MODEL} version 3 (challenger) was trained on this dataset" in said
+
+
+def test_rolling_back_is_one_command(nights: list[str], ganlib: Run, mlflow: MlflowClient) -> None:
+    ganlib("model", "rollback", MODEL)
+    assert mlflow.get_model_version_by_alias(MODEL, "champion").version == "1"
+    ganlib("model", "promote", f"{MODEL}/2", "--why", "it was better after all")
+    assert mlflow.get_model_version_by_alias(MODEL, "champion").version == "2"
+    shown = ganlib("model", "show", MODEL).stdout
+    assert "it was better after all" in shown
+    ganlib("model", "rollback", MODEL, code=0)
+    ganlib("model", "rollback", MODEL, code=1)
