@@ -221,3 +221,11 @@ def registered(request: pytest.FixtureRequest, run_start: RunStart) -> RegistryC
 
     settings: Settings = request.getfixturevalue("settings")
     return RegistryCase(MlflowRegistry(settings), MlflowTracker(settings).start(run_start))
+
+
+@pytest.fixture
+def registered_mlflow(run_start: RunStart, settings: Settings) -> RegistryCase:
+    from ganlib.registry import MlflowRegistry
+    from ganlib.tracking import MlflowTracker
+
+    return RegistryCase(MlflowRegistry(settings), MlflowTracker(settings).start(run_start))
