@@ -229,7 +229,7 @@ class AliasMoved(RegistryError):
         wanted: Where it was to point.
         expected: Where it was expected to point; ``None``: nowhere.
         actual: Where it pointed instead.
-        moved: Who moved it, when and why, as a clause that begins with a space.
+        moved: Who moved it, when and why, as a clause that begins with a colon.
     """
 
     def __init__(

@@ -250,7 +250,7 @@ def _moved(model: str, intent: Intent, before: Sequence[AliasMove]) -> AliasMove
         wanted=intent.version,
         expected=intent.expected,
         actual=last.version if last else None,
-        moved=f" since {last.who} moved it at {last.when} ({last.why})" if last else "",
+        moved=f": {last.who} moved it at {last.when} ({last.why})" if last else "",
     )
 
 

@@ -210,6 +210,8 @@ class RegistryCase:
 
     registry: Registry
     tracking_run_id: str
+    settings: Settings | None = None
+    """Where the real one is."""
 
 
 @pytest.fixture(params=["memory", pytest.param("mlflow", marks=SERVICES)])
@@ -220,4 +222,12 @@ def registered(request: pytest.FixtureRequest, run_start: RunStart) -> RegistryC
     from ganlib.tracking import MlflowTracker
 
     settings: Settings = request.getfixturevalue("settings")
-    return RegistryCase(MlflowRegistry(settings), MlflowTracker(settings).start(run_start))
+    return RegistryCase(MlflowRegistry(settings), MlflowTracker(settings).start(run_start), settings)
+
+
+@pytest.fixture
+def registered_mlflow(run_start: RunStart, settings: Settings) -> RegistryCase:
+    from ganlib.registry import MlflowRegistry
+    from ganlib.tracking import MlflowTracker
+
+    return RegistryCase(MlflowRegistry(settings), MlflowTracker(settings).start(run_start), settings)

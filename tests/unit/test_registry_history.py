@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import random
 import threading
 from collections.abc import Callable
@@ -137,6 +138,15 @@ def test_an_intent_that_was_sent_twice_counts_once() -> None:
     assert [(found.number, found.effective) for found in history(ledger)] == [(1, True), (3, True)]
 
 
+def test_what_was_found_counts_only_while_nothing_else_happened() -> None:
+    found = Intent(ALIAS, 7, 1, "unknown", "found so", "found", after=1)
+    for between, effective in (([], True), ([intent(2, 1), intent(1, 2)], False)):
+        ledger = MemoryLedger()
+        for each in (intent(1, None), *between, found):
+            ledger.append(each, settled=True)
+        assert history(ledger)[-1].effective is effective
+
+
 def test_a_version_that_was_deleted_under_the_alias_stops_nobody() -> None:
     class Deleted(MemoryLedger):
         def point(self, alias: str, version: int | None) -> None:
@@ -213,8 +223,12 @@ class Interleaved(MemoryLedger):
         threads = [threading.Thread(target=body, args=(number,)) for number in living]
         for thread in threads:
             thread.start()
+        mover = 0
         while waiting := sorted(living.keys() - done):
-            self.turns[self.random.choice(waiting)].release()
+            # Several steps of one at a time, so that another stands still for long.
+            if mover not in waiting or self.random.random() < 0.3:
+                mover = self.random.choice(waiting)
+            self.turns[mover].release()
             self.back.acquire()
         for thread in threads:
             thread.join()
@@ -279,6 +293,24 @@ def test_of_movers_with_one_expectation_one_wins_in_any_order_of_their_steps(see
 
 
 @pytest.mark.parametrize("seed", range(60))
+def test_moves_that_build_on_one_another_leave_the_alias_where_the_log_does(seed: int) -> None:
+    ledger = Interleaved(seed, deaths=0)
+
+    def mover(version: int) -> Callable[[], None]:
+        def run() -> None:
+            with contextlib.suppress(AliasMoved):
+                move("m", ledger, intent(version, version - 1), ledger.log[0].seconds)
+
+        return run
+
+    ledger.run([mover(version) for version in (2, 3, 4)])
+    moves = fold("m", ledger.log)
+    assert ledger.aliases[ALIAS] == folded(moves, ALIAS)
+    built = [found.version for found in moves[1:] if found.effective]
+    assert built == list(range(1, ledger.aliases[ALIAS] + 1))
+
+
+@pytest.mark.parametrize("seed", range(60))
 def test_movers_that_die_leave_a_log_that_the_next_one_carries_out(seed: int) -> None:
     ledger = Interleaved(seed, deaths=0.08)
     won: list[int] = []
@@ -286,10 +318,8 @@ def test_movers_that_die_leave_a_log_that_the_next_one_carries_out(seed: int) ->
     def mover(version: int) -> Callable[[], None]:
         def run() -> None:
             present = ledger.aliases.get(ALIAS)
-            try:
+            with contextlib.suppress(AliasMoved):
                 won.append(move("m", ledger, intent(version, present), ledger.log[0].seconds).version or 0)
-            except AliasMoved:
-                pass
 
         return run
 
@@ -310,10 +340,8 @@ def test_moves_by_hand_in_between_never_leave_log_and_alias_apart(seed: int) -> 
 
     def mover(version: int) -> Callable[[], None]:
         def run() -> None:
-            try:
+            with contextlib.suppress(AliasMoved):
                 move("m", ledger, intent(version, ledger.aliases.get(ALIAS)), ledger.log[0].seconds)
-            except AliasMoved:
-                pass
 
         return run
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from ganlib.errors import DataError
-from ganlib.quality.grids import grid, png, write_png
+from ganlib.errors import ConfigError, DataError
+from ganlib.quality.grids import grid, png, side_by_side, write_png
 
 
 def test_grey_pictures_stand_in_rows_with_two_pixels_between() -> None:
@@ -61,3 +61,21 @@ def test_a_png_holds_the_picture(tmp_path: Path, shape: tuple[int, ...]) -> None
         assert np.array_equal(np.asarray(image), picture)
     assert path.read_bytes() == png(picture)
     assert [entry.name for entry in path.parent.iterdir()] == ["grid.png"]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_two_sets_stand_side_by_side_with_a_white_line_between(channels: int) -> None:
+    left, right = torch.randint(0, 256, (2, 5, channels, 6, 6), dtype=torch.uint8)
+    result = side_by_side(left, right, columns=3)
+    wide = 3 * 8 + 2
+    assert result.shape[:2] == (2 * 8 + 2, 2 * wide + 4)
+    assert np.array_equal(result[:, :wide], grid(left, 3))
+    assert np.array_equal(result[:, wide + 4 :], grid(right, 3))
+    assert (result[:, wide : wide + 4] == 255).all()
+
+
+def test_pictures_of_another_shape_are_not_put_side_by_side() -> None:
+    one = torch.zeros(4, 1, 6, 6, dtype=torch.uint8)
+    for other in (one[:3], one[..., :5], one.repeat(1, 3, 1, 1)):
+        with pytest.raises(ConfigError, match="side by side"):
+            side_by_side(one, other, columns=2)
