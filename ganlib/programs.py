@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from ganlib.core.inference import one_input
+from ganlib.inference import one_input
 from ganlib.errors import RegistryError
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ import torch
 import yaml
 from torch import nn
 
-from ganlib.core.inference import for_inference, joined, one_input
+from ganlib.inference import for_inference, joined, one_input
 from ganlib.errors import RegistryError
 from ganlib.ports import Publication
 
@@ -50,7 +50,7 @@ class ExportedGenerator(nn.Module):
 
     Args:
         program: Maps latents float32 [batch, latent_dim], or latents and labels as
-            :func:`~ganlib.core.inference.joined` makes them one tensor, to pictures float32
+            :func:`~ganlib.inference.joined` makes them one tensor, to pictures float32
             [batch, channels, height, width] in [−1, 1].
     """
 

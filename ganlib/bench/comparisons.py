@@ -175,8 +175,8 @@ def generation(session: Session) -> list[Row]:
             "generate",
             found.beside / found.value,
             "×",
-            f"the bare network's forward pass, {found.beside:.0f} pictures/s of 32×32; fetched, with latents and "
-            f"quantization, {found.value:.0f}",
+            f"the bare network's forward pass, {found.beside:.0f} pictures/s of 32×32; fetched, with latents "
+            f"and quantization, {found.value:.0f}",
             Target("at most", 1.2),
         )
     ]

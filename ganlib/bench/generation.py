@@ -22,7 +22,7 @@ from ganlib.core.networks import Generator
 from ganlib.core.sampling import sample_latents
 from ganlib.generators import BATCH, LoadedGenerator
 from ganlib.ports import Publication
-from ganlib.programs import frozen_copy, load_program, write_program
+from ganlib.pt2 import PROGRAM, frozen_copy, read_program, write_program
 from ganlib.records import RegisteredGenerator
 
 PICTURES, LATENT_DIM = 1000, 100
@@ -41,9 +41,9 @@ def fetched(bare: Generator, folder: Path) -> LoadedGenerator:
     """The network after export and loading, as it comes from the registry."""
     publication = Publication("bench", "bench", "", bare, LATENT_DIM, {})
     frozen, _ = frozen_copy(publication)
-    write_program(frozen, publication.example(), folder)
+    write_program(frozen, publication.example(), folder / PROGRAM)
     registered = RegisteredGenerator(model="bench", version=1, tracking_run_id="")
-    return LoadedGenerator(registered, load_program(folder, "the exported network"), LATENT_DIM)
+    return LoadedGenerator(registered, read_program(folder, "the exported network"), LATENT_DIM)
 
 
 def seconds_in_turn(first: Callable[[], object], second: Callable[[], object], limit: float) -> list[float]:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from ganlib.core.dense import DenseGenerator
-from ganlib.core.inference import for_inference, joined, one_input
+from ganlib.inference import for_inference, joined, one_input
 from ganlib.core.networks import Generator
 
 LATENT = 7
