@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from ganlib.cli_generate import generate
 from ganlib.cli_models import model_app
 from ganlib.cli_parts import Overrides, parse_overrides, resumable, say
 from ganlib.config import load_config, recipes
@@ -104,31 +105,7 @@ def schedule(
     stack.schedule(load_settings(), state, cron=cron, report=say)
 
 
-@app.command()
-def generate(
-    generator: Annotated[str, typer.Argument(help="NAME@ALIAS, NAME/VERSION or NAME.")],
-    out: Annotated[Path, typer.Option(help="Where the grid of pictures goes, a PNG.")],
-    count: Annotated[int, typer.Option(min=1, max=10_000, help="Pictures.")] = 64,
-    seed: Annotated[
-        int, typer.Option(min=0, max=2**31 - 1, help="The same seed gives the same picture.")
-    ] = 0,
-    label: Annotated[
-        str | None, typer.Option(help="Class of the pictures, where the generator was trained with labels.")
-    ] = None,
-) -> None:
-    """Make pictures with a registered generator."""
-    if out.suffix.lower() != ".png":
-        raise ConfigError(f"--out {out} must end with .png")
-    if not out.absolute().parent.is_dir():
-        raise ConfigError(f"--out {out}: there is no folder {out.absolute().parent}")
-    import math
-
-    from ganlib.fetch import load
-    from ganlib.quality.grids import grid, write_png
-
-    loaded = load(generator)
-    write_png(out, grid(loaded.sample(count, seed, label), columns=math.ceil(math.sqrt(count))))
-    say(f"{count} pictures of {loaded.registered.model} version {loaded.registered.version} in {out}")
+app.command()(generate)
 
 
 @app.command()

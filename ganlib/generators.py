@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
 
-from ganlib.core.sampling import generate, labels_in_turn, latents
+from ganlib.core.sampling import generate, labels_in_turn, sample_latents, spherical
 from ganlib.errors import ConfigError, UnknownName
 from ganlib.quality.evaluate import to_uint8
 from ganlib.records import RegisteredGenerator
+
+MAX_PICTURES, MAX_SEED = 1_000_000, 2**31 - 1
+
+BATCH = 128
+"""Pictures made at a time."""
+
+ROWS = 16
+"""A batch is filled up to a multiple of this."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +81,9 @@ class LoadedGenerator:
                 f"takes {count} numbers from 0 to {len(self.classes) - 1}"
             )
 
-    def sample(self, count: int, seed: int = 0, label: str | None = None) -> Tensor:
+    def sample(
+        self, count: int, seed: int = 0, label: str | None = None, truncation: float | None = None
+    ) -> Tensor:
         """Pictures uint8 [count, c, h, w]; the same seed gives the same pictures.
 
         The first pictures of a larger count are those of a smaller one.
@@ -81,17 +93,132 @@ class LoadedGenerator:
             seed: Of the latents.
             label: The class of all of them, by name; without it a conditional generator makes all
                 classes in turn.
+            truncation: A threshold from 0.01 to 4: components of latents beyond ±it are drawn again
+                from within (:func:`~ganlib.core.sampling.sample_latents`). Smaller ones give more
+                typical pictures that differ less from one another; beyond 4 nothing would change.
+                ``None``: latents as the generator was trained with.
 
         Raises:
-            ConfigError: ``count`` is not in 1…1,000,000 or ``seed`` not in 0…2³¹−1, or a label is asked of
-                an unconditional generator.
+            ConfigError: ``count`` is not in 1…1,000,000, ``seed`` not in 0…2³¹−1, ``truncation`` not
+                in 0.01…4, or a label is asked of an unconditional generator.
             UnknownName: There is no such class.
         """
-        if not 1 <= count <= 1_000_000:
-            raise ConfigError(f"count {count} must be between 1 and 1000000")
-        if not 0 <= seed < 2**31:
-            raise ConfigError(f"seed {seed} must be between 0 and {2**31 - 1}")
-        # One stream for each picture: torch's normal numbers depend on how many are drawn at once.
-        noise = torch.cat([latents(seed, "sample", index, 1, self.latent_dim) for index in range(count)])
-        labels = None if label is None else torch.full((count,), self.label(label))
-        return to_uint8(self(noise, labels))
+        return _together(count, self.batches(count, seed, label, truncation))
+
+    def batches(
+        self, count: int, seed: int = 0, label: str | None = None, truncation: float | None = None
+    ) -> Iterator[Tensor]:
+        """The pictures of :meth:`sample`, uint8 [up to 128, c, h, w] at a time: memory does not grow."""
+        _check("count", count, 1, MAX_PICTURES)
+        _check("seed", seed, 0, MAX_SEED)
+        _check_truncation(truncation)
+        labels = self.labels(count, label)
+
+        def drawn() -> Iterator[Tensor]:
+            for start in range(0, count, BATCH):
+                here = min(BATCH, count - start)
+                noise = sample_latents(seed, start, here, self.latent_dim, truncation)
+                yield self._pictures(noise, None if labels is None else labels[start : start + here])
+
+        return drawn()
+
+    def labels(self, count: int, label: str | None = None) -> Tensor | None:
+        """Labels int64 [count] of :meth:`sample`'s pictures; ``None`` for an unconditional generator.
+
+        Raises:
+            ConfigError: A label is asked of an unconditional generator.
+            UnknownName: There is no such class.
+        """
+        if label is None:
+            return labels_in_turn(len(self.classes), count)
+        return torch.full((count,), self.label(label))
+
+    def interpolate(
+        self,
+        seeds: Sequence[int],
+        steps: int = 16,
+        label: str | None = None,
+        truncation: float | None = None,
+    ) -> Tensor:
+        """Pictures on the way from each seed's first picture to the next seed's.
+
+        Between the latents lie those of a spherical interpolation (:func:`~ganlib.core.sampling.spherical`).
+
+        Args:
+            seeds: Two or more.
+            steps: Steps from one seed to the next.
+            label: The class of all pictures; without it the first class of a conditional generator,
+                which a seed's first picture has.
+            truncation: Of the seeds' latents, as for :meth:`sample`.
+
+        Returns:
+            uint8 [(len(seeds) − 1) · steps + 1, c, h, w]. Number ``i · steps`` is
+            ``sample(1, seeds[i], label, truncation)``.
+
+        Raises:
+            ConfigError: There are not 2…1,000 seeds from 0…2³¹−1, ``steps`` is not in 1…1,000,
+                ``truncation`` not in 0.01…4, or a label is asked of an unconditional generator.
+            UnknownName: There is no such class.
+        """
+        return _together(
+            frame_count(seeds, steps), self.interpolated_batches(seeds, steps, label, truncation)
+        )
+
+    def interpolated_batches(
+        self,
+        seeds: Sequence[int],
+        steps: int = 16,
+        label: str | None = None,
+        truncation: float | None = None,
+    ) -> Iterator[Tensor]:
+        """The pictures of :meth:`interpolate`, uint8 [up to 128, c, h, w] at a time."""
+        if not 2 <= len(seeds) <= 1000:
+            raise ConfigError(f"{len(seeds)} seeds cannot be interpolated between: give 2 to 1000")
+        for seed in seeds:
+            _check("seed", seed, 0, MAX_SEED)
+        _check("steps", steps, 1, 1000)
+        _check_truncation(truncation)
+        labels = self.labels(1, label)
+        ends = torch.cat([sample_latents(seed, 0, 1, self.latent_dim, truncation) for seed in seeds])
+
+        def drawn() -> Iterator[Tensor]:
+            for noise in spherical(ends, steps).split(BATCH):
+                yield self._pictures(noise, None if labels is None else labels.expand(len(noise)))
+
+        return drawn()
+
+    def _pictures(self, noise: Tensor, labels: Tensor | None) -> Tensor:
+        """Pictures uint8 [n, c, h, w] for up to a batch of latents."""
+        # Matrix products of a few rows round otherwise than those of many: with rows to spare, the
+        # same latent gives the same picture in any company.
+        count, spare = len(noise), -len(noise) % ROWS
+        rows = torch.arange(count + spare) % count
+        return to_uint8(generate(self.program, noise[rows], None if labels is None else labels[rows])[:count])
+
+
+def frame_count(seeds: Sequence[int], steps: int) -> int:
+    """Pictures of :meth:`LoadedGenerator.interpolate`."""
+    return (len(seeds) - 1) * steps + 1
+
+
+def _together(count: int, batches: Iterator[Tensor]) -> Tensor:
+    first = next(batches)
+    pictures = torch.empty(count, *first.shape[1:], dtype=torch.uint8)
+    done = 0
+    for batch in chain([first], batches):
+        pictures[done : done + len(batch)] = batch
+        done += len(batch)
+    return pictures
+
+
+def _check(name: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise ConfigError(f"{name} {value} must be between {low} and {high}")
+
+
+def _check_truncation(threshold: float | None) -> None:
+    if threshold is not None and not 0.01 <= threshold <= 4:
+        raise ConfigError(
+            f"truncation {threshold:g} must be between 0.01 and 4; nearly all components of a latent lie "
+            "within 4 as they are"
+        )

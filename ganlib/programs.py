@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from ganlib.inference import one_input
 from ganlib.errors import RegistryError
 
 if TYPE_CHECKING:
@@ -37,21 +38,21 @@ def export_program(
     import mlflow.pytorch
     import numpy as np
     from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, Schema, TensorSpec
+    from mlflow.types import Schema, TensorSpec
 
-    arrays = [tensor.numpy() for tensor in example]
-    inputs: list[ColSpec | TensorSpec] = [
-        TensorSpec(array.dtype, (-1, *array.shape[1:]), name)
-        for name, array in zip(("latents", "labels"), arrays, strict=False)
-    ]
-    pictures = TensorSpec(np.dtype(np.float32), (-1, *picture))
+    program, inputs = one_input(generator, example)
+    # Without names: MLflow makes dictionaries of named ones, which its PyTorch flavour then refuses.
+    signature = ModelSignature(
+        Schema([TensorSpec(np.dtype(np.float32), (-1, *inputs.shape[1:]))]),
+        Schema([TensorSpec(np.dtype(np.float32), (-1, *picture))]),
+    )
     try:
         mlflow.pytorch.save_model(
-            generator,
+            program,
             str(folder),
             mlflow_model=described,
-            signature=ModelSignature(Schema(inputs), Schema([pictures])),
-            input_example=arrays[0] if len(arrays) == 1 else tuple(arrays),
+            signature=signature,
+            input_example=inputs.numpy(),
             serialization_format="pt2",
             # Named, or MLflow spends many seconds on finding them out.
             pip_requirements=[
@@ -59,5 +60,8 @@ def export_program(
                 f"torch=={torch.__version__.partition('+')[0]}",
             ],
         )
+        # Or MLflow, on a machine with a GPU, would look for one in a program of the CPU, and give up.
+        described.flavors["python_function"]["config"] = {"device": "cpu"}
+        described.save(str(folder / "MLmodel"))
     except (RuntimeError, torch._dynamo.exc.TorchDynamoException) as error:
         raise RegistryError(f"the generator cannot be exported as a program: {error}") from error

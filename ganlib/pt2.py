@@ -5,7 +5,6 @@ Nothing here needs MLflow, whose import takes longer than loading a program does
 
 from __future__ import annotations
 
-import copy
 import io
 import json
 import pickletools
@@ -18,6 +17,7 @@ import torch
 import yaml
 from torch import nn
 
+from ganlib.inference import for_inference, joined, one_input
 from ganlib.errors import RegistryError
 from ganlib.ports import Publication
 
@@ -49,19 +49,21 @@ class ExportedGenerator(nn.Module):
     """A program from the registry, in evaluation mode for good and without gradients.
 
     Args:
-        program: Maps latents float32 [batch, latent_dim], and labels int64 [batch] if it takes any, to
-            pictures float32 [batch, channels, height, width] in [−1, 1].
+        program: Maps latents float32 [batch, latent_dim], or latents and labels as
+            :func:`~ganlib.inference.joined` makes them one tensor, to pictures float32
+            [batch, channels, height, width] in [−1, 1].
     """
 
     def __init__(self, program: nn.Module) -> None:
         super().__init__()
-        self.program = program
+        # As convolutions on a CPU want their weights.
+        self.program = program.to(memory_format=torch.channels_last)
         self.training = False
 
     @torch.no_grad()
     def forward(self, latents: torch.Tensor, *labels: torch.Tensor) -> torch.Tensor:
         """Pictures float32 [batch, channels, height, width] for latents, and labels if it takes any."""
-        pictures: torch.Tensor = self.program(latents, *labels)
+        pictures: torch.Tensor = self.program(joined(latents, *labels))
         return pictures
 
     def train(self, mode: bool = True) -> ExportedGenerator:
@@ -75,7 +77,7 @@ def frozen_copy(publication: Publication) -> tuple[nn.Module, tuple[int, ...]]:
     Raises:
         RegistryError: It does not turn latents into pictures.
     """
-    generator = copy.deepcopy(publication.generator).cpu().float().eval().requires_grad_(False)
+    generator = for_inference(publication.generator)
     example = publication.example()
     try:
         made = generator(*example)
@@ -94,8 +96,8 @@ def write_program(generator: nn.Module, example: tuple[torch.Tensor, ...], path:
         example: What it takes: latents, and maybe labels, two of each.
         path: Ends with ``.pt2``.
     """
-    batch = torch.export.Dim.AUTO
-    exported = torch.export.export(generator, example, dynamic_shapes=[{0: batch} for _ in example])
+    program, inputs = one_input(generator, example)
+    exported = torch.export.export(program, (inputs,), dynamic_shapes=[{0: torch.export.Dim.AUTO}])
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.export.save(exported, path)
 

@@ -167,6 +167,21 @@ def memory(session: Session) -> list[Row]:
     return [Row("memory", worst, "MiB", f"plain loop without its two loaders, {beside:.0f} MiB")]
 
 
+def generation(session: Session) -> list[Row]:
+    """A fetched generator against the bare network."""
+    found = session.measure(session.timed("a fetched generator", "generation", "sample"))
+    return [
+        Row(
+            "generate",
+            found.beside / found.value,
+            "×",
+            f"the bare network's forward pass, {found.beside:.0f} pictures/s of 32×32; fetched, with latents "
+            f"and quantization, {found.value:.0f}",
+            Target("at most", 1.2),
+        )
+    ]
+
+
 def quality(session: Session) -> list[Row]:
     """The recipe against the reference settings, after the same time."""
     seconds = session.seconds or QUALITY_SECONDS
@@ -209,6 +224,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "input": Benchmark(batches, ("input", "input-wait")),
     "fixed-cost": Benchmark(fixed_cost, ("fixed-cost", "fixed-cost-seconds"), ("s3", "mlflow", "ray")),
     "memory": Benchmark(memory, ("memory",)),
+    "generate": Benchmark(generation, ("generate",)),
     "quality": Benchmark(quality, ("quality", "quality-reference")),
 }
 """By name, in the order in which they run."""

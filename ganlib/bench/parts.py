@@ -19,6 +19,8 @@ class Measured(Record):
 
     value: float
     """In the part's own unit: pictures a second, FLOP/s, seconds, a distance."""
+    beside: float = 0.0
+    """The value of what it is compared to, where both take turns in one process."""
     precision: str = ""
     """Number format of the passes, where there are any: ``fp32`` or ``bf16``."""
     waiting_share: float = 0.0

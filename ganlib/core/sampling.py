@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from typing import Literal
 
 import torch
@@ -19,6 +20,7 @@ Stream = Literal[
     "gate",
     "calibrate",
     "sample",
+    "truncation",
 ]
 """What the noise is for; different streams of one seed share nothing."""
 
@@ -37,6 +39,75 @@ def latents(seed: int, stream: Stream, step: int, count: int, latent_dim: int) -
     """
     generator = torch.Generator().manual_seed(stream_seed(seed, stream, step))
     return torch.randn(count, latent_dim, generator=generator)
+
+
+SAMPLE_BLOCK = 64
+"""Pictures whose latents are drawn together."""
+
+
+def sample_latents(
+    seed: int, start: int, count: int, latent_dim: int, truncation: float | None = None
+) -> Tensor:
+    """Latents of the pictures ``start`` … ``start + count − 1`` of a seed: float32 [count, latent_dim].
+
+    A picture's latent depends on the seed and the picture's number alone. They are drawn in blocks
+    of 64, each from a stream of its own and always whole, because torch's normal numbers depend on
+    how many are drawn at once.
+
+    Args:
+        seed: Of the pictures.
+        start: The first picture's number.
+        count: How many.
+        latent_dim: Length of a latent.
+        truncation: A threshold above 0: components beyond ±it are drawn again from the part of the
+            normal distribution within (the truncation trick; Brock et al. 2019, arXiv:1809.11096,
+            section 3.1); the others stay. ``None``: none are.
+    """
+    first = start // SAMPLE_BLOCK
+    blocks = range(first, -(-(start + count) // SAMPLE_BLOCK))
+    drawn = torch.cat([_latent_block(seed, block, latent_dim, truncation) for block in blocks])
+    return drawn[start - first * SAMPLE_BLOCK :][:count]
+
+
+def _latent_block(seed: int, block: int, latent_dim: int, truncation: float | None) -> Tensor:
+    drawn = latents(seed, "sample", block, SAMPLE_BLOCK, latent_dim)
+    if truncation is None:
+        return drawn
+    # The inverse of the truncated distribution function: the same distribution as drawing until a
+    # number lies within, in one draw instead of an unknown number of them.
+    shares = uniforms(seed, "truncation", block, drawn.numel()).view_as(drawn) * 2 - 1
+    within = math.sqrt(2) * torch.erfinv(shares * math.erf(truncation / math.sqrt(2)))
+    return torch.where(drawn.abs() <= truncation, drawn, within.clamp(-truncation, truncation))
+
+
+def spherical(ends: Tensor, steps: int) -> Tensor:
+    """Latents on the way from each of some latents to the next, both included.
+
+    Spherical interpolation (Shoemake 1985, "Animating rotation with quaternion curves"; for latents,
+    White 2016, arXiv:1609.04468): between a and b with the angle Ω between them, at share t,
+    ``(sin((1 − t)Ω) · a + sin(tΩ) · b) / sin Ω``. A straight line would come nearer to the origin
+    than nearly all latents of a normal distribution lie. Between parallel ones it is a straight line.
+
+    Args:
+        ends: float32 [k, latent_dim], k ≥ 2.
+        steps: Steps from one to the next, at least 1.
+
+    Returns:
+        float32 [(k − 1) · steps + 1, latent_dim]; number ``i · steps`` is ``ends[i]`` to the bit.
+    """
+    share = (torch.arange(steps + 1, dtype=torch.float64) / steps)[:, None]
+    parts = [ends[:1]]
+    for a, b in zip(ends[:-1].double(), ends[1:].double(), strict=True):
+        cosine = torch.dot(a, b) / (a.norm() * b.norm())
+        angle = torch.acos(cosine.clamp(-1, 1))
+        sine = torch.sin(angle)
+        if bool(sine > 1e-6):
+            way = (torch.sin((1 - share) * angle) * a + torch.sin(share * angle) * b) / sine
+        else:
+            way = (1 - share) * a + share * b
+        parts.append(way[1:-1].float())
+        parts.append(b[None].float())
+    return torch.cat(parts)
 
 
 def uniforms(seed: int, stream: Stream, step: int, count: int) -> Tensor:

@@ -23,12 +23,13 @@ def to_uint8(images: Tensor) -> Tensor:
     Raises:
         TrainingError: A pixel is not finite; casting it would give some harmless-looking grey.
     """
-    if not torch.isfinite(images).all():
+    # The smallest and largest pixel are found in one pass, and one that is no number would be both.
+    if images.numel() and not torch.stack(images.aminmax()).isfinite().all():
         raise TrainingError(
             "the generator made pictures with pixels that are not finite; "
             "go back to an earlier checkpoint, and lower the learning rates or the clip value"
         )
-    return ((images.float() + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return (images.float() + 1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
 
 
 @torch.inference_mode()

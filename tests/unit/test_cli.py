@@ -42,6 +42,8 @@ def test_what_is_no_override_is_refused(pair: str) -> None:
         (["retrain", "fashion-mnist"], "close to it: fashion-mnist-wgan"),
         (["generate", "a@b", "--out", "picture.jpg"], "must end with .png"),
         (["generate", "a@b", "--out", "nowhere/picture.png"], "there is no folder"),
+        (["generate", "a@b", "--out", "a.png", "--steps", "3"], "--steps is for --interpolate"),
+        (["generate", "a@b", "--out", "a.gif", "--count", "1001"], "1001 pictures do not go into"),
         (["dataset", "prepare", "a", "--size", "28", "--channels", "2"], "1 (grey) or 3 (colour)"),
         (["retrain", "digits-wgan"], "GANLIB_PREFECT_API_URL"),
     ],

@@ -1,0 +1,81 @@
+"""A fetched generator beside the bare network, taking turns in one process: a part of the benchmark.
+
+``python -m ganlib.bench.generation sample SECONDS``
+
+Ours is ``sample(1000)``: latents, the exported program, quantization to uint8. The bare network's
+latents are there already, and nothing is done with its pictures.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from ganlib.bench.parts import Measured, answer
+from ganlib.core.networks import Generator
+from ganlib.core.sampling import sample_latents
+from ganlib.generators import BATCH, LoadedGenerator
+from ganlib.ports import Publication
+from ganlib.pt2 import PROGRAM, frozen_copy, read_program, write_program
+from ganlib.records import RegisteredGenerator
+
+PICTURES, LATENT_DIM = 1000, 100
+
+
+def network() -> Generator:
+    """DCGAN of 32×32×3, width 64, in eval mode."""
+    torch.manual_seed(0)
+    made = Generator(size=32, channels=3, latent_dim=LATENT_DIM, width=64)
+    with torch.no_grad():
+        made(torch.randn(BATCH, LATENT_DIM))  # batch norm has statistics
+    return made.eval()
+
+
+def fetched(bare: Generator, folder: Path) -> LoadedGenerator:
+    """The network after export and loading, as it comes from the registry."""
+    publication = Publication("bench", "bench", "", bare, LATENT_DIM, {})
+    frozen, _ = frozen_copy(publication)
+    write_program(frozen, publication.example(), folder / PROGRAM)
+    registered = RegisteredGenerator(model="bench", version=1, tracking_run_id="")
+    return LoadedGenerator(registered, read_program(folder, "the exported network"), LATENT_DIM)
+
+
+def seconds_in_turn(first: Callable[[], object], second: Callable[[], object], limit: float) -> list[float]:
+    """The median seconds of each, over turns of both until so many seconds are over."""
+    first(), second()  # kernels are chosen, memory is had
+    taken: list[tuple[float, float]] = []
+    end = time.perf_counter() + limit
+    while time.perf_counter() < end or not taken:
+        turn = []
+        for make in (first, second):
+            began = time.perf_counter()
+            make()
+            turn.append(time.perf_counter() - began)
+        taken.append((turn[0], turn[1]))
+    return [statistics.median(column) for column in zip(*taken, strict=True)]
+
+
+def main(seconds: float) -> Measured:
+    """Pictures a second of both."""
+    bare = network()
+    with tempfile.TemporaryDirectory(prefix="ganlib-bench-") as folder:
+        generator = fetched(bare, Path(folder))
+    noise = sample_latents(0, 0, PICTURES, LATENT_DIM).split(BATCH)
+
+    @torch.no_grad()
+    def plain() -> None:
+        for batch in noise:
+            bare(batch)
+
+    ours, beside = seconds_in_turn(lambda: generator.sample(PICTURES), plain, seconds)
+    return Measured(value=PICTURES / ours, beside=PICTURES / beside)
+
+
+if __name__ == "__main__":
+    answer(lambda: main(float(sys.argv[2])))
