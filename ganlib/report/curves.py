@@ -52,7 +52,7 @@ def curves(result: SweepResult) -> Figure:
     axes, best = made.add_subplot(), best_trial(result)
     for trial, curve in sorted(drawn, key=lambda entry: -(best_distance(entry[0]) or 0.0)):
         _draw(axes, trial, curve, norm, trial is best)
-    values = [value for _, (_, ys) in drawn for value in ys]
+    values = [value for _, (_, ys) in drawn for value in ys if math.isfinite(value)]
     if values:
         _scale(axes, values)
         axes.set_xlim(left=0)
@@ -77,14 +77,28 @@ def curves(result: SweepResult) -> Figure:
 
 
 def _points(trial: Trial) -> Curve:
-    points = [(p.images_seen / 1000, p.distance) for p in trial.curve if math.isfinite(p.distance)]
-    return [x for x, _ in points], [y for _, y in points]
+    """Finite points in kimg, in their order.
+
+    Where the clock goes back, because the trial went on as a copy of another, the line is broken by a NaN.
+    """
+    xs: list[float] = []
+    ys: list[float] = []
+    for point in trial.curve:
+        if not math.isfinite(point.distance):
+            continue
+        x = point.images_seen / 1000
+        if xs and x <= xs[-1]:
+            xs.append(xs[-1])
+            ys.append(math.nan)
+        xs.append(x)
+        ys.append(point.distance)
+    return xs, ys
 
 
 def _draw(axes: Any, trial: Trial, curve: Curve, norm: Any, is_best: bool) -> None:
     xs, ys = curve
     is_recipe, failed = trial.number == 0, trial.status in FAILED
-    colour = ALARM if failed else COLOURS(norm(min(ys)))
+    colour = ALARM if failed else COLOURS(norm(best_distance(trial)))
     axes.plot(
         xs,
         ys,

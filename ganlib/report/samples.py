@@ -55,7 +55,7 @@ def sample_grids(result: SweepResult, top: Sequence[TrialSamples]) -> Figure:
     # Where the grids ask for more width, text and gaps grow with it: the figure is shown smaller then.
     scale = max(1.0, MOST * wide / (WIDTH - (MOST + 1) * _GAP))
     gap, above = round(_GAP * scale), round((_HEAD + _LINE * max(map(len, texts))) * scale)
-    width, height = MOST * wide + (MOST + 1) * gap, above + high + gap
+    width, height = max(MOST * wide + (MOST + 1) * gap, WIDTH), above + high + gap
     made = figure(height=100)
     made.set_layout_engine("none")
     made.set_dpi(DPI * scale)
@@ -65,7 +65,8 @@ def sample_grids(result: SweepResult, top: Sequence[TrialSamples]) -> Figure:
         own_high, own_wide = zoom * picture.shape[0], zoom * picture.shape[1]
         place = (left / width, (gap + high - own_high) / height, own_wide / width, own_high / height)
         axes = made.add_axes(place)
-        axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest", aspect="auto")
+        rgb = picture if picture.ndim == 3 else picture[:, :, None].repeat(3, axis=2)
+        axes.imshow(rgb, interpolation="nearest", aspect="auto")
         axes.set_axis_off()
         made.text(
             left / width,

@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Sequence
 
-from ganlib.report.axes import best_distance, ranked, searched_axes, text_of
+from ganlib.report.axes import best_distance, best_trial, ranked, searched_axes, settings_of, text_of
 from ganlib.sweep_records import Scalar, SweepResult, Trial
 
 Cell = Scalar | None
@@ -99,3 +99,34 @@ def _worth_showing(column: str, found: Sequence[dict[str, Cell]]) -> bool:
 def cell_text(value: Cell) -> str:
     """A cell for people: four significant digits, empty for ``None``."""
     return "" if value is None else text_of(value, 4).replace("\\$", "$")
+
+
+def verdict(result: SweepResult) -> str:
+    """In a sentence or two: which trial is the best, by what, and how the recipe itself compares with it."""
+    best = best_trial(result)
+    if best is None:
+        return "no trial has a distance yet"
+    axes = searched_axes(result)
+    recipe = next((trial for trial in result.trials if trial.number == 0), None)
+    distance, by = _judged(best, result.metric)
+    if best is recipe:
+        return f"the recipe's own values, trial 0, are the best: {by} {text_of(distance, 4)}"
+    text = f"trial {best.number} is the best ({settings_of(best, axes)}): {by} {text_of(distance, 4)}"
+    if recipe is None or best_distance(recipe) is None:
+        return text
+    own, own_by = _judged(recipe, result.metric)
+    if own_by != by:
+        return text
+    share = 100 * (own - distance) / abs(own) if own else 0.0
+    return (
+        f"{text}; the recipe itself, trial 0, has {text_of(own, 4)}, so the best is {share:.0f} % nearer "
+        "to held-out pictures"
+    )
+
+
+def _judged(trial: Trial, metric: str) -> tuple[float, str]:
+    """The distance that counts for a trial, and what it is called."""
+    final = trial.evaluation
+    if final is not None and math.isfinite(final.value):
+        return final.value, f"{final.metric} with fresh latents"
+    return best_distance(trial) or math.nan, metric
