@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from ganlib import cli_sweep
 from ganlib.cli_parts import Overrides, parse_overrides, resumable, say
 from ganlib.config import load_config, recipes
 from ganlib.errors import ConfigError, GanlibError
@@ -23,6 +24,8 @@ app = typer.Typer(
 )
 dataset_app = typer.Typer(help="Datasets in the object store.", no_args_is_help=True)
 app.add_typer(dataset_app, name="dataset")
+
+cli_sweep.add_to(app)
 
 
 @app.command()

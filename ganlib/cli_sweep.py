@@ -11,9 +11,6 @@ from ganlib.settings import load_settings
 
 if TYPE_CHECKING:
     from flows.sweep import Swept
-    from ganlib.settings import Settings
-    from ganlib.sweep_config import SweepConfig
-    from ganlib.sweep_records import SweepResult
 
 _SEARCH_HELP = (
     "What differs between trials, once for each field. FIELD=0.01,0.03,0.1 is a list of values; "
@@ -26,6 +23,7 @@ def add_to(app: typer.Typer) -> None:
     """Register the commands."""
     app.command()(sweep)
     app.command("sweep-status")(sweep_status)
+    app.command("sweep-demo")(sweep_demo)
 
 
 def sweep(
@@ -97,12 +95,14 @@ def sweep(
     config = load_sweep(recipe, values, parse_search(search or []), **options)
     settings = load_settings()
     if dry_run:
-        _show_plan(settings, config)
+        from ganlib.sweeping import show_plan
+
+        show_plan(settings, config, say)
         return
-    from ganlib.sweep_demo import run_flow
+    from ganlib.sweeping import run_sweep, show_result
 
     with resumable():
-        done = run_flow(
+        done = run_sweep(
             settings,
             recipe,
             values,
@@ -112,4 +112,50 @@ def sweep(
             register=publish,
             request=request,
         )
-    show(settings, done, recipe, values)
+    show_result(settings, done.result, say)
+    _show_outcome(done)
+
+
+def _show_outcome(done: Swept) -> None:
+    """What became of the winner, or what could."""
+    if done.trained_on is not None:
+        kimg = done.trained_on.images_seen / 1000
+        say(f"Trained on to {kimg:,.0f} kimg as run {done.trained_on.run}.")
+    if done.generator is not None:
+        as_alias = f" as {done.generator.alias}" if done.generator.alias else ""
+        say(f"Registered {done.generator.model}/{done.generator.version}{as_alias}.")
+    if done.trained_on is None and done.generator is None:
+        say(
+            "The same command with --train-on trains the best one on to the recipe's full budget, "
+            "and with --publish registers it; no trial is repeated."
+        )
+
+
+def sweep_status(
+    name: Annotated[
+        str | None, typer.Argument(help="A sweep's name, or how it begins. Left out: list the sweeps.")
+    ] = None,
+) -> None:
+    """Show the trials of a sweep, also of one that runs; or list the sweeps there are."""
+    from ganlib.report.table import verdict
+    from ganlib.storage import open_store
+    from ganlib.sweeping import show_result, sweep_named, sweeps
+
+    settings = load_settings()
+    store = open_store(settings)
+    if name is not None:
+        show_result(settings, sweep_named(store, name), say)
+        return
+    for found in sweeps(store):
+        say(f"{found.sweep}: {found.status}, {len(found.trials)} trials; {verdict(found)}")
+
+
+def sweep_demo(overrides: Overrides = None) -> None:
+    """Services, Fashion-MNIST, a sweep of twelve configurations, pictures: ten minutes on two cores."""
+    from ganlib.config import load_config
+    from ganlib.sweep_demo import SweepDemo
+
+    values = parse_overrides(overrides)
+    load_config("fashion-mnist-wgan", values)  # a wrong field is refused before anything starts
+    with resumable():
+        SweepDemo(say=say, overrides=values).run()

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from typing import get_args
 
 from ganlib.build import count_classes
 from ganlib.core.sampling import generate, labels_in_turn, latents
@@ -19,13 +20,14 @@ from ganlib.records import CheckpointRef
 from ganlib.report.axes import best_distance, best_trial, ranked
 from ganlib.report.samples import MOST, TrialSamples
 from ganlib.report.sweep import files, pictures
-from ganlib.sweep_records import SweepResult, Trial
+from ganlib.sweep_records import SweepResult, Trial, TrialStatus
 
 EVERY_SECONDS = 30.0
 """A running sweep is reported at most this often."""
 SHARE = 0.05
 """And so seldom that reporting takes no larger share of one core than this."""
 GRID_SAMPLES = 64
+STATUSES: tuple[TrialStatus, ...] = get_args(TrialStatus)
 
 Top = Callable[[SweepResult], Sequence[TrialSamples]]
 """Gives the samples of a sweep's best trials, the best first."""
@@ -63,8 +65,7 @@ def metrics(result: SweepResult) -> dict[str, float]:
     0's; ``best_final_distance`` and ``recipe_final_distance`` with fresh latents. What is not known yet
     is left out.
     """
-    statuses = ("waiting", "running", "finished", "stopped", "diverged", "died")
-    values = {f"trials_{s}": float(sum(t.status == s for t in result.trials)) for s in statuses}
+    values = {f"trials_{s}": float(sum(t.status == s for t in result.trials)) for s in STATUSES}
     distances = [d for trial in result.trials if (d := best_distance(trial)) is not None]
     if distances:
         values["best_distance"] = min(distances)
@@ -88,7 +89,7 @@ class SampleMaker:
 
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
-        self._made: dict[str, TrialSamples] = {}
+        self._made: dict[tuple[int, str], TrialSamples] = {}
 
     def __call__(self, result: SweepResult) -> list[TrialSamples]:
         """Samples of the best trials that have a checkpoint, at most five, the best first.
@@ -97,15 +98,15 @@ class SampleMaker:
             CheckpointRefused: The checkpoint of a trial that has ended is damaged or gone.
         """
         with_checkpoint = [(t, best) for t in ranked(result.trials) if (best := _checkpoint(t)) is not None]
-        found: dict[str, TrialSamples] = {}
+        found: dict[tuple[int, str], TrialSamples] = {}
         for trial, checkpoint in with_checkpoint[:MOST]:
+            key = (trial.number, checkpoint.sha256)
             try:
-                samples = self._made.get(checkpoint.sha256) or self._make(result, trial, checkpoint)
+                found[key] = self._made.get(key) or self._make(result, trial, checkpoint)
             except CheckpointRefused:
                 if trial.status != "running":
                     raise
-                continue  # a better one has just taken its place; the next report shows that
-            found[checkpoint.sha256] = samples
+                # A better one has just taken its place; the next report shows that.
         self._made = found
         return list(found.values())
 

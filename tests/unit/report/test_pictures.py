@@ -41,9 +41,9 @@ def many(count: int) -> list[dict[str, Any]]:
 
 ODD = {
     "no trials": sweep_of([]),
-    "no distance": sweep_of(grid(), {n: "waiting" for n in range(12)}, {n: () for n in range(12)}),
+    "no distance": sweep_of(grid(), dict.fromkeys(range(12), "waiting"), dict.fromkeys(range(12), ())),
     "nothing but failures": sweep_of(
-        grid(), {n: "diverged" for n in range(12)}, {n: curve(math.nan) for n in range(12)}
+        grid(), dict.fromkeys(range(12), "diverged"), {n: curve(math.nan) for n in range(12)}
     ),
     "infinite": sweep_of(grid(), curves={n: curve(math.inf, math.nan, -math.inf) for n in range(12)}),
     "one trial": sweep_of(grid((1,), (0.1,))),
@@ -55,7 +55,7 @@ ODD = {
         [{"objective.clip": 0.1}, {"objective.penalty": 10.0}, {"objective.clip": 0.2}]
     ),
     "dollars": sweep_of([{"recipe.word": "a$b$"}, {"recipe.word": "c$"}]),
-    "sixty": sweep_of(many(60), {n: "stopped" for n in range(20, 50)} | {9: "diverged"}),
+    "sixty": sweep_of(many(60), dict.fromkeys(range(20, 50), "stopped") | {9: "diverged"}),
     "truth values": sweep_of([{"cadence.bursts": n % 2 == 0, "seed": n} for n in range(8)]),
     "twelve": twelve(),
 }
