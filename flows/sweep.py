@@ -6,7 +6,6 @@ interrupted goes on where it was, and one that has ended is not trained again.
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import Any
 
 from prefect import flow, get_run_logger, task
@@ -19,8 +18,10 @@ from ganlib.build import count_classes
 from ganlib.errors import JobFailed, ObjectMissing
 from ganlib.jobs.spec import read_spec, result_key
 from ganlib.jobs.sweep_spec import (
+    REQUEST,
     SweepSpec,
     read_sweep_result,
+    sweep_spec,
     train_on,
     write_sweep_spec,
 )
@@ -30,11 +31,9 @@ from ganlib.records import DatasetVersion, Record, RegisteredGenerator, TrainRes
 from ganlib.report.table import as_markdown, verdict
 from ganlib.settings import load_settings
 from ganlib.storage import open_store
-from ganlib.sweep_config import load_sweep, sweep_name
+from ganlib.sweep_config import load_sweep
 from ganlib.sweep_records import SweepResult
 from ganlib.sweep_space import parse_search
-
-REQUEST = "manual"
 
 
 class Swept(Record):
@@ -79,14 +78,7 @@ def sweep(
     with timed(seconds, "dataset"):
         dataset = prepare(config.base)
     count_classes(config.base, dataset)
-    request = request or REQUEST
-    spec = SweepSpec(
-        sweep=sweep_name(config, dataset.digest, request),
-        config=config,
-        dataset_name=dataset.name,
-        dataset_digest=dataset.digest,
-        code_version=version("ganlib"),
-    )
+    spec = sweep_spec(config, dataset, request)
     with timed(seconds, "pull"):
         pull(spec.trial(0, config.recipe_values()))
     with timed(seconds, "sweep"):
@@ -94,7 +86,7 @@ def sweep(
     done = Swept(result=result, dataset=dataset, seconds=seconds)
     if full_budget:
         with timed(seconds, "train"):
-            run = train_on(open_store(settings), spec, result, dataset, request)
+            run = train_on(open_store(settings), spec, result, dataset, request or REQUEST)
             pull(run)
             done = done.model_copy(update={"trained_on": train(run)})
     if register:
@@ -127,7 +119,7 @@ def search_best(spec: SweepSpec) -> SweepResult:
 
 
 def _publish(done: Swept) -> RegisteredGenerator:
-    """Register the winner: as it was trained on, or as it was in the sweep and its final."""
+    """Evaluate the winner in full and register it: as it was trained on, or as it was in the sweep."""
     store, result = open_store(load_settings()), done.result
     if done.trained_on is not None:
         run = read_spec(store, done.trained_on.run)
@@ -135,4 +127,4 @@ def _publish(done: Swept) -> RegisteredGenerator:
     winner = next(trial for trial in result.trials if trial.number == result.best)
     run = read_spec(store, winner.run)
     trained = TrainResult.from_json(store.get(result_key(winner.run)), source=result_key(winner.run))
-    return publish(run, trained, winner.evaluation or evaluate(run))
+    return publish(run, trained, evaluate(run))

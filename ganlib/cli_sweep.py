@@ -97,7 +97,7 @@ def sweep(
     if dry_run:
         from ganlib.sweeping import show_plan
 
-        show_plan(settings, config, say)
+        show_plan(settings, config, request, say)
         return
     from ganlib.sweeping import run_sweep, show_result
 

@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ganlib.data.prepare import Preparation, prepare
 from ganlib.demo import pages, point_to_prefect
 from ganlib.errors import ConfigError, UnknownName
-from ganlib.jobs.sweep_spec import read_sweep_result
+from ganlib.jobs.sweep_spec import read_sweep_result, sweep_spec, write_sweep_spec
+from ganlib.launch import run_job
 from ganlib.ports import ObjectStore
 from ganlib.preflight import preflight, require_prefect
 from ganlib.settings import Settings
@@ -19,6 +21,9 @@ from ganlib.sweep_space import parse_search
 
 if TYPE_CHECKING:
     from flows.sweep import Swept
+
+MOST_LISTED = 40
+"""Trials of a grid that a dry run lists."""
 
 
 def run_sweep(settings: Settings, recipe: str, overrides: Mapping[str, Any], **parameters: Any) -> Swept:
@@ -93,9 +98,45 @@ def show_result(settings: Settings, result: SweepResult, say: Callable[[str], No
     say(f"Pictures, curves and trials: {page}")
 
 
-def show_plan(settings: Settings, config: SweepConfig, say: Callable[[str], None]) -> None:
-    """What a sweep would train and on what; nothing is started."""
-    say(f"{config.trial_count} trials of {config.base.recipe} on {config.base.dataset.name}")
+def show_plan(
+    settings: Settings, config: SweepConfig, request: str | None, say: Callable[[str], None]
+) -> None:
+    """What a sweep would train, on what and how long; no trial is started.
+
+    The cluster is asked, and measures how fast it trains; the dataset is prepared if it was not.
+
+    Raises:
+        GanlibError: What :func:`~ganlib.preflight.preflight` finds, after the trials have been listed.
+        JobFailed: A trial would never find room on the cluster.
+    """
+    _list_trials(config, say)
+    first = config.trial_config({})
+    preflight(settings, first)
+    store, wanted = open_store(settings), config.base.dataset
+    preparation = Preparation(size=wanted.size, channels=wanted.channels, fit=wanted.fit)
+    spec = sweep_spec(config, prepare(store, wanted.name, preparation, scratch=settings.scratch), request)
+    write_sweep_spec(store, spec)
+    say("measuring how fast the cluster trains …")
+    run_job(settings, f"{spec.sweep}-plan", ["ganlib.jobs.sweep_dry_run", spec.sweep], say)
+
+
+def _list_trials(config: SweepConfig, say: Callable[[str], None]) -> None:
     recipe = config.recipe_values()
-    for name, search in config.search.items():
-        say(f"  {name} = {search}  (the recipe itself: {recipe.get(name, 'has none')})")
+    say(f"{config.trial_count} trials of {config.base.recipe} on {config.base.dataset.name}:")
+    for field, search in config.search.items():
+        say(f"  {field}: {search}   (the recipe itself: {recipe.get(field, 'it has none')})")
+    if config.algorithm == "grid":
+        rows = [recipe, *config.combinations()][: config.trial_count]
+        for number, row in enumerate(rows[:MOST_LISTED]):
+            say(f"  trial {number}: " + ", ".join(f"{name} = {value}" for name, value in row.items()))
+        if len(rows) > MOST_LISTED:
+            say(f"  … and {len(rows) - MOST_LISTED} more")
+    else:
+        say(f"  chosen by {config.algorithm}, seed {config.seed}; trial 0 is the recipe itself")
+    stops = (
+        "" if config.scheduler == "none" else f"; {config.scheduler} looks from {config.grace_kimg:g} kimg on"
+    )
+    say(f"each up to {config.total_kimg:g} kimg{stops}")
+    say(
+        f"then the best {config.finalists} and the recipe again, with {config.final_samples} fresh samples each"
+    )

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.metadata import version
 
 from ganlib.errors import ConfigError, ObjectMissing
 from ganlib.jobs.spec import RunSpec, read_spec, result_key, run_name
 from ganlib.ports import ObjectStore, RunStart
 from ganlib.records import DatasetVersion, Record, TrainResult
-from ganlib.sweep_config import SweepConfig, sweep_result_key, sweep_spec_key, trial_run_name, values_of
+from ganlib.sweep_config import (
+    SweepConfig,
+    sweep_name,
+    sweep_result_key,
+    sweep_spec_key,
+    trial_run_name,
+    values_of,
+)
 from ganlib.sweep_records import Scalar, SweepResult
+
+REQUEST = "manual"
+"""What a sweep is told apart by when nothing is named."""
 
 
 class SweepSpec(Record):
@@ -48,6 +59,26 @@ class SweepSpec(Record):
             dataset_digest=self.dataset_digest,
             code_version=self.code_version,
         )
+
+
+def sweep_spec(config: SweepConfig, dataset: DatasetVersion, request: str | None = None) -> SweepSpec:
+    """A sweep over a dataset version, under the name by which an equal one is gone on with.
+
+    Args:
+        config: The sweep.
+        dataset: What its trials train on.
+        request: Tells apart sweeps that are otherwise equal.
+
+    Raises:
+        ConfigError: ``request`` is not fit for a name.
+    """
+    return SweepSpec(
+        sweep=sweep_name(config, dataset.digest, request or REQUEST),
+        config=config,
+        dataset_name=dataset.name,
+        dataset_digest=dataset.digest,
+        code_version=version("ganlib"),
+    )
 
 
 def write_sweep_spec(store: ObjectStore, spec: SweepSpec) -> None:
