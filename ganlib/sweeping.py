@@ -133,10 +133,6 @@ def _list_trials(config: SweepConfig, say: Callable[[str], None]) -> None:
             say(f"  … and {len(rows) - MOST_LISTED} more")
     else:
         say(f"  chosen by {config.algorithm}, seed {config.seed}; trial 0 is the recipe itself")
-    stops = (
-        "" if config.scheduler == "none" else f"; {config.scheduler} looks from {config.grace_kimg:g} kimg on"
-    )
-    say(f"each up to {config.total_kimg:g} kimg{stops}")
-    say(
-        f"then the best {config.finalists} and the recipe again, with {config.final_samples} fresh samples each"
-    )
+    looks = f"; {config.scheduler} looks from {config.grace_kimg:g} kimg on"
+    say(f"each up to {config.total_kimg:g} kimg" + ("" if config.scheduler == "none" else looks))
+    say(f"then the best {config.finalists} and the recipe again, {config.final_samples} fresh samples each")

@@ -58,7 +58,7 @@ def parallel_coordinates(result: SweepResult) -> Figure:
         _draw_axis(axes, x, axis, is_last=axis is last, known=bool(distances))
     unknown = any(best_distance(trial) is None for trial in result.trials)
     if unknown:
-        _tick(axes, len(fields), NO_DISTANCE, "none")
+        _tick(axes, len(fields), NO_DISTANCE, "no distance")
     axes.set_xlim(-0.35, len(columns) - 1 + 0.25)
     axes.set_ylim(-0.06, NO_DISTANCE + 0.05 if unknown else 1.06)
     axes.set_xticks(range(len(columns)), [wrapped(axis.label, _room(len(columns))) for axis in columns])

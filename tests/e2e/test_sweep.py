@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,7 +58,7 @@ def test_the_command_ends_with_a_table_and_says_which_is_the_best(
 
 
 def test_every_trial_is_a_child_of_a_run_that_carries_the_pictures(
-    sweep: dict[str, Any], mlflow: MlflowClient, tmp_path: Any
+    sweep: dict[str, Any], mlflow: MlflowClient, tmp_path: Path
 ) -> None:
     result = sweep["result"]
     parent = mlflow.get_run(result.tracking_run_id)
@@ -84,7 +85,7 @@ def test_every_trial_is_a_child_of_a_run_that_carries_the_pictures(
     assert values["trials_finished"] + values["trials_stopped"] == 4
     assert values["best_final_distance"] <= values["recipe_final_distance"]
     path = mlflow.download_artifacts(result.tracking_run_id, "sweep/trials.csv", str(tmp_path))
-    rows = list(csv.DictReader(io.StringIO(open(path).read())))
+    rows = list(csv.DictReader(io.StringIO(Path(path).read_text())))
     assert {int(row["trial"]) for row in rows} == {0, 1, 2, 3}
     assert float(rows[0]["final_distance"]) == values["best_final_distance"]
 
