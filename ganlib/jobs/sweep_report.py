@@ -6,21 +6,19 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
-from ganlib.build import count_classes
-from ganlib.core.sampling import generate, labels_in_turn, latents
-from ganlib.data.versions import load_version
 from ganlib.errors import CheckpointRefused
-from ganlib.jobs.judge import trained_generator
 from ganlib.jobs.spec import read_spec
 from ganlib.ports import ObjectStore, RunTracker
-from ganlib.quality.evaluate import to_uint8
 from ganlib.records import CheckpointRef
-from ganlib.report.axes import best_distance, best_trial, ranked
-from ganlib.report.samples import MOST, TrialSamples
-from ganlib.report.sweep import files, pictures
 from ganlib.sweep_records import SweepResult, Trial, TrialStatus
+
+if TYPE_CHECKING:
+    from ganlib.report.samples import TrialSamples
+
+# The process that directs a sweep has its first trials to start: torch and Matplotlib are imported by the
+# thread that makes the first report.
 
 EVERY_SECONDS = 30.0
 """A running sweep is reported at most this often."""
@@ -29,7 +27,7 @@ SHARE = 0.05
 GRID_SAMPLES = 64
 STATUSES: tuple[TrialStatus, ...] = get_args(TrialStatus)
 
-Top = Callable[[SweepResult], Sequence[TrialSamples]]
+Top = Callable[[SweepResult], "Sequence[TrialSamples]"]
 """Gives the samples of a sweep's best trials, the best first."""
 
 
@@ -39,6 +37,8 @@ def report_sweep(tracker: RunTracker, result: SweepResult, top: Sequence[TrialSa
     Files go under ``sweep/``, where the newest replace those before. Pictures go to the run's images
     as well, as ``sweep_heat_map`` and so on, at the step that :func:`clock` tells.
     """
+    from ganlib.report.sweep import files, pictures
+
     run, step = result.tracking_run_id, clock(result)
     tracker.metrics(run, step, metrics(result))
     drawn = pictures(result, top)
@@ -65,6 +65,8 @@ def metrics(result: SweepResult) -> dict[str, float]:
     0's; ``best_final_distance`` and ``recipe_final_distance`` with fresh latents. What is not known yet
     is left out.
     """
+    from ganlib.report.axes import best_distance, best_trial
+
     values = {f"trials_{s}": float(sum(t.status == s for t in result.trials)) for s in STATUSES}
     distances = [d for trial in result.trials if (d := best_distance(trial)) is not None]
     if distances:
@@ -97,6 +99,9 @@ class SampleMaker:
         Raises:
             CheckpointRefused: The checkpoint of a trial that has ended is damaged or gone.
         """
+        from ganlib.report.axes import ranked
+        from ganlib.report.samples import MOST
+
         with_checkpoint = [(t, best) for t in ranked(result.trials) if (best := _checkpoint(t)) is not None]
         found: dict[tuple[int, str], TrialSamples] = {}
         for trial, checkpoint in with_checkpoint[:MOST]:
@@ -111,6 +116,13 @@ class SampleMaker:
         return list(found.values())
 
     def _make(self, result: SweepResult, trial: Trial, checkpoint: CheckpointRef) -> TrialSamples:
+        from ganlib.build import count_classes
+        from ganlib.core.sampling import generate, labels_in_turn, latents
+        from ganlib.data.versions import load_version
+        from ganlib.jobs.judge import trained_generator
+        from ganlib.quality.evaluate import to_uint8
+        from ganlib.report.samples import TrialSamples
+
         spec = read_spec(self._store, trial.run)
         version = load_version(self._store, spec.dataset_name, spec.dataset_digest)
         generator = trained_generator(self._store, spec, checkpoint, version)
