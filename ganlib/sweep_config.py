@@ -102,8 +102,9 @@ class SweepConfig(Part):
     def _check_budget(self) -> None:
         if self.scheduler != "none" and self.total_kimg < self.grace_kimg:
             raise ConfigError(
-                f"total_kimg = {self.total_kimg:g} is below the first rung, grace_kimg = {self.grace_kimg:g}: "
-                f"scheduler {self.scheduler} would never look at a trial: raise one or lower the other"
+                f"total_kimg = {self.total_kimg:g} is below the first rung, grace_kimg = "
+                f"{self.grace_kimg:g}: scheduler {self.scheduler} would never look at a trial; raise the one "
+                "or lower the other"
             )
         few = self.base.evaluation.curve_samples
         if self.final_samples < few:
@@ -120,6 +121,12 @@ class SweepConfig(Part):
             )
         if self.algorithm == "tpe" and self.scheduler == "pbt":
             raise ConfigError("algorithm tpe cannot go with scheduler pbt; choose random or grid")
+        if self.scheduler == "pbt" and (self.workers > 1 or self.concurrency is not None):
+            name = "workers" if self.workers > 1 else "concurrency"
+            raise ConfigError(
+                f"{name} = {getattr(self, name)} cannot go with scheduler pbt, whose trials are of one "
+                f"worker and take turns on what the cluster has room for; leave {name} out"
+            )
         if self.scheduler == "pbt" and self.trial_count < 3:
             raise ConfigError(
                 f"{self.trial_count} trials are no population: pbt needs 3 or more, of which trial 0 stays "

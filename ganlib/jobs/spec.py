@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+
 from ganlib.config import RunConfig, check_request
 from ganlib.errors import ConfigError, ObjectMissing
 from ganlib.ports import ObjectStore, RunStart
@@ -83,3 +85,16 @@ def read_spec(store: ObjectStore, run: str) -> RunSpec:
     except ObjectMissing as error:
         raise ConfigError(f"there is no run {run!r}: the object store holds no {key}") from error
     return RunSpec.from_json(text, source=key)
+
+
+def require_same_code(what: str, code_version: str) -> None:
+    """Refuse work that another version of ganlib submitted.
+
+    Raises:
+        ConfigError: This process has another one.
+    """
+    if code_version != version("ganlib"):
+        raise ConfigError(
+            f"{what} was submitted by ganlib {code_version}, this cluster has {version('ganlib')}; install "
+            "the same version on both"
+        )
