@@ -14,6 +14,7 @@ from ganlib.jobs.sweep_course import Course
 from ganlib.jobs.sweep_final import hold_final, verdict, winner
 from ganlib.jobs.sweep_ledger import Ledger
 from ganlib.jobs.sweep_plan import cluster_nodes, describe, make_plan, room_for
+from ganlib.jobs.sweep_report import SampleMaker, SweepReport
 from ganlib.jobs.sweep_spec import SweepSpec, read_sweep_spec
 from ganlib.jobs.sweep_tune import run_trials
 from ganlib.ports import ObjectStore, RunStatus
@@ -43,11 +44,16 @@ def main(sweep: str) -> None:
     try:
         tracking_run_id = tracker.start(spec.tracking(settings.s3_bucket))
         status: RunStatus = "killed"
+        report = SweepReport(tracker, SampleMaker(store))
+        ledger = open_ledger(store, spec, tracking_run_id)
         try:
-            run(Course(settings, store, spec, open_ledger(store, spec, tracking_run_id), tracker, emit))
+            run(Course(settings, store, spec, ledger, tracker, emit, report.update))
+            report.finish(ledger.result)
             status = "finished"
         except GanlibError:
             status = "failed"
+            if ledger.result.status != "running":
+                report.finish(ledger.result)
             raise
         finally:
             tracker.finish(tracking_run_id, status)

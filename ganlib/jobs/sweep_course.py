@@ -15,7 +15,7 @@ from ganlib.jobs.sweep_spec import SweepSpec
 from ganlib.jobs.trial_report import TrialReport
 from ganlib.ports import ObjectStore, RunStatus, RunTracker
 from ganlib.settings import Settings
-from ganlib.sweep_records import CurvePoint, Trial, TrialStatus
+from ganlib.sweep_records import CurvePoint, SweepResult, Trial, TrialStatus
 
 TELL_SECONDS = 30.0
 """A line about the whole sweep at most this often."""
@@ -38,6 +38,8 @@ class Course:
     ledger: Ledger
     tracker: RunTracker
     emit: Callable[[str], None]
+    report: Callable[[SweepResult], object] | None = None
+    """Gets what the sweep has so far, after every change; must return at once."""
     clock: Callable[[], float] = time.monotonic
     _decisions: Decisions = field(init=False)
     _source: Source | None = field(init=False, default=None)
@@ -108,6 +110,7 @@ class Course:
         if verdict == "stop":
             self._end(self.ledger.trials[number], "stopped", self._why(point))
         self.tell()
+        self._report()
         return verdict == "stop"
 
     def again(self, number: int, reason: str) -> None:
@@ -150,6 +153,11 @@ class Course:
         best = f", best {ended.distance:.1f}" if ended.curve else ""
         why = f": {reason}" if reason else ""
         self.emit(f"trial {trial.number} {status} after {ended.seconds:.0f} s{best}{why}")
+        self._report()
+
+    def _report(self) -> None:
+        if self.report is not None:
+            self.report(self.ledger.result)
 
 
 def _named(trial: Trial) -> str:
