@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status check test bench format lock clean static
+.PHONY: help setup demo sweep-demo up down status check test bench format lock clean static
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -22,13 +22,16 @@ PYTHON ?= $(shell for python in python3.11 python3 python; do \
 STAMP := $(VENV)/installed-$(shell { pwd -P; cat $(LOCK) pyproject.toml; } | cksum | tr ' ' '-')
 
 help:
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
 setup: $(STAMP)  ## Install the pinned packages and ganlib into .venv; the targets below do it themselves
 	@echo "$(VENV) is ready"
 
 demo: $(STAMP)  ## From nothing to a registered generator and a picture of what it makes
 	@$(BIN)/ganlib demo $(ARGS)
+
+sweep-demo: $(STAMP)  ## Twelve configurations on Fashion-MNIST: which generates best, and pictures of how they compare
+	@$(BIN)/ganlib sweep-demo $(ARGS)
 
 up down status: $(STAMP)
 	@$(BIN)/ganlib $@

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from ganlib import cli_sweep
 from ganlib.cli_generate import generate
 from ganlib.cli_models import model_app
 from ganlib.cli_parts import Overrides, parse_overrides, resumable, say
@@ -26,6 +27,8 @@ app = typer.Typer(
 dataset_app = typer.Typer(help="Datasets in the object store.", no_args_is_help=True)
 app.add_typer(dataset_app, name="dataset")
 app.add_typer(model_app, name="model")
+
+cli_sweep.add_to(app)
 
 
 @app.command()

@@ -9,6 +9,7 @@ of its result (``gate``) is not part of that (:data:`OUTSIDE_IDENTITY`).
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from importlib import resources
 from typing import Annotated, Any, get_args
@@ -160,6 +161,16 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str
     return rows
 
 
+def check_request(request: str) -> None:
+    """Refuse what cannot be part of a run's or sweep's name.
+
+    Raises:
+        ConfigError: ``request`` is not 1 to 32 lower-case letters, digits and dashes.
+    """
+    if not re.match(r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$", request):
+        raise ConfigError(f"request {request!r} must be 1 to 32 lower-case letters, digits and inner dashes")
+
+
 def recipes() -> list[str]:
     """Names of the recipes that come with ganlib."""
     folder = resources.files("ganlib") / "recipes"
@@ -180,9 +191,17 @@ def load_config(recipe: str, overrides: Mapping[str, Any] | None = None) -> RunC
     if recipe not in recipes():
         raise UnknownName("recipe", recipe, recipes())
     text = (resources.files("ganlib") / "recipes" / f"{recipe}.yaml").read_text()
-    values: dict[str, Any] = {"recipe": recipe, **yaml.safe_load(text)}
+    return _overridden({"recipe": recipe, **yaml.safe_load(text)}, overrides or {})
+
+
+def change_config(config: RunConfig, overrides: Mapping[str, Any]) -> RunConfig:
+    """A configuration with some fields changed. Raises as :func:`load_config`."""
+    return _overridden(config.model_dump(), overrides)
+
+
+def _overridden(values: dict[str, Any], overrides: Mapping[str, Any]) -> RunConfig:
     # Kinds go first: another kind has other fields, and keeps none of the recipe's.
-    for field, value in sorted((overrides or {}).items(), key=lambda item: not item[0].endswith(".kind")):
+    for field, value in sorted(overrides.items(), key=lambda item: not item[0].endswith(".kind")):
         _override(values, field, value)
     return build_config(values)
 

@@ -140,6 +140,15 @@ def pages(settings: Settings) -> dict[str, str]:
     return {"mlflow": settings.mlflow_uri or "", "prefect": prefect, "ray": settings.ray_address or ""}
 
 
+def point_to_prefect(settings: Settings) -> None:
+    """Have flows of this process run against the configured server; to be called before one is imported."""
+    # Prefect reads these when it is imported, and nothing but flows imports it.
+    os.environ["PREFECT_API_URL"] = settings.require("prefect")
+    os.environ.setdefault("PREFECT_HOME", str(settings.home / "prefect"))
+    os.environ.setdefault("DO_NOT_TRACK", "true")
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO")
+
+
 def retrain(settings: Settings, recipe: str, overrides: Mapping[str, Any], **options: Any) -> Retrained:
     """Run the flow ``retrain`` in this process, as a flow run that Prefect's page shows.
 
@@ -154,11 +163,7 @@ def retrain(settings: Settings, recipe: str, overrides: Mapping[str, Any], **opt
     """
     require_prefect(settings)
     preflight(settings, load_config(recipe, overrides))
-    # Prefect reads these when it is imported, which happens below and nowhere earlier.
-    os.environ["PREFECT_API_URL"] = settings.require("prefect")
-    os.environ.setdefault("PREFECT_HOME", str(settings.home / "prefect"))
-    os.environ.setdefault("DO_NOT_TRACK", "true")
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO")
+    point_to_prefect(settings)
     from flows.retrain import retrain as flow
 
     retrained: Retrained = flow(recipe=recipe, overrides=dict(overrides), **options)

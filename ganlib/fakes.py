@@ -96,6 +96,8 @@ class MemoryTracker:
                     return run_id
             run_id = f"run-{len(self.runs) + 1}"
             tags = {**run.tags, "ganlib.run": run.name}
+            if run.parent:
+                tags["mlflow.parentRunId"] = run.parent
             self.runs[run_id] = MemoryRun(start=run, params=dict(run.params), tags=tags)
             return run_id
 

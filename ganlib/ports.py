@@ -74,6 +74,8 @@ class RunStart:
     dataset_digest: str
     dataset_source: str
     """Where the prepared version lies, as a URI."""
+    parent: str = ""
+    """Id of the run that this one is a part of; empty: none."""
 
 
 RunStatus = Literal["finished", "failed", "killed"]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from ganlib.inference import one_input
 from ganlib.errors import RegistryError
+from ganlib.inference import one_input
 
 if TYPE_CHECKING:
     from mlflow.models import Model

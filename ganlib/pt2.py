@@ -17,8 +17,8 @@ import torch
 import yaml
 from torch import nn
 
-from ganlib.inference import for_inference, joined, one_input
 from ganlib.errors import RegistryError
+from ganlib.inference import for_inference, joined, one_input
 from ganlib.ports import Publication
 
 PROGRAM = "data/model.pt2"

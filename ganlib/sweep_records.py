@@ -69,3 +69,25 @@ class SweepResult(Record):
     best: int | None = None
     """Number of the trial that won the final: the smallest distance with fresh latents."""
     seconds: float = 0.0
+
+
+class SweepPlan(Record):
+    """What a sweep needs and how long it may take, as its job found before it started anything."""
+
+    sweep: str
+    trials: int
+    """That are to be trained in this attempt."""
+    device: Literal["cpu", "cuda"]
+    cpus_each: float
+    """CPUs that a trial needs."""
+    gpus_each: float
+    cluster_cpus: float
+    cluster_gpus: float
+    at_once: int
+    """Trials that run at a time."""
+    seconds_at_most: float
+    """If every trial trained in full."""
+    seconds_expected: float
+    """With the trials that the scheduler is expected to stop taken off."""
+    basis: str
+    """Where the two come from, for a person."""

@@ -27,6 +27,8 @@ __all__ = ["MlflowTracker", "SpooledTracker"]
 RUN_TAG = "ganlib.run"
 """Tag with ganlib's run name, by which a run is found again."""
 
+PARENT_TAG = "mlflow.parentRunId"
+
 _METRICS_A_REQUEST = 1000
 _PARAMS_A_REQUEST = 100
 _DIGEST_CHARACTERS = 36
@@ -161,6 +163,9 @@ def _describe(client: MlflowClient, known: Run, run: RunStart) -> None:
     params = [Param(name, value) for name, value in run.params.items() if name not in known.data.params]
     tags = [RunTag(name, value) for name, value in run.tags.items() if name != RUN_TAG]
     tags.append(RunTag("ganlib.dataset_digest", run.dataset_digest))
+    if run.parent:
+        # By it MLflow's page folds the runs of one parent together.
+        tags.append(RunTag(PARENT_TAG, run.parent))
     for start in range(0, max(len(params), len(tags)), _PARAMS_A_REQUEST):
         part = slice(start, start + _PARAMS_A_REQUEST)
         client.log_batch(run_id, params=params[part], tags=tags[part], synchronous=True)

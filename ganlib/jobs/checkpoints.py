@@ -39,6 +39,8 @@ class CheckpointRecord(Record):
     """What the watch over the run remembers."""
     distance: float | None = None
     """The evaluation at this moment, when there was one."""
+    origin: str = ""
+    """Key of the checkpoint that the run took over from another one before this; empty: none."""
     code_version: str
     torch_version: str
     workers: int = Field(ge=1)
@@ -69,6 +71,8 @@ class Resumed(NamedTuple):
     estimate_peak: float
     images_lost: int
     """Images that the attempt before this one had trained on since; they are trained on again."""
+    distance: float | None
+    """The evaluation of the checkpoint, when there is one."""
 
 
 class Checkpoints:
@@ -76,10 +80,26 @@ class Checkpoints:
 
     Kept are the last two and the one with the smallest distance. Use as a context manager:
     leaving it waits for the last save and raises what went wrong in it.
+
+    Args:
+        store: Where they lie.
+        run: The run's name.
+        config: Its configuration; a checkpoint of another one is refused.
+        versions: Of ganlib and torch, for the record.
+        adopt: Another run's checkpoint to begin from, whatever its configuration, as long as the networks
+            have the same shapes. Checkpoints that the run has from before it count no more.
     """
 
-    def __init__(self, store: ObjectStore, run: str, config: RunConfig, versions: tuple[str, str]) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        run: str,
+        config: RunConfig,
+        versions: tuple[str, str],
+        adopt: CheckpointRef | None = None,
+    ) -> None:
         self._store, self._run, self._config = store, run, config
+        self._adopt = adopt
         self._code_version, self._torch_version = versions
         self._prefix = f"runs/{run}/checkpoints/"
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
@@ -115,6 +135,7 @@ class Checkpoints:
             sha256=hashlib.sha256(data).hexdigest(),
             counters=counters,
             distance=distance,
+            origin=self._origin,
             estimate_peak=estimate_peak,
             code_version=self._code_version,
             torch_version=self._torch_version,
@@ -168,30 +189,44 @@ class Checkpoints:
     def resume(self, state: TrainState) -> Resumed | None:
         """Bring ``state`` to the newest checkpoint that is whole; ``None`` when there is none.
 
-        A damaged one is named in the log and the one before it is used.
+        A damaged one is named in the log and the one before it is used; where the run has none, the one
+        to adopt.
 
         Raises:
-            CheckpointRefused: A checkpoint is of another configuration.
+            CheckpointRefused: A checkpoint is of another configuration, or the one to adopt is damaged or of
+                other networks.
         """
-        keys = sorted(
-            info.key.removesuffix("/checkpoint.json")
-            for info in self._store.list(self._prefix)
-            if info.key.endswith("/checkpoint.json")
-        )
+        keys = sorted(_keys(self._store, self._run))
         found: Resumed | None = None
         for key in reversed(keys):
             try:
-                record = self._read(key)
+                record = read_record(self._store, key)
+                if record.origin != self._origin:
+                    continue
+                self._require_same(key, record)
                 if found is None:
                     restore_state(state, self._tensors(key, record), record.counters)
-                    found = Resumed(record.ref(key), record.estimate_peak, self._count_lost(state))
+                    lost = self._count_lost(state)
+                    found = Resumed(record.ref(key), record.estimate_peak, lost, record.distance)
             except (DataError, CheckpointRefused) as error:
                 if isinstance(error, _OtherConfiguration):
                     raise
                 log.warning("checkpoint %s is refused: %s", key, error)
                 continue
             self._known[key] = record
-        return found
+        return found or self._take_over(state)
+
+    def _take_over(self, state: TrainState) -> Resumed | None:
+        if self._adopt is None:
+            return None
+        record = read_record(self._store, self._adopt.key)
+        restore_state(state, read_tensors(self._store, self._adopt), record.counters)
+        # Its distance is not handed on: another run's report has it.
+        return Resumed(self._adopt, record.estimate_peak, 0, None)
+
+    @property
+    def _origin(self) -> str:
+        return self._adopt.key if self._adopt is not None else ""
 
     def _count_lost(self, state: TrainState) -> int:
         key = f"runs/{self._run}/reached.json"
@@ -208,14 +243,12 @@ class Checkpoints:
         """Images that were trained on and came to nothing, over all attempts."""
         return self._lost
 
-    def _read(self, key: str) -> CheckpointRecord:
-        record = read_record(self._store, key)
+    def _require_same(self, key: str, record: CheckpointRecord) -> None:
         if record.config_digest != self._config.digest:
             raise _OtherConfiguration(
                 f"checkpoint {key} belongs to another configuration: {_differences(record, self._config)}; "
                 "give the run another request name"
             )
-        return record
 
     def _tensors(self, key: str, record: CheckpointRecord) -> bytes:
         return read_tensors(self._store, record.ref(key))
@@ -232,6 +265,33 @@ def _differences(record: CheckpointRecord, config: RunConfig) -> str:
 
 class _OtherConfiguration(CheckpointRefused):
     pass
+
+
+def newest(store: ObjectStore, run: str, adopted: CheckpointRef | None) -> CheckpointRef | None:
+    """The newest checkpoint of a run since it took over ``adopted``, or else that; ``None``: it has none."""
+    for key in sorted(_keys(store, run), reverse=True):
+        record = read_record(store, key)
+        if record.origin == (adopted.key if adopted is not None else ""):
+            return record.ref(key)
+    return adopted
+
+
+def _keys(store: ObjectStore, run: str) -> list[str]:
+    found = (info.key for info in store.list(f"runs/{run}/checkpoints/"))
+    return [key.removesuffix("/checkpoint.json") for key in found if key.endswith("/checkpoint.json")]
+
+
+def clone(store: ObjectStore, ref: CheckpointRef, run: str) -> CheckpointRef:
+    """Copy another run's checkpoint into a run's own folder, where it stays while the other run goes on.
+
+    Raises:
+        CheckpointRefused: It is missing or damaged.
+    """
+    key = f"runs/{run}/adopted/{ref.run}-{ref.images_seen:012d}"
+    record = read_record(store, ref.key)
+    store.put(f"{key}/state.safetensors", read_tensors(store, ref))
+    store.put(f"{key}/checkpoint.json", record.to_json().encode())
+    return record.ref(key)
 
 
 def read_record(store: ObjectStore, key: str) -> CheckpointRecord:

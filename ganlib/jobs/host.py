@@ -1,13 +1,14 @@
 """The host of a training loop: everything around :func:`ganlib.core.loop.train` on each worker.
 
-It resumes, reports, evaluates, saves, and decides when to stop; the loop knows none of it. Every
-worker runs the same :class:`Host`; rank 0 alone writes. Nothing here knows of Ray.
+It resumes, reports, evaluates, saves, and decides when to stop; the loop knows none of it. Like the
+loop it is a generator: it hands control back after every evaluation, and whoever iterates may end the
+run there. Every worker runs the same :class:`Host`; rank 0 alone writes. Nothing here knows of Ray.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -32,6 +33,7 @@ from ganlib.quality.evaluate import to_uint8
 from ganlib.quality.features import Extractor
 from ganlib.quality.grids import grid
 from ganlib.records import TrainResult
+from ganlib.sweep_records import CurvePoint
 
 REPORT_SECONDS = 2.0
 """A progress line and a point on the curves at most this often."""
@@ -54,6 +56,8 @@ class Host:
     place: Place
     emit: Callable[[str], None]
     """Takes rank 0's progress lines."""
+    look_at_untrained: bool = True
+    """Whether a new run begins with an evaluation; in a sweep all would find the same."""
     _pace: Pace = field(init=False)
     _curve: Curve = field(init=False)
     _point: Point = field(init=False, default=Point())
@@ -70,28 +74,48 @@ class Host:
         self._pace = Pace(round(budget.total_kimg * 1000), budget.max_seconds)
 
     def train(self) -> TrainResult:
+        """Train to the end of the budget. Raises as :meth:`rounds`."""
+        rounds = self.rounds()
+        while True:
+            try:
+                next(rounds)
+            except StopIteration as end:
+                result: TrainResult = end.value
+                return result
+
+    def rounds(self) -> Generator[CurvePoint, None, TrainResult]:
         """Train to the end of the budget, from the newest checkpoint when there is one.
+
+        Yields:
+            Each evaluation once its checkpoint is on its way to the store. A run that goes on begins with the
+            evaluation of the checkpoint it is taken up from, if that has one: whoever asked before may
+            have been gone before it was handed out.
 
         Raises:
             NonFiniteLoss: On every worker at once; nothing was saved after the last good checkpoint.
+            DeadEnd: A rule of the watch that is to stop the run was broken; likewise.
         """
         config, place = self.config, self.place
         state = fresh_state(config, self.dataset.version, place.device)
         resumed = self.checkpoints.resume(state)
         self._pace.restart(state.images_seen, state.seconds)
         self._require_same_start(state)
-        if resumed is None:
-            self._evaluate(state)
-        else:
+        if resumed is not None:
             self._watch.peak = resumed.estimate_peak
             if place.rank == 0:
                 lost = resumed.images_lost
                 self.emit(f"resumed {resumed.ref.key} at {state.images_seen} images, {lost} were lost")
                 self.tracker.metrics(self.tracking_run_id, state.images_seen, {"images_lost": lost})
+            if resumed.distance is not None:
+                yield CurvePoint(
+                    images_seen=state.images_seen, distance=resumed.distance, seconds=state.seconds
+                )
+        elif self.look_at_untrained:
+            yield self._evaluate(state)
         start_images, start_seconds = state.images_seen, state.seconds
-        self._loop(state)
+        yield from self._loop(state)
         if state.images_seen > start_images:
-            self._keep(state, evaluate=True)
+            yield from self._keep(state, evaluate=True)
         with self._spent.on("saving"):
             self.checkpoints.wait()
         return self._finished(state, state.images_seen - start_images, state.seconds - start_seconds)
@@ -117,7 +141,7 @@ class Host:
             saving_seconds=self._spent.seconds["saving"],
         )
 
-    def _loop(self, state: TrainState) -> None:
+    def _loop(self, state: TrainState) -> Iterator[CurvePoint]:
         config, place = self.config, self.place
         batches = TrainingBatches(
             self.dataset.load("train"),
@@ -138,7 +162,7 @@ class Host:
                 return
             save, evaluation = saves.due(state.images_seen), evaluations.due(state.images_seen)
             if save or evaluation:
-                self._keep(state, evaluate=evaluation)
+                yield from self._keep(state, evaluate=evaluation)
 
     def _agree(self, state: TrainState, progress: Progress) -> bool:
         """Average the losses over the workers, report them, and decide together whether the run ends."""
@@ -174,7 +198,7 @@ class Host:
         limit = self.config.budget.max_seconds
         return limit is not None and state.seconds >= limit
 
-    def _evaluate(self, state: TrainState) -> float:
+    def _evaluate(self, state: TrainState) -> CurvePoint:
         """Distance of the averaged generator, on every worker; rank 0 logs it with a sample grid."""
         with self._spent.on("evaluating"):
             self._point = self._curve.point(state.average)
@@ -182,7 +206,7 @@ class Host:
                 raise NonFiniteLoss(self.extractor.metric, self._point.distance, state.images_seen)
             if self._point.samples is not None:
                 self._log_evaluation(state.images_seen, self._point.samples)
-        return self._point.distance
+        return CurvePoint(images_seen=state.images_seen, distance=self._point.distance, seconds=state.seconds)
 
     def _log_evaluation(self, images_seen: int, samples: Tensor) -> None:
         picture = grid(to_uint8(samples), columns=8)
@@ -191,18 +215,21 @@ class Host:
         self.tracker.metrics(self.tracking_run_id, images_seen, {metric: distance})
         self.emit(f"evaluated at {images_seen} images: {metric} = {distance:.1f}")
 
-    def _keep(self, state: TrainState, *, evaluate: bool) -> None:
-        """Save a checkpoint, evaluated or not, of weights that are numbers."""
+    def _keep(self, state: TrainState, *, evaluate: bool) -> Iterator[CurvePoint]:
+        """Save a checkpoint, evaluated or not, of weights that are numbers; yields the evaluation."""
         # The losses are those before the last update; the weights after it are what would be kept.
         for network in (state.generator, state.critic):
             for name, parameter in network.named_parameters():
                 if not bool(torch.isfinite(parameter).all()):
                     raise NonFiniteLoss(name, math.nan, state.images_seen)
-        distance = self._evaluate(state) if evaluate else None
+        point = self._evaluate(state) if evaluate else None
         self._look(state, with_samples=evaluate)
         if self.place.rank == 0:
             with self._spent.on("saving"):
+                distance = None if point is None else point.distance
                 self.checkpoints.save(state, self.place.workers, distance, self._watch.peak)
+        if point is not None:
+            yield point
 
     def _look(self, state: TrainState, *, with_samples: bool) -> None:
         """Warn of a run that looks like a dead end, or stop it before its state is saved."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
+from importlib.metadata import version
 
-from ganlib.config import RunConfig
+from ganlib.config import RunConfig, check_request
 from ganlib.errors import ConfigError, ObjectMissing
 from ganlib.ports import ObjectStore, RunStart
-from ganlib.records import DatasetVersion, Record
-
-_REQUEST = re.compile(r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$")
+from ganlib.records import CheckpointRef, DatasetVersion, Record
 
 
 class RunSpec(Record):
@@ -21,9 +19,16 @@ class RunSpec(Record):
     dataset_digest: str
     code_version: str
     """ganlib's version that wrote it."""
+    adopt: CheckpointRef | None = None
+    """Another run's checkpoint from which this one begins, instead of from untrained networks."""
 
-    def tracking(self, bucket: str) -> RunStart:
-        """How the tracker is to introduce this run."""
+    def tracking(self, bucket: str, parent: str = "") -> RunStart:
+        """How the tracker is to introduce this run.
+
+        Args:
+            bucket: Of the object store.
+            parent: Id of the tracker's run that this one is a part of; empty: none.
+        """
         return RunStart(
             experiment=self.config.recipe,
             name=self.run,
@@ -36,6 +41,7 @@ class RunSpec(Record):
             dataset_name=self.dataset_name,
             dataset_digest=self.dataset_digest,
             dataset_source=f"s3://{bucket}/datasets/{self.dataset_name}/{self.dataset_digest}/manifest.json",
+            parent=parent,
         )
 
 
@@ -47,8 +53,7 @@ def run_name(config: RunConfig, dataset: DatasetVersion, request: str) -> str:
     Raises:
         ConfigError: ``request`` is not 1 to 32 lower-case letters, digits and dashes.
     """
-    if not _REQUEST.match(request):
-        raise ConfigError(f"request {request!r} must be 1 to 32 lower-case letters, digits and inner dashes")
+    check_request(request)
     return f"{config.recipe}-{dataset.digest[:8]}-{config.digest[:8]}-{request}"
 
 
@@ -85,3 +90,16 @@ def read_spec(store: ObjectStore, run: str) -> RunSpec:
     except ObjectMissing as error:
         raise ConfigError(f"there is no run {run!r}: the object store holds no {key}") from error
     return RunSpec.from_json(text, source=key)
+
+
+def require_same_code(what: str, code_version: str) -> None:
+    """Refuse work that another version of ganlib submitted.
+
+    Raises:
+        ConfigError: This process has another one.
+    """
+    if code_version != version("ganlib"):
+        raise ConfigError(
+            f"{what} was submitted by ganlib {code_version}, this cluster has {version('ganlib')}; install "
+            "the same version on both"
+        )

@@ -7,9 +7,10 @@ resumes in the same way under Ray, in a test, and after the cluster itself is go
 
 from __future__ import annotations
 
-import logging
 import os
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from ray.train.torch import TorchTrainer, get_device
 
 from ganlib.build import build_acceleration, pick_kernels
 from ganlib.config import RunConfig
+from ganlib.config_parts import EvaluationConfig
 from ganlib.core.hardware import allow_tf32
 from ganlib.core.steps import Place
 from ganlib.data.cache import LocalDataset, pull
@@ -33,15 +35,16 @@ from ganlib.jobs.extractors import open_extractor
 from ganlib.jobs.host import Host
 from ganlib.jobs.reference import reference_over_workers
 from ganlib.jobs.runner import connect, emit, run_main
-from ganlib.jobs.spec import RunSpec, read_spec, result_key
+from ganlib.jobs.spec import RunSpec, read_spec, require_same_code, result_key
 from ganlib.ports import ObjectStore, RunTracker
+from ganlib.quality.distances import Statistics
+from ganlib.quality.features import Extractor
 from ganlib.records import TrainResult
 from ganlib.settings import load_settings
 from ganlib.spool import SpooledTracker
 from ganlib.storage import open_store
+from ganlib.sweep_records import CurvePoint
 from ganlib.tracking import MlflowTracker
-
-log = logging.getLogger(__name__)
 
 CLOSE_TRACKER_SECONDS = 30.0
 
@@ -56,7 +59,7 @@ def main(run: str) -> None:
     settings = load_settings()
     store = open_store(settings)
     spec = read_spec(store, run)
-    _require_same_code(spec)
+    require_same_code(f"run {run}", spec.code_version)
     connect()
     use_gpu = _check_capacity(spec.config)
     tracker = MlflowTracker(settings)
@@ -88,29 +91,70 @@ def main(run: str) -> None:
 
 def worker(parameters: dict[str, Any]) -> None:
     """What each Ray Train worker runs; a worker that is started anew resumes by itself."""
-    # Ray and torch would else fall back on one another's thread counts.
-    torch.set_num_threads(max(1, int(os.environ.get("OMP_NUM_THREADS", "1"))))
-    # Numbers below 1e-38 cost a CPU a hundred times as much as others, and change nothing.
-    torch.set_flush_denormal(True)
+    with worker_host(parameters) as host:
+        for step in rounds_on(host):
+            if isinstance(step, TrainResult):
+                leave(step, host.place)
+
+
+@contextmanager
+def worker_host(parameters: dict[str, Any]) -> Iterator[Host]:
+    """The host of a Ray Train worker.
+
+    Args:
+        parameters: ``run`` and ``tracking_run_id``; with ``trial`` the run is a trial of a sweep.
+    """
+    prepare_process()
     context = ray.train.get_context()
     place = Place(context.get_world_rank(), context.get_world_size(), get_device())
     settings = load_settings()
     store = open_store(settings)
     spec = read_spec(store, parameters["run"])
     dataset = pull(store, load_version(store, spec.dataset_name, spec.dataset_digest), settings.cache)
+    equipment = equip(store, dataset, spec.config.evaluation, place, settings.cache)
     with ExitStack() as stack:
         checkpoints = stack.enter_context(open_checkpoints(store, spec))
         tracker: RunTracker = MlflowTracker(settings)
         if place.rank == 0:
             tracker = spooled = SpooledTracker(tracker, settings.home / "spool" / spec.run)
             stack.callback(lambda: spooled.close(CLOSE_TRACKER_SECONDS))
-        run_id = parameters["tracking_run_id"]
-        result = train_on(place, spec, dataset, store, checkpoints, tracker, run_id, settings.cache)
+        host = build_host(place, spec, equipment, checkpoints, tracker, parameters["tracking_run_id"])
+        host.look_at_untrained = not parameters.get("trial", False)
+        yield host
+
+
+def leave(result: TrainResult, place: Place) -> None:
+    """Put a run's result into the object store, before any of its workers counts as done."""
     if place.rank == 0:
-        store.put(result_key(spec.run), result.to_json().encode())
+        open_store(load_settings()).put(result_key(result.run), result.to_json().encode())
     if dist.is_initialized():
-        # Rank 0's result must be written before any worker counts as done.
         dist.barrier()
+
+
+def prepare_process() -> None:
+    """Set what holds for all of a worker's process."""
+    # Ray and torch would else fall back on one another's thread counts.
+    torch.set_num_threads(max(1, int(os.environ.get("OMP_NUM_THREADS", "1"))))
+    # Numbers below 1e-38 cost a CPU a hundred times as much as others, and change nothing.
+    torch.set_flush_denormal(True)
+
+
+@dataclass(frozen=True)
+class Equipment:
+    """What runs on one dataset version have in common, in one process."""
+
+    dataset: LocalDataset
+    extractor: Extractor
+    reference: Statistics
+
+
+def equip(
+    store: ObjectStore, dataset: LocalDataset, config: EvaluationConfig, place: Place, cache: Path
+) -> Equipment:
+    """Extractor and the held-out split's statistics; on all workers of a process group together."""
+    features = open_extractor(store, dataset, config, cache, place)
+    reference = reference_over_workers(store, dataset, features, config.reference_images, place)
+    return Equipment(dataset, features, reference.statistics)
 
 
 def train_on(
@@ -124,56 +168,67 @@ def train_on(
     cache: Path,
 ) -> TrainResult:
     """Build the host of this worker and train; a run that must not go on becomes a failed result."""
+    equipment = equip(store, dataset, spec.config.evaluation, place, cache)
+    *_, result = rounds_on(build_host(place, spec, equipment, checkpoints, tracker, tracking_run_id))
+    assert isinstance(result, TrainResult)
+    return result
+
+
+def build_host(
+    place: Place,
+    spec: RunSpec,
+    equipment: Equipment,
+    checkpoints: Checkpoints,
+    tracker: RunTracker,
+    tracking_run_id: str,
+    say: Callable[[str], None] = emit,
+) -> Host:
+    """The host of this worker; rank 0 says how it trains."""
     config = spec.config
     acceleration = build_acceleration(config, place.device)
     allow_tf32(acceleration.precision == "tf32")
     if place.rank == 0:
         how = f"{acceleration.describe()}, {pick_kernels(config)} {config.optimizer.kind}"
         threads = torch.get_num_threads()
-        emit(f"training on {place.workers} × {place.device.type}: {how}, threads each: {threads}")
-    features = open_extractor(store, dataset, config.evaluation, cache, place)
-    reference = reference_over_workers(store, dataset, features, config.evaluation.reference_images, place)
-    host = Host(
+        say(f"training on {place.workers} × {place.device.type}: {how}, threads each: {threads}")
+    return Host(
         run=spec.run,
         tracking_run_id=tracking_run_id,
         config=config,
-        dataset=dataset,
-        reference=reference.statistics,
-        extractor=features,
+        dataset=equipment.dataset,
+        reference=equipment.reference,
+        extractor=equipment.extractor,
         checkpoints=checkpoints,
         tracker=tracker,
         place=place,
-        emit=emit,
+        emit=say,
     )
+
+
+def rounds_on(host: Host) -> Iterator[CurvePoint | TrainResult]:
+    """A run's evaluations and, last, its result; a run that must not go on has a failed one."""
     try:
-        return host.train()
+        yield (yield from host.rounds())
     except TrainingError as error:
-        # Returned, not raised: Ray would take the run up again, only to end here again.
-        checkpoints.wait()
-        if place.rank == 0:
-            tracker.artifact(tracking_run_id, "reason.txt", str(error).encode())
-        return TrainResult(
-            run=spec.run,
-            tracking_run_id=tracking_run_id,
+        # Handed out, not raised: Ray would take the run up again, only to end here again.
+        host.checkpoints.wait()
+        if host.place.rank == 0:
+            host.tracker.artifact(host.tracking_run_id, "reason.txt", str(error).encode())
+        yield TrainResult(
+            run=host.run,
+            tracking_run_id=host.tracking_run_id,
             status="failed",
             reason=str(error),
-            best=checkpoints.best(),
-            last=checkpoints.last(),
-            images_lost=checkpoints.images_lost,
+            best=host.checkpoints.best(),
+            last=host.checkpoints.last(),
+            images_lost=host.checkpoints.images_lost,
         )
 
 
 def open_checkpoints(store: ObjectStore, spec: RunSpec) -> Checkpoints:
     """The checkpoints of a run, as this code writes them."""
-    return Checkpoints(store, spec.run, spec.config, (version("ganlib"), torch.__version__))
-
-
-def _require_same_code(spec: RunSpec) -> None:
-    if spec.code_version != version("ganlib"):
-        raise ConfigError(
-            f"run {spec.run} was submitted by ganlib {spec.code_version}, this cluster has "
-            f"{version('ganlib')}; install the same version on both"
-        )
+    versions = (version("ganlib"), torch.__version__)
+    return Checkpoints(store, spec.run, spec.config, versions, spec.adopt)
 
 
 def _worker_counts(config: RunConfig) -> int | tuple[int, int]:

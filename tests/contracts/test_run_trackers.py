@@ -29,6 +29,16 @@ def test_a_run_begins_with_what_is_known_about_it(case, run_start: RunStart) -> 
     assert seen.tags["ganlib.config_digest"] == "c" * 64
 
 
+def test_a_run_may_be_a_part_of_another(case, run_start: RunStart) -> None:
+    parent = case.tracker.start(run_start)
+    child = dataclasses.replace(run_start, name=run_start.name + "-child", parent=parent)
+    child_id = case.tracker.start(child)
+    assert child_id != parent
+    assert case.seen(child_id).tags["mlflow.parentRunId"] == parent
+    assert case.again().start(child) == child_id
+    assert "mlflow.parentRunId" not in case.seen(parent).tags
+
+
 def test_starting_a_name_again_continues_its_run(case, run_start: RunStart) -> None:
     run_id = case.tracker.start(run_start)
     case.tracker.finish(run_id, "failed")

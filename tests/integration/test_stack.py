@@ -134,9 +134,12 @@ class TestRunning:
         stack.schedule(stack_settings, "on", cron="0 4 * * *", report=said.append)
         assert said == ["nightly: schedule nightly is on (0 4 * * *, UTC)"]
         try:
-            assert stack.run_deployments(stack_settings, "register") == "registered retrain/nightly\n"
-            (found,) = json.loads(stack.run_deployments(stack_settings, "status", "--json"))
-            assert found["schedules"] == [
+            registered = stack.run_deployments(stack_settings, "register")
+            assert registered == "registered retrain/nightly, sweep/search\n"
+            found = json.loads(stack.run_deployments(stack_settings, "status", "--json"))
+            schedules = {one["deployment"]: one["schedules"] for one in found}
+            assert schedules["search"] == []
+            assert schedules["nightly"] == [
                 {"slug": "nightly", "cron": "0 4 * * *", "timezone": "UTC", "active": True}
             ]
         finally:

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from ganlib.core.dense import DenseGenerator
-from ganlib.inference import for_inference, joined, one_input
 from ganlib.core.networks import Generator
+from ganlib.inference import for_inference, joined, one_input
 
 LATENT = 7
 

@@ -1,0 +1,130 @@
+"""The flow ``sweep``: many configurations of a recipe, the best of them, and what is to become of it.
+
+As in :mod:`flows.retrain`, a task that is repeated finds its own finished work: a sweep that was
+interrupted goes on where it was, and one that has ended is not trained again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+
+from flows.log import JobLog
+from flows.retrain import evaluate, prepare, publish, pull, train
+from flows.timing import timed
+from ganlib.build import count_classes
+from ganlib.errors import JobFailed, ObjectMissing
+from ganlib.jobs.spec import read_spec, result_key
+from ganlib.jobs.sweep_spec import (
+    REQUEST,
+    SweepSpec,
+    read_sweep_result,
+    sweep_spec,
+    train_on,
+    write_sweep_spec,
+)
+from ganlib.launch import run_job
+from ganlib.preflight import preflight
+from ganlib.records import DatasetVersion, Record, RegisteredGenerator, TrainResult
+from ganlib.report.table import as_markdown, verdict
+from ganlib.settings import load_settings
+from ganlib.storage import open_store
+from ganlib.sweep_config import load_sweep
+from ganlib.sweep_records import SweepResult
+from ganlib.sweep_space import parse_search
+
+
+class Swept(Record):
+    """What a run of the flow ends with."""
+
+    result: SweepResult
+    dataset: DatasetVersion
+    trained_on: TrainResult | None = None
+    """The winner's own run to the recipe's full budget; ``None`` when it was not asked for."""
+    generator: RegisteredGenerator | None = None
+    """What was registered; ``None`` when it was not asked for."""
+    seconds: dict[str, float]
+    """Wall time of each stage."""
+
+
+@flow(name="sweep")
+def sweep(
+    recipe: str = "fashion-mnist-wgan",
+    overrides: dict[str, Any] | None = None,
+    search: list[str] | None = None,
+    options: dict[str, Any] | None = None,
+    full_budget: bool = False,
+    register: bool = False,
+    request: str | None = None,
+) -> Swept:
+    """Train several configurations of a recipe, and find out which of them generates best.
+
+    Args:
+        recipe: A name that ``ganlib recipes`` lists.
+        overrides: Configuration fields to change in every trial, by dotted name.
+        search: What differs between trials: ``["cadence.n_critic=1,2,5", "objective.clip=log:0.01:0.5"]``.
+            Left out, critic steps and clip value.
+        options: Fields of :class:`~ganlib.sweep_config.SweepConfig`: ``{"algorithm": "tpe", "trials": 24}``.
+        full_budget: Train the best configuration on to the recipe's full budget afterwards.
+        register: Register the best generator, from the full budget when that was asked for.
+        request: Distinguishes sweeps that are equal in everything else, which go on with one another.
+    """
+    settings = load_settings()
+    config = load_sweep(recipe, overrides, parse_search(search or []), **(options or {}))
+    preflight(settings, config.trial_config({}))
+    seconds: dict[str, float] = {}
+    with timed(seconds, "dataset"):
+        dataset = prepare(config.base)
+    count_classes(config.base, dataset)
+    spec = sweep_spec(config, dataset, request)
+    with timed(seconds, "pull"):
+        pull(spec.trial(0, config.recipe_values()))
+    with timed(seconds, "sweep"):
+        result = search_best(spec)
+    done = Swept(result=result, dataset=dataset, seconds=seconds)
+    if full_budget:
+        with timed(seconds, "train"):
+            run = train_on(open_store(settings), spec, result, dataset, request or REQUEST)
+            pull(run)
+            done = done.model_copy(update={"trained_on": train(run)})
+    if register:
+        with timed(seconds, "publish"):
+            done = done.model_copy(update={"generator": _publish(done)})
+    return done
+
+
+@task
+def search_best(spec: SweepSpec) -> SweepResult:
+    """Run the sweep on the cluster, or go on with one that was interrupted."""
+    settings = load_settings()
+    store, log = open_store(settings), get_run_logger()
+    try:
+        result = read_sweep_result(store, spec.sweep)
+    except ObjectMissing:
+        result = None
+    if result is None or result.status != "finished":
+        write_sweep_spec(store, spec)
+        with JobLog(log) as lines:
+            run_job(settings, f"{spec.sweep}-sweep", ["ganlib.jobs.sweep", spec.sweep], lines)
+        result = read_sweep_result(store, spec.sweep)
+    log.info("sweep %s: %s", spec.sweep, verdict(result))
+    create_markdown_artifact(as_markdown(result), key="swept", description=spec.sweep)
+    if result.status != "finished":
+        raise JobFailed(
+            f"{spec.sweep}-sweep", "SUCCEEDED", f"the sweep is {result.status}: {verdict(result)}"
+        )
+    return result
+
+
+def _publish(done: Swept) -> RegisteredGenerator:
+    """Evaluate the winner in full and register it: as it was trained on, or as it was in the sweep."""
+    store, result = open_store(load_settings()), done.result
+    if done.trained_on is not None:
+        run = read_spec(store, done.trained_on.run)
+        return publish(run, done.trained_on, evaluate(run))
+    winner = next(trial for trial in result.trials if trial.number == result.best)
+    run = read_spec(store, winner.run)
+    trained = TrainResult.from_json(store.get(result_key(winner.run)), source=result_key(winner.run))
+    return publish(run, trained, evaluate(run))

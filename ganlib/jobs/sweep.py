@@ -1,0 +1,86 @@
+"""The sweep job: trials under Ray Tune, then a final among the best.
+
+``python -m ganlib.jobs.sweep SWEEP`` on the cluster. It leaves ``sweeps/SWEEP/result.json``, rewritten after
+each change, and a run for each trial. Started again, it goes on: finished trials stay, running ones resume,
+and the scheduler remembers what it has seen.
+"""
+
+from __future__ import annotations
+
+from ganlib.errors import GanlibError, TrainingError
+from ganlib.jobs.runner import connect, emit, run_main
+from ganlib.jobs.spec import require_same_code
+from ganlib.jobs.sweep_course import Course
+from ganlib.jobs.sweep_final import hold_final, verdict, winner
+from ganlib.jobs.sweep_ledger import Ledger
+from ganlib.jobs.sweep_plan import cluster_nodes, describe, make_plan, room_for
+from ganlib.jobs.sweep_report import SampleMaker, SweepReport
+from ganlib.jobs.sweep_spec import SweepSpec, read_sweep_spec
+from ganlib.jobs.sweep_tune import run_trials
+from ganlib.ports import ObjectStore, RunStatus
+from ganlib.settings import load_settings
+from ganlib.spool import SpooledTracker
+from ganlib.storage import open_store
+from ganlib.sweep_config import sweep_plan_key
+from ganlib.tracking import MlflowTracker
+
+CLOSE_TRACKER_SECONDS = 30.0
+
+
+def main(sweep: str) -> None:
+    """Run a sweep, or go on with it, on the cluster that this process is a job of.
+
+    Raises:
+        ConfigError: The cluster has no room for a trial; nothing was started.
+        TrainingError: No trial came to a checkpoint.
+    """
+    settings = load_settings()
+    store = open_store(settings)
+    spec = read_sweep_spec(store, sweep)
+    require_same_code(f"sweep {sweep}", spec.code_version)
+    connect()
+    room_for(spec.config, cluster_nodes())
+    tracker = SpooledTracker(MlflowTracker(settings), settings.home / "spool" / sweep)
+    try:
+        tracking_run_id = tracker.start(spec.tracking(settings.s3_bucket))
+        status: RunStatus = "killed"
+        report = SweepReport(tracker, SampleMaker(store))
+        ledger = open_ledger(store, spec, tracking_run_id)
+        try:
+            run(Course(settings, store, spec, ledger, tracker, emit, report.update))
+            report.finish(ledger.result)
+            status = "finished"
+        except GanlibError:
+            status = "failed"
+            if ledger.result.status != "running":
+                report.finish(ledger.result)
+            raise
+        finally:
+            tracker.finish(tracking_run_id, status)
+    finally:
+        tracker.close(CLOSE_TRACKER_SECONDS)
+
+
+def open_ledger(store: ObjectStore, spec: SweepSpec, tracking_run_id: str) -> Ledger:
+    """The sweep's ledger, with what earlier attempts left in it."""
+    return Ledger(store, spec, tracking_run_id, f"fd_{spec.config.base.evaluation.extractor}_curve")
+
+
+def run(course: Course) -> None:
+    """Train what is left, hold the final, name the winner."""
+    spec, ledger = course.spec, course.ledger
+    plan = make_plan(spec, ledger.trials, course.left)
+    course.store.put(sweep_plan_key(spec.sweep), plan.to_json().encode())
+    emit(describe(plan))
+    if plan.trials:
+        run_trials(course, plan)
+    hold_final(course.store, spec, ledger, course.tracker, emit, plan.at_once)
+    best = winner(ledger.trials)
+    ledger.finish("failed" if best is None else "finished", best)
+    if best is None:
+        raise TrainingError(f"no trial of sweep {spec.sweep} came to a checkpoint; their reasons are above")
+    emit(verdict(ledger.trials, best))
+
+
+if __name__ == "__main__":
+    run_main(main)
