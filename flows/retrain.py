@@ -23,6 +23,7 @@ from ganlib.config import RunConfig, load_config
 from ganlib.data.prepare import Preparation
 from ganlib.data.prepare import prepare as prepare_dataset
 from ganlib.errors import ObjectMissing, TrainingError, UnknownName
+from ganlib.jobs.extractors import require_classes
 from ganlib.jobs.publish import CHAMPION
 from ganlib.jobs.publish import publish as publish_generator
 from ganlib.jobs.pull import pull_here
@@ -73,6 +74,7 @@ def retrain(
     with _timed(seconds, "dataset"):
         dataset = prepare(config)
     count_classes(config, dataset)
+    require_classes(config.evaluation, dataset)
     champion = None if force else _unchanged_champion(settings, config, dataset)
     if champion is not None:
         reason = (
