@@ -1,56 +1,28 @@
 """The flow ``retrain``: from raw pictures to a registered generator.
 
-Each task takes a small frozen value and returns the next one; the work itself happens in
-:mod:`ganlib`. A task that is repeated finds its own finished work: the dataset version, the running
-job, the result in the object store, the registered version.
+Its stages are tasks (:mod:`flows.stages`) that find their own finished work when they are repeated.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any
 
-from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_markdown_artifact
+from prefect import flow, get_run_logger
 from prefect.context import FlowRunContext
 
-from flows.log import JobLog
+from flows.stages import prepare, pull, register, train
+from flows.timing import timed
 from ganlib.build import count_classes
 from ganlib.config import RunConfig, load_config
-from ganlib.data.prepare import Preparation
-from ganlib.data.prepare import prepare as prepare_dataset
-from ganlib.errors import JobFailed, ObjectMissing, TrainingError, UnknownName
-from ganlib.jobs.compare import read_comparison
-from ganlib.jobs.gate import pass_gate
+from ganlib.errors import UnknownName
+from ganlib.jobs.extractors import require_classes
 from ganlib.jobs.publish import CHALLENGER, CHAMPION
-from ganlib.jobs.publish import publish as publish_generator
-from ganlib.jobs.pull import pull_here
-from ganlib.jobs.spec import (
-    RunSpec,
-    comparison_key,
-    evaluation_key,
-    result_key,
-    run_name,
-    write_spec,
-)
-from ganlib.launch import run_job
-from ganlib.ports import ObjectStore
+from ganlib.jobs.spec import RunSpec, run_name
 from ganlib.preflight import preflight
-from ganlib.records import (
-    Comparison,
-    DatasetVersion,
-    Decision,
-    Evaluation,
-    Record,
-    RegisteredGenerator,
-    TrainResult,
-)
+from ganlib.records import DatasetVersion, Decision, Evaluation, Record, RegisteredGenerator, TrainResult
 from ganlib.registry import MlflowRegistry
 from ganlib.settings import Settings, load_settings
-from ganlib.storage import open_store
 
 
 class Retrained(Record):
@@ -89,9 +61,10 @@ def retrain(
     config = load_config(recipe, overrides)
     preflight(settings, config)
     seconds: dict[str, float] = {}
-    with _timed(seconds, "dataset"):
+    with timed(seconds, "dataset"):
         dataset = prepare(config)
     count_classes(config, dataset)
+    require_classes(config.evaluation, dataset)
     present = None if force else _unchanged(settings, config, dataset)
     if present is not None:
         reason = (
@@ -107,140 +80,19 @@ def retrain(
         dataset_digest=dataset.digest,
         code_version=version("ganlib"),
     )
-    with _timed(seconds, "pull"):
+    with timed(seconds, "pull"):
         pull(spec)
-    with _timed(seconds, "train"):
+    with timed(seconds, "train"):
         result = train(spec)
-    with _timed(seconds, "evaluate"):
-        evaluation = evaluate(spec)
-    with _timed(seconds, "publish"):
-        generator = publish(spec, result, evaluation)
-    with _timed(seconds, "gate"):
-        decision = gate(spec, generator, evaluation)
-    generator = generator.model_copy(update={"alias": CHAMPION if decision.promoted else CHALLENGER})
-    _summarize(spec, result, evaluation, generator, decision)
+    registered = register(spec, result, seconds)
     return Retrained(
-        generator=generator,
+        generator=registered.generator,
         dataset=dataset,
-        evaluation=evaluation,
+        evaluation=registered.evaluation,
         result=result,
-        decision=decision,
+        decision=registered.decision,
         seconds=seconds,
     )
-
-
-@task
-def prepare(config: RunConfig) -> DatasetVersion:
-    """The dataset version that this configuration trains on, prepared if it was not."""
-    settings = load_settings()
-    wanted = config.dataset
-    return prepare_dataset(
-        open_store(settings),
-        wanted.name,
-        Preparation(size=wanted.size, channels=wanted.channels, fit=wanted.fit),
-        scratch=settings.scratch,
-    )
-
-
-@task
-def pull(spec: RunSpec) -> None:
-    """Bring the shards to every node of the cluster."""
-    settings = load_settings()
-    write_spec(open_store(settings), spec)
-    log = JobLog(get_run_logger())
-    if "ray" in settings.own:
-        run_job(settings, f"{spec.run}-pull", ["ganlib.jobs.pull", spec.run], log)
-    else:
-        # The embedded cluster is this machine, and starting a job on it takes longer than the shards.
-        log(pull_here(spec.run))
-
-
-@task
-def train(spec: RunSpec) -> TrainResult:
-    """Train on the cluster, or go on with a run that was interrupted."""
-    settings = load_settings()
-    store = open_store(settings)
-    result = _finished_result(store, spec.run)
-    if result is None:
-        with JobLog(get_run_logger()) as log:
-            run_job(settings, f"{spec.run}-train", ["ganlib.jobs.train", spec.run], log)
-        result = TrainResult.from_json(store.get(result_key(spec.run)), source=result_key(spec.run))
-    if result.status != "finished":
-        raise TrainingError(result.reason)
-    return result
-
-
-@task
-def evaluate(spec: RunSpec) -> Evaluation:
-    """The distance of the trained and the untrained generator to the held-out split."""
-    settings = load_settings()
-    store = open_store(settings)
-    key = evaluation_key(spec.run)
-    try:
-        return Evaluation.from_json(store.get(key), source=key)
-    except ObjectMissing:
-        run_job(
-            settings, f"{spec.run}-evaluate", ["ganlib.jobs.evaluate", spec.run], JobLog(get_run_logger())
-        )
-    return Evaluation.from_json(store.get(key), source=key)
-
-
-@task
-def publish(spec: RunSpec, result: TrainResult, evaluation: Evaluation) -> RegisteredGenerator:
-    """Register the generator as challenger."""
-    settings = load_settings()
-    return publish_generator(open_store(settings), MlflowRegistry(settings), spec, result, evaluation)
-
-
-@task
-def gate(spec: RunSpec, generator: RegisteredGenerator, evaluation: Evaluation) -> Decision:
-    """Compare the generator with the present champion, and let it take that place if it is better."""
-    settings = load_settings()
-    store, registry, log = open_store(settings), MlflowRegistry(settings), get_run_logger()
-
-    def compare(candidate: RegisteredGenerator, champion: RegisteredGenerator) -> Comparison:
-        versions = (candidate.version, champion.version)
-        found = read_comparison(store, spec.run, *versions)
-        if found is None:
-            job = f"{spec.run}-compare-{champion.version}"
-            run_job(settings, job, ["ganlib.jobs.compare", spec.run, *map(str, versions)], JobLog(log))
-            found = read_comparison(store, spec.run, *versions)
-        if found is None:
-            raise JobFailed(job, "SUCCEEDED", f"it left no {comparison_key(spec.run, champion.version)}")
-        return found
-
-    decision = pass_gate(registry, generator, evaluation, spec.config.gate, compare)
-    outcome = "is the champion" if decision.promoted else "stays the challenger"
-    log.info("%s version %d %s: %s", generator.model, generator.version, outcome, decision.reason)
-    return decision
-
-
-def _summarize(
-    spec: RunSpec,
-    result: TrainResult,
-    evaluation: Evaluation,
-    generator: RegisteredGenerator,
-    decision: Decision,
-) -> None:
-    rows: Mapping[str, str] = {
-        "generator": f"{generator.model} version {generator.version} ({generator.alias})",
-        "dataset": f"{spec.dataset_name} {spec.dataset_digest[:12]}",
-        evaluation.metric: f"{evaluation.value:.1f}, untrained {evaluation.value_untrained:.1f}",
-        "images seen": f"{result.images_seen:,}",
-        "images a second": f"{result.images_per_second:,.0f}",
-        "tracking run": result.tracking_run_id,
-        "gate": decision.reason,
-    }
-    table = "| | |\n|---|---|\n" + "".join(f"| {name} | {value} |\n" for name, value in rows.items())
-    create_markdown_artifact(table, key="retrained", description=spec.run)
-
-
-def _finished_result(store: ObjectStore, run: str) -> TrainResult | None:
-    try:
-        result = TrainResult.from_json(store.get(result_key(run)), source=result_key(run))
-    except ObjectMissing:
-        return None
-    return result if result.status == "finished" else None
 
 
 def _unchanged(settings: Settings, config: RunConfig, dataset: DatasetVersion) -> RegisteredGenerator | None:
@@ -269,10 +121,3 @@ def _default_request(force: bool) -> str:
     if force and run is not None:
         return run.id.hex[:12]
     return "manual"
-
-
-@contextmanager
-def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    began = time.monotonic()
-    yield
-    seconds[stage] = round(time.monotonic() - began, 2)

@@ -12,10 +12,11 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 
 from flows.log import JobLog
-from flows.retrain import evaluate, prepare, publish, pull, train
+from flows.stages import prepare, pull, register, train
 from flows.timing import timed
 from ganlib.build import count_classes
 from ganlib.errors import JobFailed, ObjectMissing
+from ganlib.jobs.extractors import require_classes
 from ganlib.jobs.spec import read_spec, result_key
 from ganlib.jobs.sweep_spec import (
     REQUEST,
@@ -27,7 +28,7 @@ from ganlib.jobs.sweep_spec import (
 )
 from ganlib.launch import run_job
 from ganlib.preflight import preflight
-from ganlib.records import DatasetVersion, Record, RegisteredGenerator, TrainResult
+from ganlib.records import DatasetVersion, Decision, Record, RegisteredGenerator, TrainResult
 from ganlib.report.table import as_markdown, verdict
 from ganlib.settings import load_settings
 from ganlib.storage import open_store
@@ -45,6 +46,8 @@ class Swept(Record):
     """The winner's own run to the recipe's full budget; ``None`` when it was not asked for."""
     generator: RegisteredGenerator | None = None
     """What was registered; ``None`` when it was not asked for."""
+    decision: Decision | None = None
+    """Of the gate; ``None`` when nothing was registered."""
     seconds: dict[str, float]
     """Wall time of each stage."""
 
@@ -78,6 +81,7 @@ def sweep(
     with timed(seconds, "dataset"):
         dataset = prepare(config.base)
     count_classes(config.base, dataset)
+    require_classes(config.base.evaluation, dataset)
     spec = sweep_spec(config, dataset, request)
     with timed(seconds, "pull"):
         pull(spec.trial(0, config.recipe_values()))
@@ -90,8 +94,8 @@ def sweep(
             pull(run)
             done = done.model_copy(update={"trained_on": train(run)})
     if register:
-        with timed(seconds, "publish"):
-            done = done.model_copy(update={"generator": _publish(done)})
+        generator, decision = _publish(done)
+        done = done.model_copy(update={"generator": generator, "decision": decision})
     return done
 
 
@@ -118,13 +122,11 @@ def search_best(spec: SweepSpec) -> SweepResult:
     return result
 
 
-def _publish(done: Swept) -> RegisteredGenerator:
+def _publish(done: Swept) -> tuple[RegisteredGenerator, Decision]:
     """Evaluate the winner in full and register it: as it was trained on, or as it was in the sweep."""
-    store, result = open_store(load_settings()), done.result
-    if done.trained_on is not None:
-        run = read_spec(store, done.trained_on.run)
-        return publish(run, done.trained_on, evaluate(run))
-    winner = next(trial for trial in result.trials if trial.number == result.best)
-    run = read_spec(store, winner.run)
-    trained = TrainResult.from_json(store.get(result_key(winner.run)), source=result_key(winner.run))
-    return publish(run, trained, evaluate(run))
+    store, trained = open_store(load_settings()), done.trained_on
+    if trained is None:
+        winner = next(trial for trial in done.result.trials if trial.number == done.result.best)
+        trained = TrainResult.from_json(store.get(result_key(winner.run)), source=result_key(winner.run))
+    registered = register(read_spec(store, trained.run), trained, done.seconds)
+    return registered.generator, registered.decision

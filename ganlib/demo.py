@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 RECIPE, STAND_IN = "fashion-mnist-wgan", "digits-wgan"
 GRID_SAMPLES = 64
+STAGES = ("train", "evaluate", "publish", "gate")
 
 
 @dataclass
@@ -56,7 +57,7 @@ class Demo:
                 down(settings, report=self.say)
             raise
         summary = self._summarize(settings, retrained)
-        seconds = {stage: retrained.seconds.get(stage, 0.0) for stage in ("train", "evaluate", "publish")}
+        seconds = {stage: retrained.seconds.get(stage, 0.0) for stage in STAGES}
         summary["seconds"] = {
             "services": round(services_seconds, 1),
             "dataset": round(

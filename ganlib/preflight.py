@@ -11,7 +11,7 @@ from ganlib.errors import ServiceError
 from ganlib.launch import require_capacity
 from ganlib.registry import MlflowRegistry
 from ganlib.settings import ADDRESS_VARIABLE, Settings
-from ganlib.storage import open_store
+from ganlib.storage import open_prefix, open_store
 
 TIMEOUT_SECONDS = 5.0
 
@@ -24,10 +24,17 @@ def preflight(settings: Settings, config: RunConfig) -> None:
         ConfigError: No address is known for one, or the cluster is too small for the run.
         UnknownName: The dataset was never added.
         DataError: It was added in part only.
+        DigestMismatch: The extractor's weights are not the ones that they must be.
     """
-    describe(open_store(settings), config.dataset.name)
+    store = open_store(settings)
+    describe(store, config.dataset.name)
     MlflowRegistry(settings).models()
     require_capacity(settings, config.compute.workers)
+    if config.evaluation.extractor == "inception":
+        # Imports torch, which nothing else here needs.
+        from ganlib.jobs.extractors import provide_weights
+
+        provide_weights(store, config.evaluation, settings.cache, lambda uri: open_prefix(settings, uri))
 
 
 def require_prefect(settings: Settings) -> None:

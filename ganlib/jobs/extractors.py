@@ -25,8 +25,7 @@ from ganlib.quality.classifier import (
 )
 from ganlib.quality.efficientnet import EfficientNetLite0
 from ganlib.quality.features import Extractor
-from ganlib.quality.inception import STANDARD_SHA256, Inception
-from ganlib.quality.weights import fetch_weights, put_weights
+from ganlib.quality.weights import INCEPTION_SHA256, fetch_weights, put_weights
 from ganlib.records import DatasetVersion
 
 log = logging.getLogger(__name__)
@@ -57,7 +56,10 @@ def open_extractor(
     """
     place = place or Place()
     if config.extractor == "inception":
-        return Inception(fetch_weights(store, STANDARD_SHA256, cache), place.device)
+        # Imports a second to a few of what no other extractor needs.
+        from ganlib.quality.inception import Inception
+
+        return Inception(fetch_weights(store, INCEPTION_SHA256, cache), place.device)
     if config.extractor == "classifier":
         return _classifier(store, dataset, place)
     return EfficientNetLite0(place.device)
@@ -83,7 +85,7 @@ def provide_weights(
     cache: Path,
     open_store: Callable[[str], ObjectStore],
     *,
-    sha256: str = STANDARD_SHA256,
+    sha256: str = INCEPTION_SHA256,
 ) -> None:
     """Bring the weights that the extractor needs to where every worker finds them, and check them.
 

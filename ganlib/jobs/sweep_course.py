@@ -62,7 +62,7 @@ class Course:
         return self.spec.config.trial_count - self._done_before
 
     def next_trial(self) -> Trial | None:
-        """The trial to start now: one that an earlier attempt left, else a new one; ``None``: none is left."""
+        """The trial to start now: one that an earlier attempt left, else a new one, if any is left."""
         if self._waiting:
             return self.ledger.trials[self._waiting.pop(0)]
         number = len(self.ledger.trials)

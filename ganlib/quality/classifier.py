@@ -30,7 +30,7 @@ FEATURES = 128
 FORMAT = 1
 """Of the network and its training; another number is trained anew."""
 
-BATCH, MAX_PICTURES, MAX_EPOCHS, LEARNING_RATE = 128, 120_000, 20, 3e-3
+BATCH, MAX_PICTURES, MAX_EPOCHS, LEARNING_RATE = 128, 60_000, 20, 3e-3
 """Pictures in a step, pictures seen in all, times that each is seen at most, and the largest rate of Adam."""
 
 Gather = Callable[[Tensor], tuple[Tensor, Tensor]]
@@ -148,7 +148,9 @@ def train_classifier(
         optimizer.step()
         schedule.step()
     accuracy = _accuracy(network.eval(), held_out, device)
-    weights = save_safetensors({name: value.cpu() for name, value in network.state_dict().items()})
+    weights = save_safetensors(
+        {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
+    )
     record = TrainedClassifier(
         format=FORMAT,
         sha256=hashlib.sha256(weights).hexdigest(),

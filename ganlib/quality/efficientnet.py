@@ -98,6 +98,22 @@ class _Residual(nn.Module):
         return result
 
 
+class _Pointwise(nn.Module):
+    """A 1×1 convolution as the matrix product that it is in channels-last order.
+
+    torch has no fast kernel of its own for it there on a CPU without AVX-512, and copies to and fro.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        self.linear = nn.Linear(weight.shape[1], weight.shape[0])
+        self.linear.load_state_dict({"weight": weight[:, :, 0, 0], "bias": bias})
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.linear(x.permute(0, 2, 3, 1))
+        return result.permute(0, 3, 1, 2)
+
+
 def _folded(network: Any) -> nn.Sequential:
     """The network up to its last feature maps, with batch norm and padding inside the convolutions.
 
@@ -118,7 +134,7 @@ def _folded(network: Any) -> nn.Sequential:
     return nn.Sequential(*layers).eval().requires_grad_(False)
 
 
-def _convolution(convolution: Any, norm: Any) -> nn.Conv2d:
+def _convolution(convolution: Any, norm: Any) -> nn.Module:
     weight, bias = fuse_conv_bn_weights(
         convolution.weight,
         convolution.bias,
@@ -128,6 +144,8 @@ def _convolution(convolution: Any, norm: Any) -> nn.Conv2d:
         norm.weight,
         norm.bias,
     )
+    if convolution.kernel_size == (1, 1):
+        return _Pointwise(weight, bias)
     padding = getattr(convolution.static_padding, "padding", (0, 0, 0, 0))
     before, after = padding[0], padding[1]
     # TensorFlow pads strided convolutions by one more after than before. Leading zeros in the

@@ -10,12 +10,7 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 
 from ganlib.errors import DataError
 from ganlib.quality.features import check_pictures
-from ganlib.quality.weights import check_digest
-
-STANDARD_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
-"""Of ``weights-inception-2015-12-05-6726825d.pth`` (torch-fidelity) and of
-``pt_inception-2015-12-05-6726825d.pth`` (pytorch-fid), which are one file under two names: the weights of
-M. Heusel et al. (arXiv:1706.08500), converted to PyTorch."""
+from ganlib.quality.weights import INCEPTION_SHA256, check_digest
 
 
 class Inception:
@@ -39,11 +34,11 @@ class Inception:
     resizing = "bilinear as in TensorFlow 1, not antialiased, to 299×299, in float32"
 
     def __init__(
-        self, weights: bytes, device: str | torch.device = "cpu", *, sha256: str = STANDARD_SHA256
+        self, weights: bytes, device: str | torch.device = "cpu", *, sha256: str = INCEPTION_SHA256
     ) -> None:
         check_digest("the weights of inception", weights, sha256)
         self.weights_sha256 = sha256
-        self.metric = "fid" if sha256 == STANDARD_SHA256 else "fd_inception"
+        self.metric = "fid" if sha256 == INCEPTION_SHA256 else "fd_inception"
         self.device = torch.device(device)
         try:
             state = torch.load(io.BytesIO(weights), map_location="cpu", weights_only=True)

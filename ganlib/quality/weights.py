@@ -15,6 +15,11 @@ from pathlib import Path
 from ganlib.errors import ConfigError, DataError, DigestMismatch, ObjectMissing
 from ganlib.ports import ObjectStore
 
+INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
+"""Of ``weights-inception-2015-12-05-6726825d.pth`` (torch-fidelity) and of
+``pt_inception-2015-12-05-6726825d.pth`` (pytorch-fid), which are one file under two names: the weights of
+M. Heusel et al. (arXiv:1706.08500), converted to PyTorch."""
+
 
 def weights_key(sha256: str) -> str:
     """Where weights lie in the object store."""

