@@ -148,7 +148,9 @@ def train_classifier(
         optimizer.step()
         schedule.step()
     accuracy = _accuracy(network.eval(), held_out, device)
-    weights = save_safetensors({name: value.cpu().contiguous() for name, value in network.state_dict().items()})
+    weights = save_safetensors(
+        {name: value.cpu().contiguous() for name, value in network.state_dict().items()}
+    )
     record = TrainedClassifier(
         format=FORMAT,
         sha256=hashlib.sha256(weights).hexdigest(),

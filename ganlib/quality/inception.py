@@ -12,6 +12,7 @@ from ganlib.errors import DataError
 from ganlib.quality.features import check_pictures
 from ganlib.quality.weights import INCEPTION_SHA256, check_digest
 
+
 class Inception:
     """2,048 pooled features of the standard Inception-v3; the network is torch-fidelity's.
 

@@ -7,8 +7,8 @@ from torch import nn
 
 from ganlib.errors import TrainingError
 from ganlib.quality.distances import Statistics, TooFewSamples, frechet_distance
-from ganlib.quality.evaluate import generate_features, to_uint8
 from ganlib.quality.efficientnet import EfficientNetLite0
+from ganlib.quality.evaluate import generate_features, to_uint8
 
 
 def _generator() -> nn.Module:
