@@ -16,17 +16,20 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
+from torch.nn import functional
 
 from ganlib.bench.parts import Measured, answer
 from ganlib.config import load_config
 from ganlib.data.cache import LocalDataset, pull
 from ganlib.data.prepare import Preparation, prepare
 from ganlib.data.raw import add_dataset
+from ganlib.data.shards import Block, shard_capacity, write_shards
 from ganlib.errors import ConfigError, ObjectMissing, SourceUnavailable
 from ganlib.fakes import MemoryStore
 from ganlib.ports import ObjectStore
-from ganlib.records import DatasetVersion
+from ganlib.records import DatasetVersion, Shard, Split
 from ganlib.settings import Settings, load_settings
 
 COUNT, CLASSES, SIZE = 4096, 8, 64
@@ -61,6 +64,27 @@ def pictures(settings: Settings, count: int = COUNT) -> LocalDataset:
     folder = folder_of(settings, count)
     draw(folder, count)
     return _version(settings, "bench-pictures", f"pictures-{count}", folder, Preparation(size=SIZE))
+
+
+def shapes(settings: Settings, size: int, train: int = 20_000, held_out: int = 5_000) -> LocalDataset:
+    """Soft grey shapes as a version, in this machine's cache, for what looks at many small pictures."""
+    folder = settings.cache / "bench" / f"shapes-{size}-{train}-{held_out}"
+    shape = (1, size, size)
+    shards: list[Shard] = []
+    splits: tuple[tuple[Split, int], ...] = (("train", train), ("held_out", held_out))
+    for seed, (split, count) in enumerate(splits):
+        small = torch.rand(count, 1, 5, 5, generator=torch.Generator().manual_seed(seed))
+        large = functional.interpolate(small, (size, size), mode="bilinear")
+        block = Block((large * 255).to(torch.uint8).numpy(), np.zeros(count, np.int64))
+        shards += write_shards(folder, split, [block], shape, shard_capacity(shape))
+    digest = DatasetVersion.digest_for(shape, (), tuple(shards))
+    version = DatasetVersion(
+        name="bench-shapes", digest=digest, image_shape=shape, classes=(), shards=tuple(shards)
+    )
+    store = MemoryStore()
+    for shard in shards:
+        store.put(f"{version.prefix}/{shard.path}", folder / shard.path)
+    return pull(store, version, settings.cache)
 
 
 def fashion_mnist(settings: Settings, source: Path | None = None) -> LocalDataset:
