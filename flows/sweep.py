@@ -58,7 +58,6 @@ def sweep(
     overrides: dict[str, Any] | None = None,
     search: list[str] | None = None,
     options: dict[str, Any] | None = None,
-    full_budget: bool = False,
     register: bool = False,
     request: str | None = None,
 ) -> Swept:
@@ -69,8 +68,8 @@ def sweep(
         overrides: Configuration fields to change in every trial, by dotted name.
         search: What differs between trials: ``["cadence.n_critic=1,2,5", "objective.clip=log:0.01:0.5"]``.
             Left out, critic steps and clip value.
-        options: Fields of :class:`~ganlib.sweep_config.SweepConfig`: ``{"algorithm": "tpe", "trials": 24}``.
-        full_budget: Train the best configuration on to the recipe's full budget afterwards.
+        options: Fields of :class:`~ganlib.sweep_config.SweepConfig`: ``{"algorithm": "tpe", "trials": 24}``;
+            ``{"train_on": true}`` trains the best on to the recipe's full budget afterwards.
         register: Register the best generator, from the full budget when that was asked for.
         request: Distinguishes sweeps that are equal in everything else, which go on with one another.
     """
@@ -88,7 +87,7 @@ def sweep(
     with timed(seconds, "sweep"):
         result = search_best(spec)
     done = Swept(result=result, dataset=dataset, seconds=seconds)
-    if full_budget:
+    if config.train_on:
         with timed(seconds, "train"):
             run = train_on(open_store(settings), spec, result, dataset, request or REQUEST)
             pull(run)

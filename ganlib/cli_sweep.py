@@ -87,6 +87,7 @@ def sweep(
         "workers": workers,
         "gpus": gpus,
         "seed": seed,
+        "train_on": train_on or None,
     }
     options = {name: value for name, value in options.items() if value is not None}
     from ganlib.sweep_config import load_sweep
@@ -108,7 +109,6 @@ def sweep(
             values,
             search=list(search or []),
             options=options,
-            full_budget=train_on,
             register=publish,
             request=request,
         )

@@ -198,8 +198,8 @@ class SweepConfig(Part):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of everything that decides the result."""
-        means = {"workers", "cpus", "gpus", "concurrency"}
+        """SHA-256 of everything that decides the result; not of what is done with it afterwards."""
+        means = {"workers", "cpus", "gpus", "concurrency", "train_on"}
         return digest_of({**self.model_dump(mode="json", exclude={"base", *means}), "base": self.base.digest})
 
     def flat(self) -> dict[str, str]:

@@ -33,7 +33,7 @@ def run_sweep(settings: Settings, recipe: str, overrides: Mapping[str, Any], **p
         settings: Where the services are.
         recipe: Recipe name.
         overrides: Configuration fields to change, by dotted name.
-        parameters: The flow's others: ``search``, ``options``, ``full_budget``, ``register``, ``request``.
+        parameters: The flow's others: ``search``, ``options``, ``register``, ``request``.
 
     Raises:
         GanlibError: What :func:`~ganlib.preflight.preflight` finds; nothing was started.
@@ -117,7 +117,9 @@ def show_plan(
     spec = sweep_spec(config, prepare(store, wanted.name, preparation, scratch=settings.scratch), request)
     write_sweep_spec(store, spec)
     say("measuring how fast the cluster trains …")
-    run_job(settings, f"{spec.sweep}-plan", ["ganlib.jobs.sweep_dry_run", spec.sweep], say)
+    lines: list[str] = []
+    run_job(settings, f"{spec.sweep}-plan", ["ganlib.jobs.sweep_dry_run", spec.sweep], lines.append)
+    say(lines[-1])  # those before it are Ray's
 
 
 def _list_trials(config: SweepConfig, say: Callable[[str], None]) -> None:
