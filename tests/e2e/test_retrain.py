@@ -49,7 +49,16 @@ def test_a_champion_is_registered_with_everything_it_came_from(
     assert distances[0].step == 0
     assert distances[-1].step >= 4000
     pictures = [a.path for a in mlflow.list_artifacts(version.run_id, "images") if a.path.endswith(".png")]
-    assert len(pictures) == len(distances)
+    assert len([path for path in pictures if "samples" in path]) == len(distances)
+    assert len([path for path in pictures if "copying" in path]) == 1
+    measured = {
+        "kd_efficientnet_lite0",
+        "kd_efficientnet_lite0_error",
+        "precision",
+        "recall",
+        "copying_ratio",
+    }
+    assert measured <= set(run.data.metrics)
     assert float(version.tags["ganlib.value"]) == run.data.metrics["fd_efficientnet_lite0"]
     kept = [
         o.key for o in store.list(f"runs/{version.tags['ganlib.run']}/") if o.key.endswith("checkpoint.json")
