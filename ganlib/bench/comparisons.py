@@ -152,6 +152,13 @@ def fixed_cost(session: Session) -> list[Row]:
     ]
 
 
+def trial(session: Session) -> list[Row]:
+    """What each trial of a sweep costs beyond its training, the first one apart."""
+    measured = session.measure(Part("a sweep of trials of one step", "trial_cost", threads=1))
+    beside = "a trial of one step: its run, networks, evaluation of 16 samples, checkpoint and tracking"
+    return [Row("trial", measured.value, "s", beside, Target("at most", 2))]
+
+
 def memory(session: Session) -> list[Row]:
     """Peak of one worker's process."""
     session.measure(Part("making pictures", "datasets", ("pictures",)))
@@ -230,6 +237,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "ddp": Benchmark(ddp, ("ddp", "ddp-apart")),
     "input": Benchmark(batches, ("input", "input-wait")),
     "fixed-cost": Benchmark(fixed_cost, ("fixed-cost", "fixed-cost-seconds"), ("s3", "mlflow", "ray")),
+    "trial": Benchmark(trial, ("trial",), ("s3", "mlflow", "ray")),
     "memory": Benchmark(memory, ("memory",)),
     "generate": Benchmark(generation, ("generate",)),
     "evaluate": Benchmark(evaluate, ("evaluate",)),

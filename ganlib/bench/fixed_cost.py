@@ -22,7 +22,7 @@ from ganlib.data.raw import add_dataset
 from ganlib.jobs.spec import RunSpec, result_key, run_name, write_spec
 from ganlib.launch import require_capacity, run_job
 from ganlib.ports import ObjectStore
-from ganlib.records import TrainResult
+from ganlib.records import DatasetVersion, TrainResult
 from ganlib.settings import Settings, load_settings
 from ganlib.storage import open_prefix, open_store
 
@@ -61,12 +61,7 @@ def ours(settings: Settings) -> float:
 
 def _ready(settings: Settings, store: ObjectStore, run: RunConfig) -> RunSpec:
     """Dataset and spec, in their places before the time runs."""
-    name = run.dataset.name
-    add_dataset(
-        store, name, None, open_store=lambda uri: open_prefix(settings, uri), scratch=settings.scratch
-    )
-    dataset = prepare(store, name, Preparation(size=run.dataset.size), scratch=settings.scratch)
-    pull(store, dataset, settings.cache)
+    dataset = digits(settings, store, run)
     spec = RunSpec(
         run=run_name(run, dataset, f"bench-{uuid.uuid4().hex[:8]}"),
         config=run,
@@ -76,6 +71,17 @@ def _ready(settings: Settings, store: ObjectStore, run: RunConfig) -> RunSpec:
     )
     write_spec(store, spec)
     return spec
+
+
+def digits(settings: Settings, store: ObjectStore, run: RunConfig) -> DatasetVersion:
+    """The run's dataset, scikit-learn's digits: prepared, and in this machine's cache."""
+    name = run.dataset.name
+    add_dataset(
+        store, name, None, open_store=lambda uri: open_prefix(settings, uri), scratch=settings.scratch
+    )
+    dataset = prepare(store, name, Preparation(size=run.dataset.size), scratch=settings.scratch)
+    pull(store, dataset, settings.cache)
+    return dataset
 
 
 def bare(settings: Settings) -> float:

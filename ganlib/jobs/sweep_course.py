@@ -50,9 +50,9 @@ class Course:
         self._decisions = Decisions(self.spec.config, self.ledger.judged)
         self._began = self._told_at = self.clock()
         # The job may have ended between a verdict and what follows from it.
-        stopped = [one for one in self.ledger.unfinished() if self.ledger.verdict(one.number) == "stop"]
-        for trial in stopped:
-            self._end(trial, "stopped", self._why(trial.curve[-1]))
+        for trial in self.ledger.unfinished():
+            if self.ledger.verdict(trial.number) == "stop":
+                self._end(trial, "stopped", self._why(trial.curve[-1]))
         self._waiting = [trial.number for trial in self.ledger.unfinished()]
         self._done_before = sum(trial.status in ENDED for trial in self.ledger.trials)
 
@@ -62,7 +62,7 @@ class Course:
         return self.spec.config.trial_count - self._done_before
 
     def next_trial(self) -> Trial | None:
-        """The trial to start now: one that an earlier attempt left, else a new one, if any is left."""
+        """The trial to start now: one that an earlier attempt left, else a new one, or none."""
         if self._waiting:
             return self.ledger.trials[self._waiting.pop(0)]
         number = len(self.ledger.trials)
@@ -107,6 +107,7 @@ class Course:
         point = report.point
         verdict = self._decisions.judge(number, point.images_seen, point.distance)
         self.ledger.judge(number, report, verdict)
+        self.emit(f"trial {number} at {point.images_seen} images: {point.distance:.1f}")
         if verdict == "stop":
             self._end(self.ledger.trials[number], "stopped", self._why(point))
         self.tell()

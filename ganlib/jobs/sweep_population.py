@@ -43,6 +43,7 @@ class Population(PopulationBasedTraining):
             log_config=False,
         )
         self._course = course
+        self._total_images = round(config.total_kimg * 1000)
 
     def on_trial_add(self, tune_controller: Any, trial: TuneTrial) -> None:
         """A member, with what is on record of it."""
@@ -58,7 +59,8 @@ class Population(PopulationBasedTraining):
         known = len(self._course.ledger.judged)
         if self._course.heard(_number(trial), TrialReport.of_tune(result)):
             return TrialScheduler.STOP
-        if len(self._course.ledger.judged) == known:
+        # At the end of its budget nothing is left to change; what was known before was acted upon before.
+        if len(self._course.ledger.judged) == known or result[TIME] >= self._total_images:
             return TrialScheduler.CONTINUE
         decision = super().on_trial_result(tune_controller, trial, result)
         if decision == TrialScheduler.PAUSE:

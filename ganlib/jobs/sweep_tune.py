@@ -7,6 +7,7 @@ rungs, are thrown away.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
@@ -90,6 +91,8 @@ def _experiment(course: Course) -> Iterator[Path]:
             "TUNE_GLOBAL_CHECKPOINT_S": str(10 * 86_400),
         }
     )
+    # At the end it looks for the files of its own loggers, which are off.
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
     try:
         yield folder
     finally:

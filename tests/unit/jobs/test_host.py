@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from ganlib.jobs.reference import reference_over_workers
 from ganlib.ports import RunStart
 from ganlib.quality.features import Extractor
 from ganlib.records import TrainResult
+from ganlib.sweep_records import CurvePoint
 
 TINY: dict[str, Any] = {
     "network.generator_width": 4,
@@ -97,35 +99,57 @@ class Runner:
         self.lines: list[str] = []
 
     def run(self, name: str, config: RunConfig, stop_at: int | None = None) -> TrainResult:
-        run_id = self.tracker.start(RunStart("noise", name, {}, {}, "noise", "0" * 64, "s3://b/k"))
-
         def emit(line: str) -> None:
             self.lines.append(line)
             if stop_at is not None and line.startswith(f"evaluated at {stop_at} images"):
                 raise KeyboardInterrupt
 
         with Checkpoints(self.store, name, config, ("0", "0")) as checkpoints:
-            place = Place()
-            host = Host(
-                run=name,
-                tracking_run_id=run_id,
-                config=config,
-                dataset=self.dataset,
-                reference=reference_over_workers(
-                    self.store, self.dataset, self.extractor, 16, place
-                ).statistics,
-                extractor=self.extractor,
-                checkpoints=checkpoints,
-                tracker=self.tracker,
-                place=place,
-                emit=emit,
-            )
-            return host.train()
+            return self.host(name, config, checkpoints, emit).train()
+
+    def host(
+        self, name: str, config: RunConfig, checkpoints: Checkpoints, emit: Callable[[str], None]
+    ) -> Host:
+        place = Place()
+        return Host(
+            run=name,
+            tracking_run_id=self.tracker.start(
+                RunStart("noise", name, {}, {}, "noise", "0" * 64, "s3://b/k")
+            ),
+            config=config,
+            dataset=self.dataset,
+            reference=reference_over_workers(self.store, self.dataset, self.extractor, 16, place).statistics,
+            extractor=self.extractor,
+            checkpoints=checkpoints,
+            tracker=self.tracker,
+            place=place,
+            emit=emit,
+        )
+
+    def rounds(self, name: str, config: RunConfig, upto: int | None = None) -> list[CurvePoint]:
+        """A run's evaluations; ended between two after ``upto`` of them, as a scheduler does it."""
+        with Checkpoints(self.store, name, config, ("0", "0")) as checkpoints:
+            host = self.host(name, config, checkpoints, self.lines.append)
+            host.look_at_untrained = False
+            return list(islice(host.rounds(), upto))
 
 
 @pytest.fixture
 def runner(store: MemoryStore, dataset: LocalDataset, extractor: Extractor) -> Runner:
     return Runner(store, dataset, extractor)
+
+
+def test_a_run_can_be_ended_between_two_evaluations_and_taken_up_there(runner: Runner) -> None:
+    settings = config(**{"evaluation.every_kimg": 0.1, "checkpoint.every_kimg": 100})
+    whole = runner.rounds("rounds-whole", settings)
+    assert [point.images_seen for point in whole] == [120, 216, 312, 408]
+    first = runner.rounds("rounds-broken", settings, upto=2)
+    rest = runner.rounds("rounds-broken", settings)
+    # The evaluation that it is taken up from is told again: whoever asked before may not have heard it.
+    assert [point.images_seen for point in rest] == [216, 312, 408]
+    assert [point.distance for point in (*first, *rest[1:])] == [point.distance for point in whole]
+    again = runner.rounds("rounds-broken", settings)
+    assert [point.images_seen for point in again] == [408]
 
 
 def config(**overrides: Any) -> RunConfig:
