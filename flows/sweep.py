@@ -58,7 +58,7 @@ def sweep(
     overrides: dict[str, Any] | None = None,
     search: list[str] | None = None,
     options: dict[str, Any] | None = None,
-    register: bool = False,
+    publish_best: bool = False,
     request: str | None = None,
 ) -> Swept:
     """Train several configurations of a recipe, and find out which of them generates best.
@@ -70,7 +70,7 @@ def sweep(
             Left out, critic steps and clip value.
         options: Fields of :class:`~ganlib.sweep_config.SweepConfig`: ``{"algorithm": "tpe", "trials": 24}``;
             ``{"train_on": true}`` trains the best on to the recipe's full budget afterwards.
-        register: Register the best generator, from the full budget when that was asked for.
+        publish_best: Register the best generator, from the full budget when that was asked for.
         request: Distinguishes sweeps that are equal in everything else, which go on with one another.
     """
     settings = load_settings()
@@ -92,7 +92,7 @@ def sweep(
             run = train_on(open_store(settings), spec, result, dataset, request or REQUEST)
             pull(run)
             done = done.model_copy(update={"trained_on": train(run)})
-    if register:
+    if publish_best:
         generator, decision = _publish(done)
         done = done.model_copy(update={"generator": generator, "decision": decision})
     return done

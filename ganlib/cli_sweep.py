@@ -109,7 +109,7 @@ def sweep(
             values,
             search=list(search or []),
             options=options,
-            register=publish,
+            publish_best=publish,
             request=request,
         )
     show_result(settings, done.result, say)

@@ -33,7 +33,7 @@ def run_sweep(settings: Settings, recipe: str, overrides: Mapping[str, Any], **p
         settings: Where the services are.
         recipe: Recipe name.
         overrides: Configuration fields to change, by dotted name.
-        parameters: The flow's others: ``search``, ``options``, ``register``, ``request``.
+        parameters: The flow's others: ``search``, ``options``, ``publish_best``, ``request``.
 
     Raises:
         GanlibError: What :func:`~ganlib.preflight.preflight` finds; nothing was started.
