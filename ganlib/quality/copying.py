@@ -32,8 +32,9 @@ SIDE = 32
 BLOCK = 2048
 """Training pictures that are compared at a time."""
 
-COLUMNS, MARGIN, CAPTION = 16, 4, 18
-"""Pairs side by side on the strip, and pixels around and above its halves."""
+COLUMNS, MARGIN, CAPTION, SHOWN = 16, 4, 18, 48
+"""Pairs side by side on the strip, pixels around and above its halves, and pixels that a picture has on it at
+the least: smaller ones are enlarged."""
 
 
 class Nearest(NamedTuple):
@@ -111,7 +112,7 @@ def strip(generated: tuple[Tensor, Tensor, Nearest], held_out: tuple[Tensor, Ten
     """
     halves = [
         _half("generated", *generated),
-        _half("held-out, never seen in training", *held_out),
+        _half("held out of training", *held_out),
     ]
     width = max(half.width for half in halves)
     canvas = Image.new("RGB", (width, sum(half.height for half in halves)), "white")
@@ -132,7 +133,7 @@ def _half(kind: str, pictures: Tensor, found: Tensor, near: Nearest) -> Image.Im
     height = CAPTION + sum(row.height + MARGIN for row in rows)
     half = Image.new("RGB", (rows[0].width + 2 * MARGIN, height), "white")
     distance = f"median distance {near.distances.median():.3f}"
-    text = f"{kind} (above) and nearest training picture (below); {distance}"
+    text = f"{kind}, each above the training picture nearest to it; {distance}"
     ImageDraw.Draw(half).text((MARGIN, 2), text, fill="black", font=ImageFont.load_default(12))
     top = CAPTION
     for row in rows:
@@ -142,6 +143,8 @@ def _half(kind: str, pictures: Tensor, found: Tensor, near: Nearest) -> Image.Im
 
 
 def _padded(images: Tensor) -> Tensor:
-    """A full row, the missing ones black."""
+    """A full row, large enough to be looked at; missing ones are black."""
+    factor = max(1, -(-SHOWN // max(images.shape[2:])))
+    images = images.repeat_interleave(factor, dim=2).repeat_interleave(factor, dim=3)
     missing = COLUMNS - len(images)
     return torch.cat([images, images.new_zeros((missing, *images.shape[1:]))])

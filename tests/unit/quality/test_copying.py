@@ -103,17 +103,14 @@ def test_the_strip_has_each_picture_above_its_nearest_the_nearest_pair_first() -
     picture = strip((made, there, near), (made[:3], there[:3], Nearest(torch.ones(3), torch.arange(3))))
     assert picture.dtype == np.uint8
     assert picture.ndim == 3
-    pairs = [
-        (int(upper), int(lower))
-        for upper, lower in ((picture[18 + 2 + 2, x, 0], picture[18 + 2 + 7 + 2, x, 0]) for x in (8, 14))
-    ]
-    assert pairs == [(29, 129), (28, 128)]
-    assert picture[-30:].min() == 0, "a second half, with its captions"
+    pairs = [(int(picture[18 + 25, x, 0]), int(picture[18 + 52 + 25, x, 0])) for x in (4 + 22, 4 + 42 + 22)]
+    assert pairs == [(29, 129), (28, 128)], "of 5×4 pixels, shown ten times as large"
+    assert picture.shape == (18 + 2 * (2 * 52 + 2 + 4) + 18 + 2 * 52 + 2 + 4, 16 * 42 + 2 + 2 * 4, 3)
 
 
 def test_grey_pictures_make_a_strip_as_well(split: tuple[Tensor, Tensor]) -> None:
     train, held_out = split
     found = search(held_out, train)
     picture = strip((held_out, train[found.indices], found), (held_out, train[found.indices], found))
-    rows = 4 * (2 * (8 + 2) + 2 + 4) + 18
-    assert picture.shape == (2 * rows, 16 * (8 + 2) + 2 + 2 * 4, 3)
+    rows = 4 * (2 * (48 + 2) + 2 + 4) + 18
+    assert picture.shape == (2 * rows, 16 * (48 + 2) + 2 + 2 * 4, 3)
