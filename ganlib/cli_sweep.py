@@ -147,7 +147,8 @@ def sweep_status(
         show_result(settings, sweep_named(store, name), say)
         return
     for found in sweeps(store):
-        say(f"{found.sweep}: {found.status}, {len(found.trials)} trials; {verdict(found)}")
+        state = "not ended" if found.status == "running" else found.status
+        say(f"{found.sweep}: {state}, {len(found.trials)} trials; {verdict(found)}")
 
 
 def sweep_demo(overrides: Overrides = None) -> None:

@@ -92,7 +92,9 @@ def show_result(settings: Settings, result: SweepResult, say: Callable[[str], No
     said = verdict(result)
     print_trials(result)
     say("")
-    say(said[0].upper() + said[1:] + (" so far." if result.status == "running" else "."))
+    say(said[0].upper() + said[1:] + ".")
+    if result.status != "finished":
+        say(f"It has {'not ended' if result.status == 'running' else result.status}.")
     # MLflow's address of a run whose experiment is not named.
     page = f"{pages(settings)['mlflow'].rstrip('/')}/#/runs/{result.tracking_run_id}"
     say(f"Pictures, curves and trials: {page}")
