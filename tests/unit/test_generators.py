@@ -6,9 +6,9 @@ import torch
 from ganlib.core.networks import Generator
 from ganlib.errors import ConfigError, UnknownName
 from ganlib.fakes import MemoryRegistry
-from ganlib.fetch import load, parse_reference
+from ganlib.fetch import load
 from ganlib.generators import LoadedGenerator
-from ganlib.ports import Publication
+from ganlib.ports import Publication, parse_reference
 
 
 @pytest.fixture
