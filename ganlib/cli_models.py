@@ -52,8 +52,8 @@ def show(
     json: Json = False,
 ) -> None:
     """Show a version: numbers, tags, files, and the history of the model's aliases."""
-    from ganlib.fetch import parse_reference
     from ganlib.model_views import describe, print_description, resolve_or_newest
+    from ganlib.ports import parse_reference
 
     registry = _registry(ctx)
     parse_reference(generator)
@@ -163,7 +163,7 @@ def _registry(ctx: typer.Context) -> Registry:
 
 
 def _resolve_explicit(registry: Registry, reference: str) -> RegisteredGenerator:
-    from ganlib.fetch import parse_reference
+    from ganlib.ports import parse_reference
 
     model, which = parse_reference(reference)
     if model == reference:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 import shutil
 import warnings
 from pathlib import Path
@@ -14,31 +13,15 @@ from torch import nn
 from ganlib.errors import ConfigError, RegistryError, RequestRefused, ServiceError, UnknownName
 from ganlib.generator_cache import GeneratorCache
 from ganlib.generators import LoadedGenerator
-from ganlib.ports import ModelRegistry, is_log_name
+from ganlib.ports import ModelRegistry, parse_reference
 from ganlib.pt2 import read_program
 from ganlib.records import RegisteredGenerator
 from ganlib.registry import MlflowRegistry
 from ganlib.settings import Settings, load_settings
 
-_REFERENCE = re.compile(r"^(?P<model>[^@/\s](?:[^@/]*[^@/\s])?)(?:[@/](?P<which>[^@/\s]+))?$")
-
 
 class OfflineWarning(UserWarning):
     """The registry does not answer, and a generator was taken from the cache as it was last known."""
-
-
-def parse_reference(reference: str) -> tuple[str, str]:
-    """``NAME@ALIAS``, ``NAME/VERSION`` or ``NAME`` as (name, alias or version).
-
-    Raises:
-        ConfigError: It is none of these.
-    """
-    found = _REFERENCE.match(reference)
-    if found is None:
-        raise ConfigError(f"{reference!r} is no generator: give NAME@ALIAS, NAME/VERSION or NAME")
-    if is_log_name(found["model"]):
-        raise ConfigError(f"{reference!r} is no generator: it names the history of a model's aliases")
-    return found["model"], found["which"] or "champion"
 
 
 def load(

@@ -10,8 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ganlib.errors import RegistryError, UnknownName
-from ganlib.fetch import parse_reference
-from ganlib.ports import ModelCatalog, Registry
+from ganlib.ports import ModelCatalog, Registry, parse_reference
 from ganlib.registry_history import folded
 
 if TYPE_CHECKING:

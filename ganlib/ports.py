@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
+_REFERENCE = re.compile(r"^(?P<model>[^@/\s](?:[^@/]*[^@/\s])?)(?:[@/](?P<which>[^@/\s]+))?$")
 LOG_SUFFIX = ".moves"
 """Ends the name under which the history of a model's aliases is kept."""
 
@@ -119,6 +120,20 @@ def log_name(model: str) -> str:
 def is_log_name(name: str) -> bool:
     """Whether it is the name of such a history, and no model's."""
     return name.endswith(LOG_SUFFIX)
+
+
+def parse_reference(reference: str) -> tuple[str, str]:
+    """``NAME@ALIAS``, ``NAME/VERSION`` or ``NAME`` as (name, alias or version).
+
+    Raises:
+        ConfigError: It is none of these.
+    """
+    found = _REFERENCE.match(reference)
+    if found is None:
+        raise ConfigError(f"{reference!r} is no generator: give NAME@ALIAS, NAME/VERSION or NAME")
+    if is_log_name(found["model"]):
+        raise ConfigError(f"{reference!r} is no generator: it names the history of a model's aliases")
+    return found["model"], found["which"] or "champion"
 
 
 def check_alias(alias: str) -> None:

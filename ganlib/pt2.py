@@ -10,7 +10,8 @@ import json
 import pickletools
 import re
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -103,28 +104,17 @@ def write_program(generator: nn.Module, example: tuple[torch.Tensor, ...], path:
 
 
 def refuse_pickles(folder: Path, what: str) -> None:
-    """Look at all files of a version without running any.
+    """Look at all files of a version, and into its program, without running any.
 
     Args:
         folder: Where they lie, maybe from somebody who means us no good.
         what: What they are, for messages.
 
     Raises:
-        RegistryError: One is a pickle or could hold one, or Python code comes along.
+        RegistryError: One is a pickle or could hold one, the program is damaged or does more than compute
+            tensors, or Python code comes along.
     """
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        name = path.relative_to(folder).as_posix()
-        if name == PROGRAM:
-            continue
-        with path.open("rb") as file:
-            head = file.read(4)
-        # Protocols 2 to 5 begin so; the older two are text, which nothing here would unpickle.
-        if _PICKLE_NAMES.search(name) or re.match(rb"\x80[\x02-\x05]", head) or head == b"PK\x03\x04":
-            raise RegistryError(f"{what} has a file {name!r}, a pickle or fit to hold one, and is refused")
-        if name.endswith((".py", ".pyc", ".so")):
-            raise RegistryError(f"{what} brings code along ({name!r}) and is refused")
-    if _brings_code(folder / "MLmodel", what):
-        raise RegistryError(f"{what} brings Python code along and is refused")
+    _checked_program(folder, what)
 
 
 def read_program(folder: Path, what: str) -> ExportedGenerator:
@@ -135,19 +125,44 @@ def read_program(folder: Path, what: str) -> ExportedGenerator:
         what: What they are, for messages.
 
     Raises:
-        RegistryError: It is no exported program, holds a pickle, or brings code along; none of it ran.
+        RegistryError: It is no exported program, or as :func:`refuse_pickles`; none of it ran.
     """
-    refuse_pickles(folder, what)
-    path = folder / PROGRAM
-    if not path.is_file():
+    data = _checked_program(folder, what)
+    if data is None:
         raise RegistryError(
             f"{what} is no exported program (pt2); anything else could hold a pickle and is refused"
         )
-    data = path.read_bytes()
+    with _damage_told(what), _loading:
+        return ExportedGenerator(torch.export.load(io.BytesIO(data)).module())
+
+
+def _checked_program(folder: Path, what: str) -> bytes | None:
+    """The program's bytes, if there is one, after a look at everything."""
+    program = None
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name = path.relative_to(folder).as_posix()
+        if name == PROGRAM:
+            program = path.read_bytes()
+            with _damage_told(what):
+                _check_records(program, what)
+            continue
+        with path.open("rb") as file:
+            head = file.read(4)
+        # Protocols 2 to 5 begin so; the older two are text, which nothing here would unpickle.
+        if _PICKLE_NAMES.search(name) or re.match(rb"\x80[\x02-\x05]", head) or head == b"PK\x03\x04":
+            raise RegistryError(f"{what} has a file {name!r}, a pickle or fit to hold one, and is refused")
+        if name.endswith((".py", ".pyc", ".so")):
+            raise RegistryError(f"{what} brings code along ({name!r}) and is refused")
+    if _brings_code(folder / "MLmodel", what):
+        raise RegistryError(f"{what} brings Python code along and is refused")
+    return program
+
+
+@contextmanager
+def _damage_told(what: str) -> Iterator[None]:
+    """What torch's reader and loader raise over a damaged program becomes ours."""
     try:
-        _check_records(data, what)
-        with _loading:
-            return ExportedGenerator(torch.export.load(io.BytesIO(data)).module())
+        yield
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, AssertionError, OSError) as error:
         raise RegistryError(f"{what} cannot be loaded and is refused: {error}") from error
 

@@ -19,12 +19,12 @@ from ganlib.errors import RegistryError, UnknownName
 from ganlib.listing import DIGEST_TAG, verify_listing, write_listing
 from ganlib.mlflow_server import MlflowServer, quoted
 from ganlib.ports import Publication, check_alias, check_tags, is_log_name
-from ganlib.programs import export_program
-from ganlib.pt2 import frozen_copy, read_program, refuse_pickles
 from ganlib.records import AliasMove, RegisteredGenerator
 from ganlib.registry_history import Intent, fold, move
 from ganlib.registry_log import MlflowLedger, ensure_model, patiently, timestamp
 from ganlib.settings import Settings
+
+# Torch takes seconds to import, and moving an alias needs none: what has to do with programs comes below.
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -107,6 +107,8 @@ class MlflowRegistry:
             UnknownName: The version is not there any more.
         """
         with self._session() as client, self._fetched(client, generator) as folder:
+            from ganlib.pt2 import read_program
+
             return read_program(folder, _named(generator))
 
     def download(self, generator: RegisteredGenerator, folder: Path) -> None:
@@ -200,6 +202,8 @@ class MlflowRegistry:
         """A folder with all files of a version, verified and without pickles, while the body runs."""
         import mlflow.artifacts
         from mlflow.exceptions import MlflowException
+
+        from ganlib.pt2 import refuse_pickles
 
         with tempfile.TemporaryDirectory(prefix="ganlib-fetch-") as scratch:
             found = _version(client, generator.model, str(generator.version))
@@ -331,6 +335,9 @@ def _log(client: MlflowClient, publication: Publication, folder: Path) -> tuple[
     """Export the program and store it as a logged model of the tracking run; also the digest of its list."""
     from mlflow.entities import LoggedModelOutput
     from mlflow.models import Model
+
+    from ganlib.programs import export_program
+    from ganlib.pt2 import frozen_copy
 
     generator, picture = frozen_copy(publication)
     run = client.get_run(publication.tracking_run_id)

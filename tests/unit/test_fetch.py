@@ -9,8 +9,8 @@ import torch
 from ganlib.core.dense import DenseGenerator
 from ganlib.errors import ConfigError, RegistryError, ServiceError, UnknownName
 from ganlib.fakes import MemoryRegistry
-from ganlib.fetch import OfflineWarning, fetch, load, parse_reference
-from ganlib.ports import Publication
+from ganlib.fetch import OfflineWarning, fetch, load
+from ganlib.ports import Publication, parse_reference
 from ganlib.records import RegisteredGenerator
 from ganlib.settings import Settings
 

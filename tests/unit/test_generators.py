@@ -8,9 +8,9 @@ from ganlib.core.networks import Generator
 from ganlib.core.sampling import sample_latents
 from ganlib.errors import ConfigError, UnknownName
 from ganlib.fakes import MemoryRegistry
-from ganlib.fetch import load, parse_reference
+from ganlib.fetch import load
 from ganlib.generators import LoadedGenerator
-from ganlib.ports import Publication
+from ganlib.ports import Publication, parse_reference
 from ganlib.quality.evaluate import to_uint8
 
 
