@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-_REFERENCE = re.compile(r"^(?P<model>[^@/\s](?:[^@/]*[^@/\s])?)(?:[@/](?P<which>[^@/\s]+))?$")
+_REFERENCE = re.compile(r"^(?P<model>[^@/\s]+)(?:[@/](?P<which>[^@/\s]+))?$")
 LOG_SUFFIX = ".moves"
 """Ends the name under which the history of a model's aliases is kept."""
 

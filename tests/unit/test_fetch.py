@@ -201,7 +201,6 @@ def test_a_fetch_that_fails_leaves_nothing(registry: Counted, tmp_path: Path) ->
         ("a", ("a", "champion")),
         ("a@best", ("a", "best")),
         ("a/3", ("a", "3")),
-        ("with space@best", ("with space", "best")),
     ],
 )
 def test_references(reference: str, parsed: tuple[str, str]) -> None:
