@@ -294,6 +294,21 @@ def clone(store: ObjectStore, ref: CheckpointRef, run: str) -> CheckpointRef:
     return record.ref(key)
 
 
+def retire(store: ObjectStore, run: str, keep: set[str]) -> None:
+    """Delete the checkpoints of a run that nothing will go on from, its copies of others' among them.
+
+    Args:
+        store: Where they lie.
+        run: Whose; no process may be training it.
+        keep: Keys of those that stay.
+    """
+    # The JSON goes first, as its name comes first: a checkpoint without it does not exist.
+    for prefix in (f"runs/{run}/checkpoints/", f"runs/{run}/adopted/"):
+        for info in list(store.list(prefix)):
+            if info.key.rpartition("/")[0] not in keep:
+                store.delete(info.key)
+
+
 def read_record(store: ObjectStore, key: str) -> CheckpointRecord:
     """The JSON of the checkpoint under ``key``. Raises ``DataError`` when it is missing or damaged."""
     return CheckpointRecord.from_json(store.get(f"{key}/checkpoint.json"), source=key)

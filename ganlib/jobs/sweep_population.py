@@ -13,16 +13,15 @@ import numpy as np
 from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import PopulationBasedTraining, TrialScheduler
 
-from ganlib.jobs.checkpoints import clone, newest
+from ganlib.errors import CheckpointRefused, DataError
+from ganlib.jobs.checkpoints import clone, newest, retire
 from ganlib.jobs.sweep_course import Course
 from ganlib.jobs.sweep_decisions import RECIPE
-from ganlib.jobs.sweep_search import domain
+from ganlib.jobs.sweep_search import domain, fitted
 from ganlib.jobs.trial_report import METRIC, TIME, TrialReport
 from ganlib.sweep_config import SweepConfig
 from ganlib.sweep_records import Scalar
-from ganlib.sweep_space import Choice, Range
-
-_DIGITS = 6
+from ganlib.sweep_space import Choice
 
 
 class Population(PopulationBasedTraining):
@@ -83,12 +82,17 @@ class Population(PopulationBasedTraining):
         donor = random.choice(upper_quantile)  # noqa: S311  # no secret
         course, ledger = self._course, self._course.ledger
         other, this = ledger.trials[_number(donor)], ledger.trials[number]
-        source = newest(course.store, other.run, ledger.standings[other.number].adopted)
-        if source is None:
+        try:
+            source = newest(course.store, other.run, ledger.standings[other.number].adopted)
+            if source is None:
+                return
+            adopted = clone(course.store, source, this.run)
+        except (DataError, CheckpointRefused) as error:
+            # The donor trains on and drops old checkpoints; this member's turn comes again.
+            course.emit(f"trial {number} could not go on from trial {other.number}: {error}")
             return
         explored, _ = self._get_new_config(trial, donor)
         values = within(course.spec.config, explored["member"]["values"])
-        adopted = clone(course.store, source, this.run)
         before = this.curve[-1]
         line = (
             f"at {before.images_seen} images and {before.distance:.1f}: went on from trial {other.number} at "
@@ -96,6 +100,7 @@ class Population(PopulationBasedTraining):
             + ", ".join(f"{field} = {value}" for field, value in values.items())
         )
         ledger.change(number, values, adopted, line)
+        retire(course.store, this.run, {adopted.key} | ({this.best.key} if this.best else set()))
         course.emit(f"trial {number} {line}")
         tune_controller.pause_trial(trial, should_checkpoint=False)
         trial.set_config({**trial.config, "member": {**trial.config["member"], "values": values}})
@@ -119,13 +124,7 @@ def mutations(config: SweepConfig) -> dict[str, Any]:
 
 def within(config: SweepConfig, values: dict[str, Any]) -> dict[str, Scalar]:
     """Explored values, kept in the ranges that are searched."""
-    found: dict[str, Scalar] = {}
-    for field, value in values.items():
-        search = config.search[field]
-        if isinstance(search, Range) and search.scale != "integers":
-            value = min(max(float(f"{value:.{_DIGITS}g}"), search.low), search.high)
-        found[field] = value.item() if isinstance(value, np.generic) else value
-    return found
+    return {field: fitted(config.search[field], value) for field, value in values.items()}
 
 
 def _number(trial: TuneTrial) -> int:

@@ -156,16 +156,18 @@ def _ranges(config: SweepConfig) -> bool:
     return any(isinstance(search, Range) for search in config.search.values())
 
 
-def _rounded(config: SweepConfig, values: Mapping[str, Any]) -> dict[str, Scalar]:
-    found: dict[str, Scalar] = {}
-    for field, search in config.search.items():
-        value = values[field]
-        if isinstance(value, np.generic):
-            value = value.item()
-        if isinstance(search, Range) and isinstance(value, float):
-            value = min(max(float(f"{value:.{_DIGITS}g}"), search.low), search.high)
-        found[field] = value
+def fitted(search: Search, value: Any) -> Scalar:
+    """A drawn value as it is written down: few digits, inside the range, and none of numpy's types."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(search, Range) and search.scale != "integers":
+        return min(max(float(f"{value:.{_DIGITS}g}"), search.low), search.high)
+    found: Scalar = value
     return found
+
+
+def _rounded(config: SweepConfig, values: Mapping[str, Any]) -> dict[str, Scalar]:
+    return {field: fitted(search, values[field]) for field, search in config.search.items()}
 
 
 def _holds(search: Search, value: Scalar | None) -> bool:

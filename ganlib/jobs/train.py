@@ -92,9 +92,8 @@ def main(run: str) -> None:
 def worker(parameters: dict[str, Any]) -> None:
     """What each Ray Train worker runs; a worker that is started anew resumes by itself."""
     with worker_host(parameters) as host:
-        for step in rounds_on(host):
-            if isinstance(step, TrainResult):
-                leave(step, host.place)
+        *_, result = rounds_on(host)
+    leave(result, host.place)
 
 
 @contextmanager
@@ -123,8 +122,9 @@ def worker_host(parameters: dict[str, Any]) -> Iterator[Host]:
         yield host
 
 
-def leave(result: TrainResult, place: Place) -> None:
+def leave(result: CurvePoint | TrainResult, place: Place) -> None:
     """Put a run's result into the object store, before any of its workers counts as done."""
+    assert isinstance(result, TrainResult), "the last of a run's rounds"
     if place.rank == 0:
         open_store(load_settings()).put(result_key(result.run), result.to_json().encode())
     if dist.is_initialized():

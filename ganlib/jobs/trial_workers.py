@@ -16,6 +16,7 @@ from ganlib.jobs.trial_report import TrialReport, report_of
 from ganlib.records import TrainResult
 from ganlib.settings import load_settings
 from ganlib.storage import open_store
+from ganlib.sweep_records import CurvePoint
 
 
 def train_trial(config: dict[str, Any]) -> None:
@@ -53,7 +54,6 @@ def worker(parameters: dict[str, Any]) -> None:
     """What each worker runs: as in a run of its own, with every evaluation reported."""
     with worker_host(parameters) as host:
         for step in rounds_on(host):
-            if isinstance(step, TrainResult):
-                leave(step, host.place)
-            else:
+            if isinstance(step, CurvePoint):
                 ray.train.report(report_of(step, host.checkpoints).for_tune())
+    leave(step, host.place)

@@ -14,7 +14,7 @@ from ganlib.core.networks import Critic, Generator
 from ganlib.core.state import TrainState
 from ganlib.errors import CheckpointRefused
 from ganlib.fakes import MemoryStore
-from ganlib.jobs.checkpoints import Checkpoints, clone, newest
+from ganlib.jobs.checkpoints import Checkpoints, clone, newest, retire
 from ganlib.jobs.spec import RunSpec, result_key, write_spec
 from ganlib.jobs.sweep_spec import SweepSpec, train_on
 from ganlib.records import CheckpointRef, DatasetVersion, TrainResult
@@ -108,6 +108,18 @@ def test_a_checkpoint_that_is_gone_cannot_be_adopted(store: MemoryStore, donated
         pytest.raises(CheckpointRefused, match="no tensors"),
     ):
         found.resume(make_state(0))
+
+
+def test_what_nothing_goes_on_from_is_deleted(store: MemoryStore, donated: CheckpointRef) -> None:
+    with opened(store, "clone", DONOR) as before:
+        best = before.save(make_state(3, 500), 1, 1.0)
+        before.save(make_state(4, 600), 1, 2.0)
+    retire(store, "clone", {donated.key, best.key})
+    left = {info.key.rpartition("/")[0] for info in store.list("runs/clone/")}
+    assert left == {donated.key, best.key}
+    retire(store, "clone", {best.key})
+    assert {info.key.rpartition("/")[0] for info in store.list("runs/clone/")} == {best.key}
+    assert list(store.list("runs/donor/")), "another run's are left alone"
 
 
 def test_a_run_without_checkpoints_has_no_newest_one(store: MemoryStore) -> None:
