@@ -182,8 +182,12 @@ class LoadedGenerator:
         ends = torch.cat([sample_latents(seed, 0, 1, self.latent_dim, truncation) for seed in seeds])
 
         def drawn() -> Iterator[Tensor]:
-            for noise in spherical(ends, steps).split(BATCH):
-                yield self._pictures(noise, None if labels is None else labels.expand(len(noise)))
+            ways = max(1, BATCH // steps)  # at a time
+            for start in range(0, len(ends) - 1, ways):
+                frames = spherical(ends[start : start + ways + 1], steps)
+                # All but the first begin with what was the end of those before.
+                for noise in frames[min(start, 1) :].split(BATCH):
+                    yield self._pictures(noise, None if labels is None else labels.expand(len(noise)))
 
         return drawn()
 

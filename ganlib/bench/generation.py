@@ -25,13 +25,13 @@ from ganlib.ports import Publication
 from ganlib.pt2 import PROGRAM, frozen_copy, read_program, write_program
 from ganlib.records import RegisteredGenerator
 
-PICTURES, LATENT_DIM = 1000, 100
+LATENT_DIM = 100
 
 
-def network() -> Generator:
-    """DCGAN of 32×32×3, width 64, in eval mode."""
+def network(width: int) -> Generator:
+    """DCGAN of 32×32×3, in eval mode."""
     torch.manual_seed(0)
-    made = Generator(size=32, channels=3, latent_dim=LATENT_DIM, width=64)
+    made = Generator(size=32, channels=3, latent_dim=LATENT_DIM, width=width)
     with torch.no_grad():
         made(torch.randn(BATCH, LATENT_DIM))  # batch norm has statistics
     return made.eval()
@@ -61,20 +61,20 @@ def seconds_in_turn(first: Callable[[], object], second: Callable[[], object], l
     return [statistics.median(column) for column in zip(*taken, strict=True)]
 
 
-def main(seconds: float) -> Measured:
+def main(seconds: float, width: int = 64, pictures: int = 1000) -> Measured:
     """Pictures a second of both."""
-    bare = network()
+    bare = network(width)
     with tempfile.TemporaryDirectory(prefix="ganlib-bench-") as folder:
         generator = fetched(bare, Path(folder))
-    noise = sample_latents(0, 0, PICTURES, LATENT_DIM).split(BATCH)
+    noise = sample_latents(0, 0, pictures, LATENT_DIM).split(BATCH)
 
     @torch.no_grad()
     def plain() -> None:
         for batch in noise:
             bare(batch)
 
-    ours, beside = seconds_in_turn(lambda: generator.sample(PICTURES), plain, seconds)
-    return Measured(value=PICTURES / ours, beside=PICTURES / beside)
+    ours, beside = seconds_in_turn(lambda: generator.sample(pictures), plain, seconds)
+    return Measured(value=pictures / ours, beside=pictures / beside)
 
 
 if __name__ == "__main__":

@@ -112,7 +112,7 @@ def predictions(
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -191,7 +191,7 @@ def served(elsewhere: Path, environ: dict[str, str], uri: str, log: Path) -> Ite
 
 
 def await_ping(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 600
     while time.monotonic() < deadline:
         try:
             if requests.get(f"{address}/ping", timeout=10).ok:

@@ -86,7 +86,9 @@ def test_thresholds_are_bounded(generator: LoadedGenerator, threshold: float) ->
 
 
 @pytest.mark.parametrize("truncation", [None, 0.7])
-@pytest.mark.parametrize(("seeds", "steps"), [([3, 4], 1), ([3, 4, 5], 7), ([9, 9], 2), ([0, 1, 2], 100)])
+@pytest.mark.parametrize(
+    ("seeds", "steps"), [([3, 4], 1), ([3, 4, 5], 7), ([9, 9], 2), ([0, 1, 2], 100), (list(range(300)), 1)]
+)
 def test_interpolation_goes_from_seed_to_seed(
     generator: LoadedGenerator, seeds: list[int], steps: int, truncation: float | None
 ) -> None:

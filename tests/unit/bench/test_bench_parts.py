@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from ganlib.bench.generation import main as generation
 from ganlib.bench.parts import Measured, Part, in_turn, median, run_part
 from ganlib.errors import JobFailed
 
@@ -56,3 +57,8 @@ def test_a_part_that_fails_says_why(tmp_path: Path) -> None:
     nowhere = str(tmp_path / "nowhere")
     with pytest.raises(JobFailed, match=r"datasets fashion-mnist .* ended as exit code 1: .*nowhere"):
         run_part(Part("looking", "datasets", ("fashion-mnist", nowhere)), environ)
+
+
+def test_a_fetched_generator_takes_turns_with_the_bare_network() -> None:
+    measured = generation(0.01, width=4, pictures=20)
+    assert 0.1 < measured.beside / measured.value < 100
