@@ -12,6 +12,7 @@ import typer
 
 from ganlib.cli_parts import say
 from ganlib.errors import ConfigError
+from ganlib.ports import parse_reference
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -75,6 +76,7 @@ def generate(
     ] = None,
 ) -> None:
     """Make pictures with a registered generator."""
+    parse_reference(generator)
     kind = kind_of(out, kind)
     check_place(out, kind)
     if fps is not None and kind != "gif":
