@@ -14,8 +14,8 @@ from ganlib.stack import down, status, up
 from ganlib.sweep_records import SweepResult
 from ganlib.sweeping import run_sweep, show_result, write_report
 
-# Chosen for ten minutes on two cores with room: a trial costs about a second for each 1.5 to 2.5 kimg, and
-# some seconds for each evaluation on 500 pictures, of which there is one at each multiple of the first rung.
+# Chosen for ten minutes on two cores with room: a trial takes a second for each 1 to 2 kimg, and some seconds
+# for each evaluation on 500 pictures, of which there is one at each multiple of the first rung.
 SEARCH = ("cadence.n_critic=1,2,3,5", "objective.clip=0.03,0.1,0.3")
 OPTIONS: Mapping[str, Any] = {
     "algorithm": "grid",
