@@ -20,8 +20,8 @@ SEARCH = ("cadence.n_critic=1,2,3,5", "objective.clip=0.03,0.1,0.3")
 OPTIONS: Mapping[str, Any] = {
     "algorithm": "grid",
     "scheduler": "asha",
-    "total_kimg": 100,
-    "grace_kimg": 20,
+    "total_kimg": 60,
+    "grace_kimg": 15,
     "reduction": 3,
     "finalists": 3,
 }
