@@ -47,7 +47,7 @@ def main(sweep: str) -> None:
         report = SweepReport(tracker, SampleMaker(store))
         ledger = open_ledger(store, spec, tracking_run_id)
         try:
-            run(Course(settings, store, spec, ledger, tracker, emit, report.update))
+            run(Course(settings, store, spec, ledger, tracker, emit, report=report.update))
             report.finish(ledger.result)
             status = "finished"
         except GanlibError:

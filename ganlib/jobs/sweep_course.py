@@ -38,9 +38,9 @@ class Course:
     ledger: Ledger
     tracker: RunTracker
     emit: Callable[[str], None]
+    clock: Callable[[], float] = time.monotonic
     report: Callable[[SweepResult], object] | None = None
     """Gets what the sweep has so far, after every change; must return at once."""
-    clock: Callable[[], float] = time.monotonic
     _decisions: Decisions = field(init=False)
     _source: Source | None = field(init=False, default=None)
     _told_at: float = field(init=False)

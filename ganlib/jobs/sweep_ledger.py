@@ -159,6 +159,7 @@ class Ledger:
     def end(self, number: int, status: TrialStatus, reason: str = "") -> Trial:
         """A trial is over; what its run lacks of a result is written for it."""
         trial = self._update(number, status=status, reason=reason)
+        self._trial_began.pop(number, None)  # the final, later, is none of its time
         key = result_key(trial.run)
         if status in ("stopped", "died"):
             last = trial.curve[-1] if trial.curve else None

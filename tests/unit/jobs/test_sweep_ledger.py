@@ -15,6 +15,7 @@ from ganlib.jobs.sweep_spec import SweepSpec, read_sweep_result
 from ganlib.jobs.trial_report import TrialReport
 from ganlib.records import CheckpointRef, Evaluation, TrainResult
 from ganlib.settings import Settings
+from ganlib.sweep_records import SweepResult
 
 
 class Rig:
@@ -60,6 +61,23 @@ def test_every_trial_is_a_run_of_its_own_below_the_sweep(store: MemoryStore, tmp
     assert rig.tracker.runs[second.tracking_run_id].tags["mlflow.parentRunId"] == "parent"
     result = read_sweep_result(store, SWEEP)
     assert [trial.status for trial in result.trials] == ["running"] * 6
+
+
+def test_a_trials_time_ends_with_the_trial_and_everybody_is_told(store: MemoryStore, tmp_path: Path) -> None:
+    rig = Rig(store, spec(), tmp_path)
+    told: list[SweepResult] = []
+    rig.course.report = told.append
+    rig.start()
+    rig.heard(0, 1000, 100.0)
+    rig.finish(0)
+    assert [(result.trials[0].status, result.trials[0].distance) for result in told] == [
+        ("running", 100.0),
+        ("finished", 100.0),
+    ]
+    trial = rig.ledger.trials[0]
+    assert trial.best is not None
+    rig.ledger.judge_finalist(0, evaluation(trial.best, 90.0))
+    assert rig.ledger.trials[0].seconds == trial.seconds > 0
 
 
 def test_a_sweep_that_was_killed_goes_on_where_it_was(store: MemoryStore, tmp_path: Path) -> None:
