@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 
-import torch
 from torch import nn
 
-from ganlib.core.sampling import generate, labels_in_turn, latents
+from ganlib.core.sampling import generate, labels_in_turn, sample_latents
 from ganlib.data.versions import load_version
 from ganlib.errors import AliasMoved
 from ganlib.jobs.judge import trained_generator
@@ -62,7 +61,7 @@ def publish(
 
 def sample_grid(generator: nn.Module, latent_dim: int, classes: tuple[str, ...]) -> bytes:
     """The first 64 pictures of seed 0, those of ``ganlib generate``, as a PNG."""
-    noise = torch.cat([latents(0, "sample", index, 1, latent_dim) for index in range(GRID_PICTURES)])
+    noise = sample_latents(0, 0, GRID_PICTURES, latent_dim)
     pictures = generate(generator, noise, labels_in_turn(len(classes), GRID_PICTURES))
     return png(grid(to_uint8(pictures), columns=8))
 

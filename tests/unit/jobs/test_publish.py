@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from ganlib.build import fresh_state
 from ganlib.config import load_config
@@ -17,7 +20,7 @@ from ganlib.fetch import load
 from ganlib.jobs.checkpoints import Checkpoints
 from ganlib.jobs.publish import challenge, publish
 from ganlib.jobs.spec import RunSpec
-from ganlib.quality.grids import grid, png
+from ganlib.quality.grids import grid
 from ganlib.records import (
     Copying,
     DatasetVersion,
@@ -172,7 +175,10 @@ def test_weights_and_grid_are_the_programs(conditional: bool) -> None:
         torch.testing.assert_close(network(noise, *labels), program(noise, *labels), rtol=0, atol=1e-5)
     assert not network.training
     assert all(parameter.requires_grad for parameter in network.parameters())
-    assert files["grid.png"] == png(grid(program.sample(64, seed=0), columns=8))
+    with Image.open(io.BytesIO(files["grid.png"])) as stored:
+        drawn = np.asarray(stored).astype(int)
+    # The program has its batch norm folded, which moves a pixel by a grey level now and then.
+    assert np.abs(drawn - grid(program.sample(64, seed=0), columns=8)).max() <= 1
     assert json.loads(made.generator.tags.get("ganlib.classes", "[]")) == list(made.dataset.classes)
 
 
