@@ -63,7 +63,7 @@ def main(sweep: str) -> None:
 
 def open_ledger(store: ObjectStore, spec: SweepSpec, tracking_run_id: str) -> Ledger:
     """The sweep's ledger, with what earlier attempts left in it."""
-    return Ledger(store, spec, tracking_run_id, f"fd_{spec.config.base.evaluation.extractor}_curve")
+    return Ledger(store, spec, tracking_run_id, f"{spec.config.base.evaluation.metric}_curve")
 
 
 def run(course: Course) -> None:
