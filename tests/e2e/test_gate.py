@@ -11,7 +11,7 @@ from mlflow import MlflowClient
 pytestmark = [pytest.mark.services, pytest.mark.timeout(1500)]
 
 MODEL = "fashion-mnist-vanilla"
-POOR: dict[str, Any] = {
+BETTER: dict[str, Any] = {
     "dataset.name": "digits",
     "budget.total_kimg": 1,
     "evaluation.every_kimg": 30,
@@ -22,7 +22,8 @@ POOR: dict[str, Any] = {
     "network.critic_widths": "[64,64]",
     "gate.better_than_untrained": False,
 }
-BETTER = {**POOR, "budget.total_kimg": 90, "optimizer.generator_learning_rate": 1e-3}
+POOR = {**BETTER, "budget.total_kimg": 90, "optimizer.generator_learning_rate": 1e-3}
+"""Collapses: the generator runs away from so small a critic, and ends farther off than it began."""
 
 
 @pytest.fixture(scope="module")
