@@ -33,8 +33,8 @@ WAITING = "#f4f4f4"
 def heat_map(result: SweepResult, up: Axis, right: Axis) -> Figure:
     """The smallest distance in each cell, what became of that trial, and how many trials were there.
 
-    Stopped trials are hatched; failed ones are grey with a frame. The best trial has a frame, and the
-    recipe's cell says so.
+    Stopped trials are hatched and say when; failed ones are grey with a frame. The best trial has a
+    frame, and the recipe's cell says so.
 
     Args:
         result: The sweep.
@@ -102,6 +102,9 @@ class _Cell:
         lines = [] if self.distance is None else [text_of(self.distance)]
         if self.shown.status != "finished":
             lines.append(self.shown.status)
+        if self.shown.status == "stopped" and self.shown.curve:
+            # Its distance is that of fewer pictures than its neighbours'.
+            lines.append(f"at {text_of(self.shown.curve[-1].images_seen / 1000)} kimg")
         if len(self.trials) > 1:
             lines.append(f"best of {len(self.trials)}")
         return lines + ["recipe" for trial in self.trials if trial.number == 0]

@@ -86,7 +86,7 @@ def test_a_heat_map_has_a_cell_for_each_pair_with_what_became_of_it() -> None:
     assert "objective.clip" in said
     assert METRIC in said
     assert "300\nrecipe" in said
-    assert "620\nstopped" in said
+    assert "620\nstopped\nat 10 kimg" in said
     assert "850\ndiverged" in said
     assert said.count("diverged") == 1
     assert "died" in said
