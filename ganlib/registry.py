@@ -8,36 +8,41 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from ganlib.errors import RegistryError, UnknownName
-from ganlib.listing import DIGEST_TAG, verify_listing, write_listing
+from ganlib.errors import RegistryError
+from ganlib.listing import DIGEST_TAG, verify_listing
 from ganlib.mlflow_server import MlflowServer, quoted
 from ganlib.ports import Publication, check_alias, check_tags, is_log_name
 from ganlib.records import AliasMove, RegisteredGenerator
 from ganlib.registry_history import Intent, fold, move
 from ganlib.registry_log import MlflowLedger, ensure_model, patiently, timestamp
+from ganlib.registry_versions import (
+    RUN_TAG,
+    VERSION_DIGITS,
+    await_ready,
+    get_aliased,
+    get_version,
+    log_program,
+    model_names,
+    published,
+    record_of,
+    require_model,
+    search_versions,
+)
 from ganlib.settings import Settings
 
 # Torch takes seconds to import, and moving an alias needs none: what has to do with programs comes below.
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import LoggedModel
-    from mlflow.entities.model_registry import ModelVersion
     from torch import nn
 
-_RUN_TAG = "ganlib.run"
-_READY_SECONDS = 60
-_VERSION_DIGITS = 9
 _DESCRIPTION_CHARACTERS = 5000
-_NOWHERE = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
-_PUBLISH_FIRST = "publish one with `ganlib retrain`"
 
 
 class MlflowRegistry:
@@ -57,7 +62,7 @@ class MlflowRegistry:
     def models(self) -> list[str]:
         """Names of all registered models, sorted."""
         with self._session() as client:
-            return _models(client)
+            return model_names(client)
 
     def resolve(self, model: str, alias_or_version: str) -> RegisteredGenerator:
         """The version an alias points to, or of that number. Raises ``UnknownName``."""
@@ -65,9 +70,9 @@ class MlflowRegistry:
             return known
         with self._session() as client:
             if alias_or_version.isdecimal():
-                return _record(_version(client, model, alias_or_version))
-            found = _by_alias(client, model, alias_or_version)
-            return _record(found).model_copy(update={"alias": alias_or_version})
+                return record_of(get_version(client, model, alias_or_version))
+            found = get_aliased(client, model, alias_or_version)
+            return record_of(found).model_copy(update={"alias": alias_or_version})
 
     def publish(self, publication: Publication) -> RegisteredGenerator:
         """Register a new version; no alias moves. Idempotent by run name.
@@ -79,24 +84,24 @@ class MlflowRegistry:
             RequestRefused: There is no such tracking run.
         """
         with self._session() as client:
-            if known := _published(client, publication):
-                return _record(known)
+            if known := published(client, publication):
+                return record_of(known)
             with tempfile.TemporaryDirectory(prefix="ganlib-publish-") as scratch:
-                model, digest = _log(client, publication, Path(scratch) / "model")
+                model, digest = log_program(client, publication, Path(scratch) / "model")
             ensure_model(client, publication.model)
             version = patiently(
                 lambda: client.create_model_version(
                     publication.model,
                     source=f"models:/{model.model_id}",
                     run_id=publication.tracking_run_id,
-                    tags={**publication.tags, _RUN_TAG: publication.run, DIGEST_TAG: digest},
+                    tags={**publication.tags, RUN_TAG: publication.run, DIGEST_TAG: digest},
                     description=publication.description[:_DESCRIPTION_CHARACTERS] or None,
                     # Not MLflow's own waiting: it logs, and sleeps for seconds.
                     await_creation_for=0,
                     model_id=model.model_id,
                 )
             )
-            return _record(_await_ready(client, version))
+            return record_of(await_ready(client, version))
 
     def load(self, generator: RegisteredGenerator) -> nn.Module:
         """The program itself, on the CPU: latents [batch, latent_dim] to pictures in [−1, 1].
@@ -119,10 +124,10 @@ class MlflowRegistry:
     def versions(self, model: str) -> list[RegisteredGenerator]:
         """All versions, the newest first. Raises ``UnknownName``."""
         with self._session() as client:
-            _require_model(client, model)
+            require_model(client, model)
             # A search leaves the aliases of what it finds empty.
             aliases = client.get_registered_model(model).aliases
-            found = [_record(version) for version in _search(client, f"name = {quoted(model)}")]
+            found = [record_of(version) for version in search_versions(client, f"name = {quoted(model)}")]
             newest_first = sorted(found, key=lambda generator: -generator.version)
             return [
                 generator.model_copy(
@@ -137,7 +142,7 @@ class MlflowRegistry:
         """Set tags of a version. Raises ``UnknownName``, and ``ConfigError`` for tags nothing can have."""
         check_tags(tags)
         with self._session() as client:
-            _version(client, model, str(version))
+            get_version(client, model, str(version))
             for name, value in tags.items():
                 client.set_model_version_tag(model, str(version), name, value)
 
@@ -168,19 +173,19 @@ class MlflowRegistry:
         intent = Intent(alias, version, expected, who, why, kind)
         intent.check()
         with self._session() as client:
-            _version(client, model, str(version))
+            get_version(client, model, str(version))
             return move(model, MlflowLedger(client, model), intent, time.time())
 
     def history(self, model: str) -> list[AliasMove]:
         """Every move of the model's aliases, the oldest first. Raises ``UnknownName``."""
         with self._session() as client:
-            _require_model(client, model)
+            require_model(client, model)
             return fold(model, MlflowLedger(client, model).entries())
 
     def _resolve_lightly(self, model: str, alias_or_version: str) -> RegisteredGenerator | None:
         """Without MLflow's client, whose import takes longer than a cached generator's loading."""
         number = alias_or_version.isdecimal()
-        if is_log_name(model) or len(alias_or_version) > (_VERSION_DIGITS if number else 255):
+        if is_log_name(model) or len(alias_or_version) > (VERSION_DIGITS if number else 255):
             return None
         path, field = ("model-versions/get", "version") if number else ("registered-models/alias", "alias")
         answer = self._server.ask(path, **{"name": model, field: alias_or_version})
@@ -206,7 +211,7 @@ class MlflowRegistry:
         from ganlib.pt2 import refuse_pickles
 
         with tempfile.TemporaryDirectory(prefix="ganlib-fetch-") as scratch:
-            found = _version(client, generator.model, str(generator.version))
+            found = get_version(client, generator.model, str(generator.version))
             where = client.get_model_version_download_uri(found.name, found.version)
             try:
                 folder = mlflow.artifacts.download_artifacts(
@@ -239,144 +244,3 @@ def _gone(generator: RegisteredGenerator, error: Exception) -> RegistryError:
         f"the files of {_named(generator)} cannot be fetched, although the registry lists it: {reason}. If "
         "they were deleted, use another version, or publish it anew with `ganlib retrain --force`"
     )
-
-
-def _record(version: ModelVersion) -> RegisteredGenerator:
-    return RegisteredGenerator(
-        model=version.name,
-        version=int(version.version),
-        tracking_run_id=version.run_id or "",
-        aliases=tuple(sorted(version.aliases)),
-        created=timestamp(version.creation_timestamp / 1000),
-        tags=dict(version.tags),
-    )
-
-
-def _models(client: MlflowClient) -> list[str]:
-    names: list[str] = []
-    page = client.search_registered_models()
-    names += [model.name for model in page]
-    while page.token:
-        page = client.search_registered_models(page_token=page.token)
-        names += [model.name for model in page]
-    return sorted(name for name in names if not is_log_name(name))
-
-
-def _search(client: MlflowClient, words: str) -> list[ModelVersion]:
-    found: list[ModelVersion] = []
-    page = client.search_model_versions(words, max_results=1000)
-    found += page
-    while page.token:
-        page = client.search_model_versions(words, max_results=1000, page_token=page.token)
-        found += page
-    return found
-
-
-def _require_model(client: MlflowClient, model: str) -> None:
-    from mlflow.exceptions import MlflowException
-
-    if is_log_name(model):
-        raise _unknown(client, model, "")
-    try:
-        client.get_registered_model(model)
-    except MlflowException as error:
-        if error.error_code in _NOWHERE:
-            raise _unknown(client, model, "") from error
-        raise
-
-
-def _version(client: MlflowClient, model: str, number: str) -> ModelVersion:
-    from mlflow.exceptions import MlflowException
-
-    # MLflow's database fails on integers beyond 64 bits.
-    if len(number) > _VERSION_DIGITS or is_log_name(model):
-        raise _unknown(client, model, number)
-    try:
-        return client.get_model_version(model, number)
-    except MlflowException as error:
-        if error.error_code in _NOWHERE:
-            raise _unknown(client, model, number) from error
-        raise
-
-
-def _by_alias(client: MlflowClient, model: str, alias: str) -> ModelVersion:
-    from mlflow.exceptions import MlflowException
-
-    if is_log_name(model):
-        raise _unknown(client, model, alias)
-    try:
-        return client.get_model_version_by_alias(model, alias)
-    except MlflowException as error:
-        if error.error_code in _NOWHERE:
-            raise _unknown(client, model, alias) from error
-        raise
-
-
-def _unknown(client: MlflowClient, model: str, asked: str) -> UnknownName:
-    """Why a version was not found: no such model, or what the model has instead."""
-    names = _models(client)
-    if model not in names:
-        return UnknownName("model", model, names, "" if names else _PUBLISH_FIRST)
-    versions = _search(client, f"name = {quoted(model)}")
-    aliases = client.get_registered_model(model).aliases
-    return UnknownName(f"version or alias of {model}", asked, [*aliases, *(str(v.version) for v in versions)])
-
-
-def _published(client: MlflowClient, publication: Publication) -> ModelVersion | None:
-    """The ready version of this run, if there is one."""
-    tag = f"tags.`{_RUN_TAG}` = {quoted(publication.run)}"
-    found = client.search_model_versions(f"name = {quoted(publication.model)} and {tag}")
-    ready = min((int(version.version) for version in found if version.status == "READY"), default=None)
-    # Asked for again, because a search leaves the aliases empty.
-    return None if ready is None else client.get_model_version(publication.model, str(ready))
-
-
-def _log(client: MlflowClient, publication: Publication, folder: Path) -> tuple[LoggedModel, str]:
-    """Export the program and store it as a logged model of the tracking run; also the digest of its list."""
-    from mlflow.entities import LoggedModelOutput
-    from mlflow.models import Model
-
-    from ganlib.programs import export_program
-    from ganlib.pt2 import frozen_copy
-
-    generator, picture = frozen_copy(publication)
-    run = client.get_run(publication.tracking_run_id)
-    model = client.create_logged_model(
-        run.info.experiment_id,
-        name="generator",
-        source_run_id=run.info.run_id,
-        tags={_RUN_TAG: publication.run},
-        model_type="generator",
-    )
-    try:
-        described = Model(
-            artifact_path=model.artifact_location,
-            run_id=run.info.run_id,
-            model_uuid=model.model_id,
-            model_id=model.model_id,
-        )
-        export_program(generator, publication.example(), picture, described, folder)
-        for name, data in publication.files.items():
-            (folder / "files").mkdir(exist_ok=True)
-            (folder / "files" / name).write_bytes(data)
-        digest = write_listing(folder)
-        client.log_model_artifacts(model.model_id, str(folder))
-    except BaseException:
-        client.finalize_logged_model(model.model_id, "FAILED")
-        raise
-    client.log_outputs(run.info.run_id, [LoggedModelOutput(model.model_id, step=0)])
-    return client.finalize_logged_model(model.model_id, "READY"), digest
-
-
-def _await_ready(client: MlflowClient, version: ModelVersion) -> ModelVersion:
-    deadline = time.monotonic() + _READY_SECONDS
-    pause = threading.Event()
-    while version.status == "PENDING_REGISTRATION" and time.monotonic() < deadline:
-        pause.wait(0.5)
-        version = client.get_model_version(version.name, version.version)
-    if version.status != "READY":
-        raise RegistryError(
-            f"{version.name} version {version.version} is {version.status} after {_READY_SECONDS} s: "
-            f"{version.status_message or 'MLflow gives no reason'}"
-        )
-    return version

@@ -13,6 +13,7 @@ from ganlib.core.steps import Place
 from ganlib.data.cache import LocalDataset
 from ganlib.errors import ConfigError, DataError
 from ganlib.jobs.collective import barrier, mean_over_workers
+from ganlib.jobs.runner import emit
 from ganlib.ports import ObjectStore
 from ganlib.quality.classifier import (
     Classifier,
@@ -153,6 +154,7 @@ def _find(store: ObjectStore, version: DatasetVersion) -> tuple[Network, Trained
 def _train(store: ObjectStore, dataset: LocalDataset, place: Place) -> None:
     version = dataset.version
     require_classes(EvaluationConfig(extractor="classifier"), version)
+    emit(f"training a classifier of {version.name}'s {len(version.classes)} classes, once for this version")
     train, held_out = (dataset.load("train"), dataset.load("held_out"))
     _, record, weights = train_classifier(
         version,
@@ -161,4 +163,4 @@ def _train(store: ObjectStore, dataset: LocalDataset, place: Place) -> None:
         place.device,
     )
     keep_classifier(store, version, record, weights)
-    log.info("trained a classifier of %s in %.0f s: %s", version.name, record.seconds, record.accuracy)
+    emit(f"the classifier is right on {record.accuracy:.1%} of held-out pictures ({record.seconds:.0f} s)")

@@ -226,7 +226,11 @@ class _Unused:
 
 
 def test_the_classifier_is_trained_once_and_again_if_it_is_damaged(
-    store: MemoryStore, dataset: LocalDataset, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    store: MemoryStore,
+    dataset: LocalDataset,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(classifier, "MAX_EPOCHS", 4)
     config = EvaluationConfig(extractor="classifier")
@@ -234,8 +238,10 @@ def test_the_classifier_is_trained_once_and_again_if_it_is_damaged(
     before = store.get(key)
     first = open_extractor(store, dataset, config, settings.cache)
     assert store.get(key) == before
+    assert not capsys.readouterr().out
     store.put(key, before[:-4] + b"\x00" * 4)
     again = open_extractor(store, dataset, config, settings.cache)
+    assert "training a classifier of" in capsys.readouterr().out, "it takes a while"
     assert again.weights_sha256 == first.weights_sha256, "the same, from the same version"
     assert store.get(key) == before
 
