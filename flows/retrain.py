@@ -17,6 +17,7 @@ from ganlib.build import count_classes
 from ganlib.config import RunConfig, load_config
 from ganlib.errors import UnknownName
 from ganlib.jobs.extractors import require_classes
+from ganlib.jobs.gate import has_passed
 from ganlib.jobs.publish import CHALLENGER, CHAMPION
 from ganlib.jobs.spec import RunSpec, run_name
 from ganlib.preflight import preflight
@@ -107,8 +108,7 @@ def _unchanged(settings: Settings, config: RunConfig, dataset: DatasetVersion) -
             version.tags.get("ganlib.dataset_digest") == dataset.digest
             and version.tags.get("ganlib.config_digest") == config.digest
         )
-        # A challenger without a decision has yet to pass the gate.
-        if same and (alias == CHAMPION or "ganlib.gate.decision" in version.tags):
+        if same and (alias == CHAMPION or has_passed(registry, version)):
             return version
     return None
 

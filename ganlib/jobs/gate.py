@@ -18,6 +18,7 @@ from ganlib.records import Comparison, Decision, Evaluation, RegisteredGenerator
 from ganlib.registry_history import whoami
 
 _ROUNDS = 5
+_DECISION, _PROMOTED = "ganlib.gate.decision", "promoted"
 
 Compare = Callable[[RegisteredGenerator, RegisteredGenerator], Comparison]
 """Candidate and champion, compared in one session."""
@@ -65,6 +66,21 @@ def pass_gate(
     )
 
 
+def has_passed(catalog: ModelCatalog, generator: RegisteredGenerator) -> bool:
+    """Whether the gate is done with a version: kept it out, or let it in and moved the alias.
+
+    One whose decision was written and whose alias was not moved, because the process died between the two,
+    has yet to pass. One that was the champion and was rolled back has passed.
+    """
+    decision = generator.tags.get(_DECISION)
+    if decision != _PROMOTED:
+        return decision is not None
+    moves = catalog.history(generator.model)
+    return any(
+        move.effective and move.alias == CHAMPION and move.version == generator.version for move in moves
+    )
+
+
 def _champion(registry: ModelRegistry, model: str) -> RegisteredGenerator | None:
     try:
         return registry.resolve(model, CHAMPION)
@@ -108,8 +124,8 @@ def _tag(
     champion: RegisteredGenerator | None,
     decision: Decision,
 ) -> None:
-    outcome = "promoted" if decision.promoted else "kept out"
-    tags = {"ganlib.gate.decision": outcome, "ganlib.gate.reason": decision.reason}
+    outcome = _PROMOTED if decision.promoted else "kept out"
+    tags = {_DECISION: outcome, "ganlib.gate.reason": decision.reason}
     comparison = decision.comparison
     if comparison is not None:
         tags |= {

@@ -9,7 +9,7 @@ from torch import nn
 from ganlib.config_parts import GateConfig
 from ganlib.errors import RegistryError
 from ganlib.fakes import MemoryRegistry
-from ganlib.jobs.gate import pass_gate
+from ganlib.jobs.gate import has_passed, pass_gate
 from ganlib.ports import Publication
 from ganlib.records import (
     CheckpointRef,
@@ -143,6 +143,22 @@ def test_passing_again_changes_nothing(registry: MemoryRegistry) -> None:
     assert again.reason == first_decision.reason
     assert registry.history(MODEL) == moves
     assert judge.asked == [(2, 1)]
+
+
+def test_a_version_has_passed_when_it_is_kept_out_or_was_the_champion(registry: MemoryRegistry) -> None:
+    def passed(version: int) -> bool:
+        return has_passed(registry, registry.resolve(MODEL, str(version)))
+
+    judge = Judge(9.0, 5.0, 7.0)
+    enter(registry, publish(registry, "a"), judge)
+    publish(registry, "b")
+    assert [passed(1), passed(2)] == [True, False]
+    registry.tag(MODEL, 2, {"ganlib.gate.decision": "promoted"})
+    assert not passed(2), "its process died before it moved the alias"
+    enter(registry, registry.resolve(MODEL, "2"), judge)
+    enter(registry, publish(registry, "c"), judge)
+    registry.move(MODEL, "champion", 1, expected=2, who="somebody", why="a dislike", kind="rollback")
+    assert [passed(1), passed(2), passed(3)] == [True, True, True]
 
 
 def test_a_champion_that_changed_meanwhile_is_compared_anew(registry: MemoryRegistry) -> None:
