@@ -32,7 +32,7 @@ from ganlib.records import DatasetVersion, Decision, Record, RegisteredGenerator
 from ganlib.report.table import as_markdown, verdict
 from ganlib.settings import load_settings
 from ganlib.storage import open_store
-from ganlib.sweep_config import load_sweep
+from ganlib.sweep_load import load_sweep
 from ganlib.sweep_records import SweepResult
 from ganlib.sweep_space import parse_search
 

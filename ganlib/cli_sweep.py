@@ -90,7 +90,7 @@ def sweep(
         "train_on": train_on or None,
     }
     options = {name: value for name, value in options.items() if value is not None}
-    from ganlib.sweep_config import load_sweep
+    from ganlib.sweep_load import load_sweep
     from ganlib.sweep_space import parse_search
 
     config = load_sweep(recipe, values, parse_search(search or []), **options)

@@ -1,4 +1,4 @@
-"""What a sweep is: one frozen, documented, bounded value; and the names under which it is found again.
+"""What a sweep is: one frozen, documented, bounded value.
 
 A sweep trains several configurations of one recipe on one dataset version and says which generates
 best. Everything that can be wrong with it is found when a :class:`SweepConfig` is built: every
@@ -12,14 +12,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from ganlib.config import RunConfig, change_config, check_request, known_fields, load_config
+from ganlib.config import RunConfig, change_config, known_fields
 from ganlib.config_parts import Part
 from ganlib.errors import ConfigError, UnknownName
 from ganlib.records import digest_of
 from ganlib.sweep_records import Scalar
-from ganlib.sweep_space import Choice, Range, Search
+from ganlib.sweep_space import Range, Search
 
 Algorithm = Literal["grid", "random", "tpe"]
 Scheduler = Literal["none", "asha", "median", "pbt"]
@@ -221,72 +221,6 @@ def values_of(config: RunConfig, fields: Sequence[str] | Mapping[str, Any]) -> d
     return found
 
 
-def default_search(base: RunConfig, algorithm: Algorithm, scheduler: Scheduler) -> dict[str, Search]:
-    """What is searched when nothing is named: critic steps and clip value; with ``pbt`` learning rates too.
-
-    Raises:
-        ConfigError: The recipe's objective clips nothing.
-    """
-    if base.objective.kind != "wasserstein":
-        raise ConfigError(
-            f"recipe {base.recipe} has objective.kind = {base.objective.kind} and no clip value to search; "
-            "name the fields to search, as in --search cadence.n_critic=1,2,5"
-        )
-    if algorithm == "grid":
-        return {
-            "cadence.n_critic": Choice(values=(1, 2, 5)),
-            "objective.clip": Choice(values=(0.01, 0.03, 0.1, 0.3)),
-        }
-    search: dict[str, Search] = {
-        "cadence.n_critic": Range(low=1, high=8, scale="integers"),
-        "objective.clip": Range(low=0.01, high=0.5, scale="log"),
-    }
-    if scheduler == "pbt":
-        for field in ("optimizer.generator_learning_rate", "optimizer.critic_learning_rate"):
-            rate = float(values_of(base, [field])[field])
-            search[field] = Range(low=rate / 5, high=min(rate * 5, 1.0), scale="log")
-    return search
-
-
-def load_sweep(
-    recipe: str,
-    overrides: Mapping[str, Any] | None = None,
-    search: Mapping[str, Search] | None = None,
-    **options: Any,
-) -> SweepConfig:
-    """A sweep over a recipe.
-
-    Args:
-        recipe: One of :func:`ganlib.config.recipes`.
-        overrides: Dotted field names with values, for every trial.
-        search: What to vary; nothing: :func:`default_search`.
-        **options: Other fields of :class:`SweepConfig`. Those left out or ``None`` follow from the recipe:
-            ``total_kimg`` is its budget, ``grace_kimg`` a ninth of it, ``trials`` all combinations of a grid
-            or 12, ``final_samples`` its ``evaluation.samples``.
-
-    Raises:
-        UnknownName: No such recipe, field or option.
-        ConfigError: A value, a range or a combination of them cannot be used.
-    """
-    base = load_config(recipe, overrides)
-    given = {name: value for name, value in options.items() if value is not None}
-    unknown = [name for name in given if name not in SweepConfig.model_fields]
-    if unknown:
-        raise UnknownName("option of a sweep", unknown[0], SweepConfig.model_fields)
-    algorithm, scheduler = given.get("algorithm", "random"), given.get("scheduler", "asha")
-    searched = dict(search) if search else default_search(base, algorithm, scheduler)
-    values: dict[str, Any] = {"base": base, "search": searched, "total_kimg": base.budget.total_kimg}
-    values |= {"final_samples": base.evaluation.samples} | given
-    values.setdefault("grace_kimg", values["total_kimg"] / 9)
-    try:
-        return SweepConfig.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"] if part not in ("choice", "range"))
-        message = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{field} = {first['input']!r} cannot be used: {message}") from error
-
-
 def _check_field(field: str, scheduler: Scheduler) -> None:
     """Refuse a field that does not exist or cannot differ between the trials of a sweep."""
     names = [
@@ -302,40 +236,3 @@ def _check_field(field: str, scheduler: Scheduler) -> None:
             f"{field} cannot be searched with scheduler pbt, which changes it in the middle of a trial; "
             f"it takes fields of {', '.join(name.rstrip('.') for name in _PERTURBED)}, kinds apart"
         )
-
-
-def sweep_name(config: SweepConfig, dataset_digest: str, request: str) -> str:
-    """The name under which a sweep is found again: recipe, dataset, the sweep itself, request.
-
-    The same four give the same name, and the same name means: go on with it.
-
-    Raises:
-        ConfigError: ``request`` is not 1 to 32 lower-case letters, digits and dashes.
-    """
-    check_request(request)
-    return f"{config.base.recipe}-{dataset_digest[:8]}-{config.digest[:8]}-{request}"
-
-
-def trial_run_name(sweep: str, number: int) -> str:
-    """Run name of a trial; what it trains may change in mid-run, its name does not."""
-    return f"{sweep}-trial-{number:03d}"
-
-
-def sweep_spec_key(sweep: str) -> str:
-    """Where a sweep's specification lies."""
-    return f"sweeps/{sweep}/spec.json"
-
-
-def sweep_result_key(sweep: str) -> str:
-    """Where a sweep's :class:`~ganlib.sweep_records.SweepResult` lies; rewritten as trials change."""
-    return f"sweeps/{sweep}/result.json"
-
-
-def sweep_state_key(sweep: str) -> str:
-    """Where a sweep's job keeps what it needs to go on."""
-    return f"sweeps/{sweep}/state.json"
-
-
-def sweep_plan_key(sweep: str) -> str:
-    """Where a sweep's :class:`~ganlib.sweep_records.SweepPlan` lies."""
-    return f"sweeps/{sweep}/plan.json"

@@ -15,7 +15,8 @@ from ganlib.ports import ObjectStore
 from ganlib.preflight import preflight, require_prefect
 from ganlib.settings import Settings
 from ganlib.storage import open_store
-from ganlib.sweep_config import SweepConfig, load_sweep
+from ganlib.sweep_config import SweepConfig
+from ganlib.sweep_load import load_sweep
 from ganlib.sweep_records import SweepResult
 from ganlib.sweep_space import parse_search
 

@@ -13,6 +13,7 @@ from ganlib.jobs.spec import require_same_code
 from ganlib.jobs.sweep_course import Course
 from ganlib.jobs.sweep_final import hold_final, verdict, winner
 from ganlib.jobs.sweep_ledger import Ledger
+from ganlib.jobs.sweep_names import sweep_plan_key
 from ganlib.jobs.sweep_plan import cluster_nodes, describe, make_plan, room_for
 from ganlib.jobs.sweep_report import SampleMaker, SweepReport
 from ganlib.jobs.sweep_spec import SweepSpec, read_sweep_spec
@@ -21,7 +22,6 @@ from ganlib.ports import ObjectStore, RunStatus
 from ganlib.settings import load_settings
 from ganlib.spool import SpooledTracker
 from ganlib.storage import open_store
-from ganlib.sweep_config import sweep_plan_key
 from ganlib.tracking import MlflowTracker
 
 CLOSE_TRACKER_SECONDS = 30.0

@@ -12,11 +12,11 @@ from typing import Literal
 
 from ganlib.errors import ObjectMissing
 from ganlib.jobs.spec import result_key, write_spec
+from ganlib.jobs.sweep_names import sweep_result_key, sweep_state_key, trial_run_name
 from ganlib.jobs.sweep_spec import SweepSpec
 from ganlib.jobs.trial_report import TrialReport
 from ganlib.ports import ObjectStore
 from ganlib.records import CheckpointRef, Evaluation, Record, TrainResult
-from ganlib.sweep_config import sweep_result_key, sweep_state_key, trial_run_name
 from ganlib.sweep_records import Scalar, SweepResult, Trial, TrialStatus
 
 Verdict = Literal["continue", "stop"]

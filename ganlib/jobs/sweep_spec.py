@@ -7,16 +7,10 @@ from importlib.metadata import version
 
 from ganlib.errors import ConfigError, ObjectMissing
 from ganlib.jobs.spec import RunSpec, read_spec, result_key, run_name
+from ganlib.jobs.sweep_names import sweep_name, sweep_result_key, sweep_spec_key, trial_run_name
 from ganlib.ports import ObjectStore, RunStart
 from ganlib.records import DatasetVersion, Record, TrainResult
-from ganlib.sweep_config import (
-    SweepConfig,
-    sweep_name,
-    sweep_result_key,
-    sweep_spec_key,
-    trial_run_name,
-    values_of,
-)
+from ganlib.sweep_config import SweepConfig, values_of
 from ganlib.sweep_records import Scalar, SweepResult
 
 REQUEST = "manual"

@@ -20,12 +20,13 @@ from ganlib.errors import JobFailed
 from ganlib.jobs.spec import read_spec, result_key
 from ganlib.jobs.sweep_decisions import Decisions
 from ganlib.jobs.sweep_ledger import SweepState
+from ganlib.jobs.sweep_names import sweep_name, sweep_plan_key, sweep_state_key
 from ganlib.jobs.sweep_spec import SweepSpec, read_sweep_result, write_sweep_spec
 from ganlib.launch import run_job
 from ganlib.records import TrainResult
 from ganlib.settings import Settings
 from ganlib.storage import S3Store
-from ganlib.sweep_config import load_sweep, sweep_name, sweep_plan_key, sweep_state_key
+from ganlib.sweep_load import load_sweep
 from ganlib.sweep_records import SweepPlan
 from ganlib.sweep_space import parse_search
 

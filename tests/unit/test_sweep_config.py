@@ -6,7 +6,9 @@ import pytest
 
 from ganlib.config import load_config
 from ganlib.errors import ConfigError, UnknownName
-from ganlib.sweep_config import SweepConfig, load_sweep, sweep_name, trial_run_name, values_of
+from ganlib.jobs.sweep_names import sweep_name, trial_run_name
+from ganlib.sweep_config import SweepConfig, values_of
+from ganlib.sweep_load import load_sweep
 from ganlib.sweep_space import Choice, Range, parse_search
 
 RECIPE = "fashion-mnist-wgan"

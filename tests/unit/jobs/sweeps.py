@@ -9,7 +9,7 @@ from ganlib.jobs.sweep_ledger import Ledger
 from ganlib.jobs.sweep_spec import SweepSpec
 from ganlib.jobs.trial_report import TrialReport
 from ganlib.records import CheckpointRef
-from ganlib.sweep_config import load_sweep
+from ganlib.sweep_load import load_sweep
 from ganlib.sweep_records import CurvePoint
 from ganlib.sweep_space import parse_search
 

@@ -16,9 +16,10 @@ from ganlib.errors import CheckpointRefused
 from ganlib.fakes import MemoryStore
 from ganlib.jobs.checkpoints import Checkpoints, clone, newest, retire
 from ganlib.jobs.spec import RunSpec, result_key, write_spec
+from ganlib.jobs.sweep_names import trial_run_name
 from ganlib.jobs.sweep_spec import SweepSpec, train_on
 from ganlib.records import CheckpointRef, DatasetVersion, TrainResult
-from ganlib.sweep_config import load_sweep, trial_run_name
+from ganlib.sweep_load import load_sweep
 from ganlib.sweep_records import SweepResult, Trial
 from ganlib.sweep_space import Choice
 
