@@ -74,7 +74,7 @@ def test_the_jobs_log_reaches_the_flow(champion: dict[str, Any]) -> None:
 
 def test_nothing_is_trained_when_nothing_has_changed(champion: dict[str, Any], ganlib: Run) -> None:
     said = ganlib(*arguments(MODEL, TINY)).stdout
-    assert "nothing to train: digits-wgan version 1 was trained on this dataset" in said
+    assert "nothing to train: digits-wgan version 1 (champion) was trained on this dataset" in said
 
 
 def test_the_same_seed_gives_the_same_picture(champion: dict[str, Any], ganlib: Run, tmp_path: Path) -> None:
