@@ -74,6 +74,8 @@ def run(course: Course) -> None:
     emit(describe(plan))
     if plan.trials:
         run_trials(course, plan)
+        while course.take_up_postponed():
+            run_trials(course, plan)
     hold_final(course.store, spec, ledger, course.tracker, emit, plan.at_once)
     best = winner(ledger.trials)
     ledger.finish("failed" if best is None else "finished", best)

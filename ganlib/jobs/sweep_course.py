@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -54,12 +55,18 @@ class Course:
             if self.ledger.verdict(trial.number) == "stop":
                 self._end(trial, "stopped", self._why(trial.curve[-1]))
         self._waiting = [trial.number for trial in self.ledger.unfinished()]
-        self._done_before = sum(trial.status in ENDED for trial in self.ledger.trials)
+        self._postponed: list[int] = []
+        self._deaths = Counter[int]()
 
     @property
     def left(self) -> int:
-        """Trials that are to be trained in this attempt."""
-        return self.spec.config.trial_count - self._done_before
+        """Trials that are yet to end."""
+        return self.spec.config.trial_count - sum(trial.status in ENDED for trial in self.ledger.trials)
+
+    def take_up_postponed(self) -> bool:
+        """Put the trials that Tune gave up too early into its next run; whether there are any."""
+        self._waiting, self._postponed = self._waiting + self._postponed, []
+        return bool(self._waiting)
 
     def next_trial(self) -> Trial | None:
         """The trial to start now: one that an earlier attempt left, else a new one, or none."""
@@ -116,11 +123,22 @@ class Course:
 
     def again(self, number: int, reason: str) -> None:
         """A trial's process died and another one takes the trial up."""
+        self._deaths[number] += 1
         self.emit(f"trial {number}: {reason}; it goes on from its last checkpoint")
 
     def died(self, number: int, reason: str) -> None:
-        """A trial's process died for good."""
-        self._end(self.ledger.trials[number], "died", reason)
+        """A trial's process died, and Tune gives the trial up.
+
+        It does so at the first death of a process that was about to take the trial up from the one before.
+        Such a trial is postponed to the next run of Tune.
+        """
+        self._deaths[number] += 1
+        if self._deaths[number] > self.spec.config.base.compute.max_failures:
+            self._end(self.ledger.trials[number], "died", reason)
+            return
+        self.ledger.postpone(number)
+        self._postponed.append(number)
+        self.emit(f"trial {number}: {reason}; it is taken up again after the others")
 
     def tell(self) -> None:
         """A line about the sweep, when the last one is old enough."""

@@ -132,6 +132,11 @@ class Ledger:
         self._trial_began.setdefault(number, self._clock())
         self._update(number, status="running")
 
+    def postpone(self, number: int) -> None:
+        """A trial waits for its turn again."""
+        self._before[number] = self._update(number, status="waiting").seconds
+        self._trial_began.pop(number, None)
+
     def is_known(self, number: int, report: TrialReport) -> bool:
         """Whether an evaluation was reported before: by an attempt that was killed after it."""
         # A changed member of a population passes the same moments again, as somebody else.

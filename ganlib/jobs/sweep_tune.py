@@ -173,7 +173,10 @@ def _reason(trial: TuneTrial) -> str:
     """Why its process ended, in a line."""
     file = trial.error_file
     text = Path(file).read_text() if file and Path(file).is_file() else ""
-    if not text or "ActorDiedError" in text or "ActorUnavailableError" in text:
+    # One file has all of a trial's failures. Of a dead process it has Ray's message, or the traceback of
+    # whoever waited for it.
+    text = text.rpartition("Failure # ")[2]
+    if not text or re.search(r"actor (is dead|died|is unavailable)|Actor(Died|Unavailable)Error", text):
         return "its process died"
     # The last line of a traceback; one of our own errors without its class.
     last = [line.strip() for line in text.splitlines() if line.strip()][-1]

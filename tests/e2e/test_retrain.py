@@ -321,5 +321,7 @@ def test_a_deployment_run_started_by_hand_trains_the_same(
         assert time.monotonic() < deadline, state
         time.sleep(0.5)
     assert state["type"] == "COMPLETED", state
-    version = mlflow.get_model_version_by_alias(MODEL, "champion")
+    # The gate may keep it out: which of two generators of a second is better is luck.
+    version = mlflow.get_model_version_by_alias(MODEL, "challenger")
     assert mlflow.get_run(version.run_id).data.params["seed"] == "21"
+    assert version.tags["ganlib.gate.decision"] in ("promoted", "kept out")

@@ -41,6 +41,11 @@ class Rig:
     def heard(self, number: int, images: int, distance: float) -> bool:
         return self.course.heard(number, report(self.ledger.trials[number].run, images, distance))
 
+    def die(self, number: int) -> None:
+        """As often as it takes."""
+        for _ in range(1 + self.course.spec.config.base.compute.max_failures):
+            self.course.died(number, "its process died")
+
     def finish(self, number: int) -> bool:
         return self.course.heard(number, TrialReport(status="finished"))
 
@@ -128,7 +133,7 @@ def test_what_a_stopped_or_dead_trial_leaves_can_be_evaluated_as_any_run(
         rig.start()
     rig.heard(0, 1000, 100.0)
     rig.heard(1, 1000, 500.0)
-    rig.course.died(2, "its process died")
+    rig.die(2)
     stopped, died = (
         TrainResult.from_json(store.get(result_key(rig.ledger.trials[number].run))) for number in (1, 2)
     )
@@ -140,6 +145,27 @@ def test_what_a_stopped_or_dead_trial_leaves_can_be_evaluated_as_any_run(
     assert trial.reason == "asha stopped it at 1000 images with 500.0"
     statuses = [rig.tracker.runs[trial.tracking_run_id].status for trial in rig.ledger.trials]
     assert statuses == [None, "finished", "failed"]
+
+
+def test_a_trial_that_is_given_up_too_early_is_taken_up_again(store: MemoryStore, tmp_path: Path) -> None:
+    rig = Rig(store, spec(trials=2), tmp_path)
+    assert [rig.start(), rig.start(), rig.start()] == [0, 1, None]
+    rig.heard(1, 1000, 500.0)
+    rig.course.died(1, "its process died")
+    assert "trial 1: its process died; it is taken up again after the others" in rig.lines
+    assert rig.ledger.trials[1].status == "waiting"
+    assert rig.start() is None, "this run of Tune has asked for as many as it was to"
+    rig.finish(0)
+    assert rig.course.left == 1
+    assert rig.course.take_up_postponed()
+    assert rig.start() == 1
+    assert rig.lines[-1].startswith("trial 1, which has come to 1000 images: ")
+    for _ in range(rig.course.spec.config.base.compute.max_failures - 1):
+        rig.course.again(1, "its process died")
+    rig.course.died(1, "its process died")
+    assert rig.ledger.trials[1].status == "died"
+    assert not rig.course.take_up_postponed()
+    assert rig.course.left == 0
 
 
 def test_a_diverged_trial_is_marked_and_the_sweep_goes_on(store: MemoryStore, tmp_path: Path) -> None:
@@ -222,7 +248,7 @@ def test_the_final_chooses_not_the_curve_and_the_recipe_is_in_it(store: MemorySt
 def test_a_sweep_without_a_sound_trial_has_no_winner(store: MemoryStore, tmp_path: Path) -> None:
     rig = Rig(store, spec(), tmp_path)
     rig.start()
-    rig.course.died(0, "its process died")
+    rig.die(0)
     assert finalists(rig.ledger.trials, 3) == []
     assert winner(rig.ledger.trials) is None
 
