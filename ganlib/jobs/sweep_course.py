@@ -164,9 +164,11 @@ class Course:
         return f"{scheduler} stopped it at {point.images_seen} images with {point.distance:.1f}"
 
     def _end(self, trial: Trial, status: TrialStatus, reason: str) -> None:
+        # The tracker first: a job that is killed in between ends the trial once more, and would never have
+        # ended its run the other way round.
+        if trial.tracking_run_id:
+            self.tracker.finish(trial.tracking_run_id, _TRACKED[status])
         ended = self.ledger.end(trial.number, status, reason)
-        if ended.tracking_run_id:
-            self.tracker.finish(ended.tracking_run_id, _TRACKED[status])
         if self._source is not None:
             self._source.ended(ended)
         best = f", best {ended.distance:.1f}" if ended.curve else ""

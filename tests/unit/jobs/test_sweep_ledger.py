@@ -13,6 +13,7 @@ from ganlib.jobs.sweep_course import Course
 from ganlib.jobs.sweep_final import finalists, verdict, winner
 from ganlib.jobs.sweep_spec import SweepSpec, read_sweep_result
 from ganlib.jobs.trial_report import TrialReport
+from ganlib.ports import RunStatus
 from ganlib.records import CheckpointRef, Evaluation, TrainResult
 from ganlib.settings import Settings
 from ganlib.sweep_records import SweepResult
@@ -166,6 +167,23 @@ def test_a_trial_that_is_given_up_too_early_is_taken_up_again(store: MemoryStore
     assert rig.ledger.trials[1].status == "died"
     assert not rig.course.take_up_postponed()
     assert rig.course.left == 0
+
+
+def test_a_kill_while_a_trial_ends_leaves_no_run_that_seems_to_go_on(
+    store: MemoryStore, tmp_path: Path
+) -> None:
+    class Killed(MemoryTracker):
+        def finish(self, run_id: str, status: RunStatus) -> None:
+            raise KeyboardInterrupt
+
+    rig = Rig(store, spec(), tmp_path, Killed())
+    rig.start()
+    with pytest.raises(KeyboardInterrupt):
+        rig.finish(0)
+    again = Rig(store, spec(), tmp_path)
+    assert again.start() == 0, "it had not ended"
+    again.finish(0)
+    assert again.tracker.runs[again.ledger.trials[0].tracking_run_id].status == "finished"
 
 
 def test_a_diverged_trial_is_marked_and_the_sweep_goes_on(store: MemoryStore, tmp_path: Path) -> None:
