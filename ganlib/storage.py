@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import uuid
 from collections.abc import Iterator
@@ -16,13 +17,14 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     HTTPClientError,
+    IncompleteReadError,
     NoCredentialsError,
     PartialCredentialsError,
 )
 from botocore.exceptions import ConnectionError as NoConnection
 from s3transfer.exceptions import RetriesExceededError
 
-from ganlib.errors import ConfigError, ObjectMissing, ServiceError
+from ganlib.errors import ConfigError, DataError, ObjectMissing, ServiceError
 from ganlib.ports import ObjectInfo
 from ganlib.settings import ADDRESS_VARIABLE, Settings
 
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 _CREDENTIALS = "GANLIB_S3_ACCESS_KEY_ID and GANLIB_S3_SECRET_ACCESS_KEY"
 _ATTEMPTS = 5
+_READS = 10
 # Five attempts and botocore's pauses between them (under a second in all) stay below ten seconds.
 _CONNECT_SECONDS = 1.6
 _READ_SECONDS = 30
@@ -96,9 +99,27 @@ class S3Store:
                 self._client.put_object(Bucket=self.bucket, Key=self.prefix + key, Body=data)
 
     def get(self, key: str) -> bytes:
-        """An object's bytes. Raises :class:`~ganlib.errors.ObjectMissing`."""
+        """An object's bytes. Raises :class:`~ganlib.errors.ObjectMissing`.
+
+        While an object is being replaced, the embedded gateway may answer with the old one's length and the
+        new one's bytes. An object is therefore read again until its bytes are those of its ETag, or, where
+        that is encrypted, the same twice. Objects of several parts are written once.
+        """
+        before: bytes | None = None
         with self._reported(key):
-            return self._client.get_object(Bucket=self.bucket, Key=self.prefix + key)["Body"].read()
+            for last in (False,) * (_READS - 1) + (True,):
+                answer = self._client.get_object(Bucket=self.bucket, Key=self.prefix + key)
+                try:
+                    data = answer["Body"].read()
+                except IncompleteReadError:
+                    if last:
+                        raise
+                    continue
+                etag, digest = answer["ETag"].strip('"'), hashlib.md5(data, usedforsecurity=False).hexdigest()
+                if "-" in etag or etag == digest or data == before:
+                    return data
+                before = data
+        raise DataError(f"{key} was replaced each of the {_READS} times that it was read; try again")
 
     def download(self, key: str, path: Path) -> None:
         """Bring an object into a new file, written beside and renamed. Raises ``ObjectMissing``."""

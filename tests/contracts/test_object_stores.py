@@ -36,6 +36,17 @@ def test_putting_again_replaces_and_changes_the_etag(store: ObjectStore) -> None
     assert before.etag != after.etag
 
 
+def test_who_reads_what_is_being_replaced_gets_it_whole(store: ObjectStore) -> None:
+    versions = [bytes([65 + number % 26]) * (1000 + 3000 * (number % 7)) for number in range(100)]
+    store.put("state", versions[0])
+    writer = threading.Thread(target=lambda: [store.put("state", data) for data in versions])
+    writer.start()
+    while writer.is_alive():
+        assert store.get("state") in versions
+    writer.join()
+    assert store.get("state") == versions[-1]
+
+
 def test_a_large_file_goes_up_and_down_unchanged(store: ObjectStore, tmp_path: Path) -> None:
     data = os.urandom(40 * 2**20 + 17)  # several parts and a rest
     source, target = tmp_path / "source", tmp_path / "new" / "folder" / "target"
