@@ -20,6 +20,7 @@ from botocore.exceptions import (
     IncompleteReadError,
     NoCredentialsError,
     PartialCredentialsError,
+    ResponseStreamingError,
 )
 from botocore.exceptions import ConnectionError as NoConnection
 from s3transfer.exceptions import RetriesExceededError
@@ -111,11 +112,13 @@ class S3Store:
                 answer = self._client.get_object(Bucket=self.bucket, Key=self.prefix + key)
                 try:
                     data = answer["Body"].read()
-                except IncompleteReadError:
+                except (IncompleteReadError, ResponseStreamingError):
                     if last:
                         raise
                     continue
-                etag, digest = answer["ETag"].strip('"'), hashlib.md5(data, usedforsecurity=False).hexdigest()
+                # It may have none, too, for a moment.
+                etag = answer.get("ETag", "").strip('"')
+                digest = hashlib.md5(data, usedforsecurity=False).hexdigest()
                 if "-" in etag or etag == digest or data == before:
                     return data
                 before = data

@@ -91,6 +91,9 @@ def _experiment(course: Course) -> Iterator[Path]:
             "TUNE_GLOBAL_CHECKPOINT_S": str(10 * 86_400),
         }
     )
+    # What an attempt that was killed has left; only one runs at a time.
+    for left in folder.parent.glob(f"{course.spec.sweep}-{'[0-9a-f]' * 8}"):
+        shutil.rmtree(left, ignore_errors=True)
     # At the end it looks for the files of its own loggers, which are off.
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     try:
