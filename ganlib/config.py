@@ -161,14 +161,17 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str
     return rows
 
 
-def check_request(request: str) -> None:
-    """Refuse what cannot be part of a run's or sweep's name.
+def name_of(recipe: str, dataset_digest: str, digest: str, request: str) -> str:
+    """The name under which a run or a sweep is found again.
+
+    The same four give the same name, and the same name means: go on with it.
 
     Raises:
         ConfigError: ``request`` is not 1 to 32 lower-case letters, digits and dashes.
     """
     if not re.match(r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$", request):
         raise ConfigError(f"request {request!r} must be 1 to 32 lower-case letters, digits and inner dashes")
+    return f"{recipe}-{dataset_digest[:8]}-{digest[:8]}-{request}"
 
 
 def recipes() -> list[str]:

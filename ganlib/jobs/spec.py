@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
-from ganlib.config import RunConfig, check_request
+from ganlib.config import RunConfig, name_of
 from ganlib.errors import ConfigError, ObjectMissing
 from ganlib.ports import ObjectStore, RunStart
 from ganlib.records import CheckpointRef, DatasetVersion, Record
@@ -46,15 +46,8 @@ class RunSpec(Record):
 
 
 def run_name(config: RunConfig, dataset: DatasetVersion, request: str) -> str:
-    """The name under which a run is found again: recipe, dataset, configuration, request.
-
-    The same four give the same name, and the same name means: go on with it.
-
-    Raises:
-        ConfigError: ``request`` is not 1 to 32 lower-case letters, digits and dashes.
-    """
-    check_request(request)
-    return f"{config.recipe}-{dataset.digest[:8]}-{config.digest[:8]}-{request}"
+    """A run's name. Raises as :func:`~ganlib.config.name_of`."""
+    return name_of(config.recipe, dataset.digest, config.digest, request)
 
 
 def result_key(run: str) -> str:

@@ -65,8 +65,9 @@ class Course:
 
     def take_up_postponed(self) -> bool:
         """Put the trials that Tune gave up too early into its next run; whether there are any."""
-        self._waiting, self._postponed = self._waiting + self._postponed, []
-        return bool(self._waiting)
+        taken, self._postponed = self._postponed, []
+        self._waiting += taken
+        return bool(taken)
 
     def next_trial(self) -> Trial | None:
         """The trial to start now: one that an earlier attempt left, else a new one, or none."""

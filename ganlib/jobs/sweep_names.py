@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from ganlib.config import check_request
+from ganlib.config import name_of
 from ganlib.sweep_config import SweepConfig
 
 
 def sweep_name(config: SweepConfig, dataset_digest: str, request: str) -> str:
-    """The name under which a sweep is found again: recipe, dataset, the sweep itself, request.
-
-    The same four give the same name, and the same name means: go on with it.
-
-    Raises:
-        ConfigError: ``request`` is not 1 to 32 lower-case letters, digits and dashes.
-    """
-    check_request(request)
-    return f"{config.base.recipe}-{dataset_digest[:8]}-{config.digest[:8]}-{request}"
+    """A sweep's name. Raises as :func:`~ganlib.config.name_of`."""
+    return name_of(config.base.recipe, dataset_digest, config.digest, request)
 
 
 def trial_run_name(sweep: str, number: int) -> str:
