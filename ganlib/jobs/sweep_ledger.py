@@ -157,6 +157,23 @@ class Ledger:
         self.judged = (*self.judged, judged)
         self._update(number, curve=(*trial.curve, point), best=best)
 
+    def images_seen(self, number: int) -> int:
+        """Images that a trial goes on from: those of its last evaluation, or of what it took over since."""
+        curve, standing = self.trials[number].curve, self.standings[number]
+        if standing.adopted is not None and standing.since == len(curve):
+            return standing.adopted.images_seen
+        return curve[-1].images_seen if curve else 0
+
+    def distance_at(self, number: int, images_seen: float) -> float | None:
+        """A trial's last distance up to so many images, since its last change; ``None``: it has none."""
+        curve = reversed(self.trials[number].curve[self.standings[number].since :])
+        return next((point.distance for point in curve if point.images_seen <= images_seen), None)
+
+    def changed_at(self, number: int) -> int:
+        """Images of a trial's last evaluation before its last change; 0: it was never changed."""
+        since = self.standings[number].since
+        return self.trials[number].curve[since - 1].images_seen if since else 0
+
     def verdict(self, number: int) -> Verdict:
         """The last one on a trial."""
         return next((one.verdict for one in reversed(self.judged) if one.number == number), "continue")

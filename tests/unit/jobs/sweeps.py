@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from ganlib.fakes import MemoryStore
+from ganlib.fakes import MemoryStore, MemoryTracker
+from ganlib.jobs.sweep_course import Course
 from ganlib.jobs.sweep_ledger import Ledger
 from ganlib.jobs.sweep_spec import SweepSpec
 from ganlib.jobs.trial_report import TrialReport
 from ganlib.records import CheckpointRef
+from ganlib.settings import Settings
 from ganlib.sweep_load import load_sweep
 from ganlib.sweep_records import CurvePoint
 from ganlib.sweep_space import parse_search
@@ -49,3 +52,35 @@ def report(run: str, images: int, distance: float) -> TrialReport:
         run=run, key=key, images_seen=images, generator_steps=images // 64, sha256="0" * 64
     )
     return TrialReport(point=point, checkpoint=checkpoint)
+
+
+class Rig:
+    """A sweep's job without Ray: it can be killed by being dropped."""
+
+    def __init__(
+        self, store: MemoryStore, of: SweepSpec, home: Path, tracker: MemoryTracker | None = None
+    ) -> None:
+        self.lines: list[str] = []
+        self.tracker = tracker or MemoryTracker()
+        self.ledger = ledger(store, of)
+        settings = Settings(home=home)
+        self.course = Course(settings, store, of, self.ledger, self.tracker, self.lines.append, Clock())
+
+    def start(self) -> int | None:
+        trial = self.course.next_trial()
+        if trial is None:
+            return None
+        self.course.member(trial)
+        self.course.started(trial.number)
+        return trial.number
+
+    def heard(self, number: int, images: int, distance: float) -> bool:
+        return self.course.heard(number, report(self.ledger.trials[number].run, images, distance))
+
+    def die(self, number: int) -> None:
+        """As often as it takes."""
+        for _ in range(1 + self.course.spec.config.base.compute.max_failures):
+            self.course.died(number, "its process died")
+
+    def finish(self, number: int) -> bool:
+        return self.course.heard(number, TrialReport(status="finished"))

@@ -5,50 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from sweeps import SWEEP, Clock, ledger, report, spec
+from sweeps import SWEEP, Rig, report, spec
 
 from ganlib.fakes import MemoryStore, MemoryTracker
 from ganlib.jobs.spec import read_spec, result_key
-from ganlib.jobs.sweep_course import Course
 from ganlib.jobs.sweep_final import finalists, verdict, winner
-from ganlib.jobs.sweep_spec import SweepSpec, read_sweep_result
+from ganlib.jobs.sweep_spec import read_sweep_result
 from ganlib.jobs.trial_report import TrialReport
 from ganlib.ports import RunStatus
 from ganlib.records import CheckpointRef, Evaluation, TrainResult
-from ganlib.settings import Settings
 from ganlib.sweep_records import SweepResult
-
-
-class Rig:
-    """A sweep's job without Ray: it can be killed by being dropped."""
-
-    def __init__(
-        self, store: MemoryStore, of: SweepSpec, home: Path, tracker: MemoryTracker | None = None
-    ) -> None:
-        self.lines: list[str] = []
-        self.tracker = tracker or MemoryTracker()
-        self.ledger = ledger(store, of)
-        settings = Settings(home=home)
-        self.course = Course(settings, store, of, self.ledger, self.tracker, self.lines.append, Clock())
-
-    def start(self) -> int | None:
-        trial = self.course.next_trial()
-        if trial is None:
-            return None
-        self.course.member(trial)
-        self.course.started(trial.number)
-        return trial.number
-
-    def heard(self, number: int, images: int, distance: float) -> bool:
-        return self.course.heard(number, report(self.ledger.trials[number].run, images, distance))
-
-    def die(self, number: int) -> None:
-        """As often as it takes."""
-        for _ in range(1 + self.course.spec.config.base.compute.max_failures):
-            self.course.died(number, "its process died")
-
-    def finish(self, number: int) -> bool:
-        return self.course.heard(number, TrialReport(status="finished"))
 
 
 @pytest.fixture
