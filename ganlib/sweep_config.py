@@ -56,13 +56,14 @@ class SweepConfig(Part):
     """``asha``: asynchronous successive halving (arXiv:1810.05934), which stops a trial at a rung unless it
     is among the best ``1/reduction`` that reached it; ``median``: stops a trial whose best is worse than the
     median of the others' running means; ``pbt``: population-based training (arXiv:1711.09846), which lets
-    the worst quarter go on as perturbed copies of the best each time that all have come as far; ``none``: all trials train in full. Trial 0 is never
-    stopped or replaced: what wins is compared with the recipe at the same budget."""
+    the worst quarter go on as perturbed copies of the best each time that all have come as far; ``none``:
+    all trials train in full. Trial 0 is never stopped or replaced: what wins is compared with the recipe at
+    the same budget."""
     trials: int | None = Field(default=None, ge=1, le=1000)
     """With trial 0; ``None``: every combination of a grid, else 12 or as many as there are."""
     grace_kimg: float = Field(gt=0, le=1_000_000)
-    """Thousand images: the first rung of ``asha``; ``median`` stops no trial before; ``pbt`` has
-    the trials wait for one another each time so many have gone by."""
+    """Thousand images: the first rung of ``asha``; ``median`` stops no trial before; ``pbt`` has the
+    trials wait for one another each time so many have gone by."""
     reduction: float = Field(default=3.0, gt=1, le=100)
     """Each rung of ``asha`` is at this multiple of the one before, and one in so many trials passes it."""
     total_kimg: float = Field(gt=0, le=1_000_000)

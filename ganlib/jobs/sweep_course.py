@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from ganlib.jobs.sweep_spec import SweepSpec
 from ganlib.jobs.trial_report import TrialReport
 from ganlib.ports import ObjectStore, RunStatus, RunTracker
 from ganlib.settings import Settings
-from ganlib.sweep_records import CurvePoint, SweepResult, Trial, TrialStatus
+from ganlib.sweep_records import CurvePoint, Scalar, SweepResult, Trial, TrialStatus
 
 TELL_SECONDS = 30.0
 """A line about the whole sweep at most this often."""
@@ -102,7 +102,7 @@ class Course:
             return
         self.ledger.begin(number)
         again = f", which has come to {trial.curve[-1].images_seen} images" if trial.curve else ""
-        self.emit(f"trial {number}{again}: {_named(trial)}")
+        self.emit(f"trial {number}{again}: {_named(number, self.ledger.standings[number].values)}")
 
     def heard(self, number: int, report: TrialReport) -> bool:
         """Take a trial's report; whether the trial is over."""
@@ -182,7 +182,7 @@ class Course:
             self.report(self.ledger.result)
 
 
-def _named(trial: Trial) -> str:
-    """A trial's values for a person."""
-    named = ", ".join(f"{field} = {value}" for field, value in trial.values.items())
-    return f"the recipe itself, {named}" if trial.number == 0 else named
+def _named(number: int, values: Mapping[str, Scalar]) -> str:
+    """What a trial trains with, for a person."""
+    named = ", ".join(f"{field} = {value}" for field, value in values.items())
+    return f"the recipe itself, {named}" if number == 0 else named

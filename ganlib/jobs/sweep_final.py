@@ -78,6 +78,8 @@ def verdict(trials: Sequence[Trial], best: int) -> str:
     if best == RECIPE:
         return f"no trial was better than the recipe itself, which has {chosen.metric} = {chosen.value:.1f}"
     named = ", ".join(f"{field} = {value}" for field, value in trials[best].values.items())
+    if trials[best].changes:
+        named += f" in the beginning; {trials[best].changes[-1]}"
     against = (
         f"the recipe itself has {recipe.value:.1f} at the same budget"
         if recipe is not None

@@ -111,7 +111,8 @@ def verdict(result: SweepResult) -> str:
     distance, by = _judged(best, result.metric)
     if best is recipe:
         return f"the recipe's own values, trial 0, are the best: {by} {text_of(distance, 4)}"
-    text = f"trial {best.number} is the best ({settings_of(best, axes)}): {by} {text_of(distance, 4)}"
+    settings = settings_of(best, axes) + (f" in the beginning; {best.changes[-1]}" if best.changes else "")
+    text = f"trial {best.number} is the best ({settings}): {by} {text_of(distance, 4)}"
     if recipe is None or best_distance(recipe) is None:
         return text
     own, own_by = _judged(recipe, result.metric)

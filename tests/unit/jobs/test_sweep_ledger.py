@@ -191,6 +191,13 @@ def test_a_changed_member_of_a_population_passes_the_same_moments_again(
     assert run.config.cadence.n_critic == 3
     rig.heard(1, 2000, 90.0)
     assert [point.distance for point in rig.ledger.trials[1].curve] == [500.0, 90.0]
+    assert rig.start() == 0
+    assert rig.start() == 1
+    assert "2000 images: cadence.n_critic = 3, objective.clip = 0.2" in rig.lines[-1], "as it is now"
+    best = rig.ledger.trials[1].best
+    assert best is not None
+    rig.ledger.judge_finalist(1, evaluation(best, 95.0))
+    assert "in the beginning; at 2000 images: went on from trial 0)" in verdict(rig.ledger.trials, 1)
     rig.heard(1, 2000, 90.0)
     assert len(rig.ledger.trials[1].curve) == 2
 
