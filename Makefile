@@ -44,7 +44,7 @@ check: static  ## The quick part of the tests: format, lint, types, imports, uni
 	$(BIN)/pytest tests/unit
 
 test: static  ## Everything, as CI runs it
-	$(BIN)/pytest $(TIERS:%=tests/%)
+	$(BIN)/pytest --durations=30 $(TIERS:%=tests/%)
 
 static: $(STAMP)
 	$(BIN)/ruff format --check .
