@@ -2,10 +2,11 @@
 
 Members are compared at equal pictures. Each is trained to the next multiple of ``grace_kimg`` and waits
 there until the others have come as far; then the worst quarter goes on as changed copies of the best one
-(arXiv:1711.09846 with a truncation of 25 %). Tune's own rule would compare a member with whatever the others
-have reached, which favours the one that reports last as long as all of them improve, and it waits for ever
-for one whose process died. Tune would also carry a member's state through its own storage; here its run
-takes over the newest checkpoint that the other one has in ganlib's object store.
+(arXiv:1711.09846 with a truncation of 25 %). Tune's asynchronous rule compares a member with whatever the
+others have reached, which favours the one that reports last as long as all of them improve; its synchronous
+one asks only when a member reports, so that the others wait for ever for one that died. Tune would also carry
+a member's state through its own storage; here its run takes over the newest checkpoint that the other one
+has in ganlib's object store.
 """
 
 from __future__ import annotations
