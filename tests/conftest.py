@@ -7,6 +7,7 @@ the usual ones, and nothing of ``GANLIB_…`` in the environment of the test run
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +18,10 @@ from ganlib.settings import Settings, load_settings
 
 # Torch's threads wait in busy loops: two processes of two threads each on two cores crawl.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A script that starts the tests in the background has them ignore Ctrl-C, and so would what they start and
+# interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _FOREIGN = (
     "GANLIB_",

@@ -7,6 +7,8 @@ and the scheduler remembers what it has seen.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from ganlib.errors import GanlibError, TrainingError
 from ganlib.jobs.runner import connect, emit, run_main
 from ganlib.jobs.spec import require_same_code
@@ -43,20 +45,15 @@ def main(sweep: str) -> None:
     tracker = SpooledTracker(MlflowTracker(settings), settings.home / "spool" / sweep)
     try:
         tracking_run_id = tracker.start(spec.tracking(settings.s3_bucket))
-        status: RunStatus = "killed"
         report = SweepReport(tracker, SampleMaker(store))
         ledger = open_ledger(store, spec, tracking_run_id)
+        course = Course(settings, store, spec, ledger, tracker, emit, report=report.update)
         try:
-            run(Course(settings, store, spec, ledger, tracker, emit, report=report.update))
-            report.finish(ledger.result)
-            status = "finished"
-        except GanlibError:
-            status = "failed"
-            if ledger.result.status != "running":
-                report.finish(ledger.result)
+            run(course)
+        except BaseException as error:
+            tracker.finish(tracking_run_id, "failed" if isinstance(error, GanlibError) else "killed")
             raise
-        finally:
-            tracker.finish(tracking_run_id, status)
+        conclude(course, report)
     finally:
         tracker.close(CLOSE_TRACKER_SECONDS)
 
@@ -67,7 +64,7 @@ def open_ledger(store: ObjectStore, spec: SweepSpec, tracking_run_id: str) -> Le
 
 
 def run(course: Course) -> None:
-    """Train what is left, hold the final, name the winner."""
+    """Train what is left and hold the final."""
     spec, ledger = course.spec, course.ledger
     plan = make_plan(spec, ledger.trials, course.left)
     course.store.put(sweep_plan_key(spec.sweep), plan.to_json().encode())
@@ -77,11 +74,29 @@ def run(course: Course) -> None:
         while course.take_up_postponed():
             run_trials(course, plan)
     hold_final(course.store, spec, ledger, course.tracker, emit, plan.at_once)
+
+
+def conclude(course: Course, report: SweepReport) -> None:
+    """Name the winner and report; then the sweep has ended.
+
+    Raises:
+        TrainingError: There is no winner.
+        GanlibError: What the report failed with; the sweep has ended all the same.
+    """
+    ledger = course.ledger
     best = winner(ledger.trials)
-    ledger.finish("failed" if best is None else "finished", best)
+    status: Literal["finished", "failed"] = "failed" if best is None else "finished"
+    tracked: RunStatus = "failed"
+    try:
+        report.finish(ledger.result.model_copy(update={"status": status, "best": best}))
+        tracked = status
+    finally:
+        course.tracker.finish(ledger.result.tracking_run_id, tracked)
+        # Last: a job that is killed before this comes back to it, and to one that has ended nobody does.
+        ledger.finish(status, best)
     if best is None:
-        raise TrainingError(f"no trial of sweep {spec.sweep} came to a checkpoint; their reasons are above")
-    emit(verdict(ledger.trials, best))
+        raise TrainingError(f"no trial of {course.spec.sweep} came to a checkpoint; their reasons are above")
+    course.emit(verdict(ledger.trials, best))
 
 
 if __name__ == "__main__":

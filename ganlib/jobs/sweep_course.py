@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ganlib.jobs.spec import read_spec
 from ganlib.jobs.sweep_decisions import Decisions
 from ganlib.jobs.sweep_ledger import ENDED, Ledger
 from ganlib.jobs.sweep_search import Source, open_source
@@ -84,7 +83,7 @@ class Course:
 
     def member(self, trial: Trial) -> dict[str, Any]:
         """What a trial's process has to know; introduces its run to the tracker."""
-        run = read_spec(self.store, trial.run)
+        run = self.ledger.specify(trial.number)
         parent = self.ledger.result.tracking_run_id
         tracking_run_id = self.tracker.start(run.tracking(self.settings.s3_bucket, parent))
         self.ledger.introduce(trial.number, tracking_run_id)

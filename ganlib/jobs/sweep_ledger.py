@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Literal
 
 from ganlib.errors import ObjectMissing
-from ganlib.jobs.spec import result_key, write_spec
+from ganlib.jobs.spec import RunSpec, result_key, write_spec
 from ganlib.jobs.sweep_names import sweep_result_key, sweep_state_key, trial_run_name
 from ganlib.jobs.sweep_spec import SweepSpec
 from ganlib.jobs.trial_report import TrialReport
@@ -114,14 +114,20 @@ class Ledger:
         return [trial for trial in self.trials if trial.status not in ENDED]
 
     def propose(self, values: Mapping[str, Scalar]) -> Trial:
-        """A new trial, with the spec of its run in the store."""
+        """A new trial."""
         number = len(self.trials)
         trial = Trial(number=number, run=trial_run_name(self._spec.sweep, number), values=dict(values))
-        write_spec(self._store, self._spec.trial(number, values))
         self.standings = (*self.standings, Standing(values=dict(values)))
         self.result = self.result.model_copy(update={"trials": (*self.trials, trial)})
         self._write()
         return trial
+
+    def specify(self, number: int) -> RunSpec:
+        """Write the spec of a trial's run as it stands, which its process reads when it takes it up."""
+        standing = self.standings[number]
+        spec = self._spec.trial(number, standing.values).model_copy(update={"adopt": standing.adopted})
+        write_spec(self._store, spec)
+        return spec
 
     def introduce(self, number: int, tracking_run_id: str) -> None:
         """The tracker knows a trial's run."""
@@ -180,9 +186,8 @@ class Ledger:
 
     def end(self, number: int, status: TrialStatus, reason: str = "") -> Trial:
         """A trial is over; what its run lacks of a result is written for it."""
-        trial = self._update(number, status=status, reason=reason)
-        self._trial_began.pop(number, None)  # the final, later, is none of its time
-        key = result_key(trial.run)
+        trial = self.trials[number]
+        # Before the trial has ended on record: nobody comes back to one that has.
         if status in ("stopped", "died"):
             last = trial.curve[-1] if trial.curve else None
             result = TrainResult(
@@ -195,16 +200,17 @@ class Ledger:
                 images_seen=last.images_seen if last else 0,
                 seconds=last.seconds if last else 0.0,
             )
-            self._store.put(key, result.to_json().encode())
+            self._store.put(result_key(trial.run), result.to_json().encode())
+        trial = self._update(number, status=status, reason=reason)
+        self._trial_began.pop(number, None)  # the final, later, is none of its time
         return trial
 
     def change(self, number: int, values: Mapping[str, Scalar], adopted: CheckpointRef, line: str) -> None:
         """A member of a population goes on as a changed copy of another; its run's spec says so."""
         trial = self.trials[number]
-        spec = self._spec.trial(number, values).model_copy(update={"adopt": adopted})
-        write_spec(self._store, spec)
         self._stand(number, values=dict(values), adopted=adopted, since=len(trial.curve))
         self._update(number, changes=(*trial.changes, line))
+        self.specify(number)
 
     def judge_finalist(self, number: int, evaluation: Evaluation) -> None:
         """A trial's evaluation in the final."""

@@ -10,7 +10,7 @@ from ganlib.jobs.sweep_course import Course
 from ganlib.jobs.sweep_ledger import Ledger
 from ganlib.jobs.sweep_spec import SweepSpec
 from ganlib.jobs.trial_report import TrialReport
-from ganlib.records import CheckpointRef
+from ganlib.records import CheckpointRef, Evaluation
 from ganlib.settings import Settings
 from ganlib.sweep_load import load_sweep
 from ganlib.sweep_records import CurvePoint
@@ -52,6 +52,46 @@ def report(run: str, images: int, distance: float) -> TrialReport:
         run=run, key=key, images_seen=images, generator_steps=images // 64, sha256="0" * 64
     )
     return TrialReport(point=point, checkpoint=checkpoint)
+
+
+def evaluation(checkpoint: CheckpointRef, value: float) -> Evaluation:
+    return Evaluation(
+        run=checkpoint.run,
+        checkpoint=checkpoint,
+        dataset_digest="0" * 64,
+        metric="fd_projection",
+        samples=2000,
+        draw=2,
+        value=value,
+        value_untrained=900.0,
+        seconds=1.0,
+    )
+
+
+class Killed(BaseException):
+    """The job's process is gone."""
+
+
+class MortalStore(MemoryStore):
+    """The job that writes to it is killed at a certain write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left: int | None = None
+
+    def put(self, key: str, data: bytes | Path) -> None:
+        self._live()
+        super().put(key, data)
+
+    def delete(self, key: str) -> None:
+        self._live()
+        super().delete(key)
+
+    def _live(self) -> None:
+        if self.left == 0:
+            raise Killed
+        if self.left is not None:
+            self.left -= 1
 
 
 class Rig:

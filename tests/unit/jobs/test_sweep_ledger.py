@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 import pytest
-from sweeps import SWEEP, Rig, report, spec
+from sweeps import SWEEP, Killed, MortalStore, Rig, evaluation, report, spec
 
 from ganlib.fakes import MemoryStore, MemoryTracker
 from ganlib.jobs.spec import read_spec, result_key
@@ -13,7 +15,7 @@ from ganlib.jobs.sweep_final import finalists, verdict, winner
 from ganlib.jobs.sweep_spec import read_sweep_result
 from ganlib.jobs.trial_report import TrialReport
 from ganlib.ports import RunStatus
-from ganlib.records import CheckpointRef, Evaluation, TrainResult
+from ganlib.records import TrainResult
 from ganlib.sweep_records import SweepResult
 
 
@@ -90,6 +92,32 @@ def test_a_kill_between_a_verdict_and_the_stop_is_no_way_around_it(
     assert rig.ledger.trials[1].status == "stopped"
     assert rig.start() == 0
     assert rig.start() == 2
+
+
+def test_a_kill_at_any_write_of_a_stop_loses_nothing(tmp_path: Path) -> None:
+    of = spec()
+    for writes in count():
+        store = MortalStore()
+        rig = Rig(store, of, tmp_path)
+        rig.start()
+        rig.start()
+        rig.heard(0, 1000, 100.0)
+        store.left = writes
+        with suppress(Killed):
+            rig.heard(1, 1000, 500.0)
+        was_killed, store.left = store.left == 0, None
+        rig = Rig(store, of, tmp_path, rig.tracker)
+        if rig.ledger.trials[1].status != "stopped":
+            assert [rig.start(), rig.start()] == [0, 1]
+            assert rig.heard(1, 1000, 500.0)
+        trial = rig.ledger.trials[1]
+        assert trial.status == "stopped"
+        result = TrainResult.from_json(store.get(result_key(trial.run)))
+        assert (result.status, result.best) == ("finished", trial.best), f"killed after {writes} writes"
+        assert rig.tracker.runs[trial.tracking_run_id].status == "finished"
+        if not was_killed:
+            break
+    assert writes > 4, "its evaluation, its result and its end were written"
 
 
 def test_what_a_stopped_or_dead_trial_leaves_can_be_evaluated_as_any_run(
@@ -200,20 +228,6 @@ def test_a_changed_member_of_a_population_passes_the_same_moments_again(
     assert "in the beginning; at 2000 images: went on from trial 0)" in verdict(rig.ledger.trials, 1)
     rig.heard(1, 2000, 90.0)
     assert len(rig.ledger.trials[1].curve) == 2
-
-
-def evaluation(checkpoint: CheckpointRef, value: float) -> Evaluation:
-    return Evaluation(
-        run=checkpoint.run,
-        checkpoint=checkpoint,
-        dataset_digest="0" * 64,
-        metric="fd_projection",
-        samples=2000,
-        draw=2,
-        value=value,
-        value_untrained=900.0,
-        seconds=1.0,
-    )
 
 
 def test_the_final_chooses_not_the_curve_and_the_recipe_is_in_it(store: MemoryStore, tmp_path: Path) -> None:

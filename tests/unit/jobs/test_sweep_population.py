@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ray.tune.schedulers import TrialScheduler
-from sweeps import Rig, report, spec
+from sweeps import Killed, MortalStore, Rig, report, spec
 
 from ganlib.fakes import MemoryStore
 from ganlib.jobs.checkpoints import CheckpointRecord, newest
@@ -214,22 +216,31 @@ def test_a_sweep_that_is_killed_anywhere_judges_every_rung_once(store: MemorySto
         assert rungs == ["1016", "2016", "3016"], f"killed after {kill} reports"
 
 
-def test_a_rung_that_was_not_judged_before_the_kill_is_judged_then(
-    store: MemoryStore, tmp_path: Path
-) -> None:
-    before = Turns(Rig(store, OF, tmp_path), store)
-
-    def killed(number: int, values: object, adopted: object, line: str) -> None:
-        raise KeyboardInterrupt
-
-    before.rig.ledger.change = killed  # type: ignore[method-assign]
-    with pytest.raises(KeyboardInterrupt):
-        list(before.steps())
-    assert {before.rig.ledger.images_seen(number) for number in range(4)} == {1016}
-    after = Turns(Rig(store, OF, tmp_path), store)
-    list(after.steps())
-    assert {trial.status for trial in after.rig.ledger.trials} == {"finished"}
-    assert [line.split()[1] for _, line in changes(after.rig)] == ["1016", "2016", "3016"]
+def test_a_kill_at_any_write_while_a_rung_is_judged_changes_nothing(tmp_path: Path) -> None:
+    for writes in count():
+        store = MortalStore()
+        before = Turns(Rig(store, OF, tmp_path), store)
+        for _, number in zip(range(3), before.steps(), strict=False):
+            assert number < 3
+        (last,) = (member for member in before.members if member.status == "RUNNING")
+        told = before.trained(last.number, 1016)
+        store.left = writes
+        with suppress(Killed):
+            before.population.on_trial_result(before, last, told.for_tune())
+        was_killed, store.left = store.left == 0, None
+        after = Turns(Rig(store, OF, tmp_path), store)
+        list(after.steps())
+        ledger = after.rig.ledger
+        rungs = [line.split()[1] for _, line in changes(after.rig)]
+        assert rungs == ["1016", "2016", "3016"], f"killed after {writes} writes"
+        for trial, standing in zip(ledger.trials, ledger.standings, strict=True):
+            run = read_spec(store, trial.run)
+            assert trial.status == "finished"
+            assert run == OF.trial(trial.number, standing.values).model_copy(update={"adopt": run.adopt})
+            assert run.adopt == standing.adopted
+        if not was_killed:
+            break
+    assert writes > 6, "an evaluation, a copy, a change and a spec were written, and what it had deleted"
 
 
 def test_a_member_whose_donor_has_nothing_to_copy_goes_on_as_it_is(
