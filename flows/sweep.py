@@ -21,6 +21,7 @@ from ganlib.jobs.spec import read_spec, result_key
 from ganlib.jobs.sweep_spec import (
     REQUEST,
     SweepSpec,
+    as_best,
     read_sweep_result,
     sweep_spec,
     train_on,
@@ -93,7 +94,7 @@ def sweep(
             pull(run)
             done = done.model_copy(update={"trained_on": train(run)})
     if publish_best:
-        generator, decision = _publish(done)
+        generator, decision = _publish(spec, done)
         done = done.model_copy(update={"generator": generator, "decision": decision})
     return done
 
@@ -121,11 +122,13 @@ def search_best(spec: SweepSpec) -> SweepResult:
     return result
 
 
-def _publish(done: Swept) -> tuple[RegisteredGenerator, Decision]:
+def _publish(spec: SweepSpec, done: Swept) -> tuple[RegisteredGenerator, Decision]:
     """Evaluate the winner in full and register it: as it was trained on, or as it was in the sweep."""
     store, trained = open_store(load_settings()), done.trained_on
-    if trained is None:
-        winner = next(trial for trial in done.result.trials if trial.number == done.result.best)
-        trained = TrainResult.from_json(store.get(result_key(winner.run)), source=result_key(winner.run))
-    registered = register(read_spec(store, trained.run), trained, done.seconds)
+    if trained is not None:
+        run = read_spec(store, trained.run)
+    else:
+        run = as_best(spec, done.result)
+        trained = TrainResult.from_json(store.get(result_key(run.run)), source=result_key(run.run))
+    registered = register(run, trained, done.seconds)
     return registered.generator, registered.decision

@@ -108,12 +108,12 @@ class S3Store:
         """
         before: bytes | None = None
         with self._reported(key):
-            for last in (False,) * (_READS - 1) + (True,):
+            for attempt in range(1, _READS + 1):
                 answer = self._client.get_object(Bucket=self.bucket, Key=self.prefix + key)
                 try:
                     data = answer["Body"].read()
                 except (IncompleteReadError, ResponseStreamingError):
-                    if last:
+                    if attempt == _READS:
                         raise
                     continue
                 # It may have none, too, for a moment.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+from pydantic import Field
+
 from ganlib.records import CheckpointRef, Evaluation, Record, Sha256
 
 Scalar = bool | int | float | str
@@ -33,13 +35,15 @@ class Trial(Record):
     """Run name."""
     tracking_run_id: str = ""
     values: dict[str, Scalar]
-    """The searched fields, dotted."""
+    """The searched fields, dotted, as it began."""
     status: TrialStatus = "waiting"
     reason: str = ""
     """Why it ended early; empty when it did not."""
     curve: tuple[CurvePoint, ...] = ()
     best: CheckpointRef | None = None
     """The checkpoint with the smallest distance on its curve."""
+    best_values: dict[str, Scalar] = Field(default_factory=dict)
+    """As ``values``, when it came to ``best``; empty before."""
     seconds: float = 0.0
     """From its start to its end, all attempts."""
     changes: tuple[str, ...] = ()
@@ -51,6 +55,11 @@ class Trial(Record):
     def distance(self) -> float:
         """The smallest distance on its curve; infinite before the first."""
         return min((point.distance for point in self.curve), default=math.inf)
+
+    @property
+    def settings(self) -> dict[str, Scalar]:
+        """The searched fields that its distance belongs to."""
+        return self.best_values or self.values
 
 
 class SweepResult(Record):

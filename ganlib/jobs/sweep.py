@@ -47,8 +47,8 @@ def main(sweep: str) -> None:
         tracking_run_id = tracker.start(spec.tracking(settings.s3_bucket))
         report = SweepReport(tracker, SampleMaker(store))
         ledger = open_ledger(store, spec, tracking_run_id)
-        course = Course(settings, store, spec, ledger, tracker, emit, report=report.update)
         try:
+            course = Course(settings, store, spec, ledger, tracker, emit, report=report.update)
             run(course)
         except BaseException as error:
             tracker.finish(tracking_run_id, "failed" if isinstance(error, GanlibError) else "killed")

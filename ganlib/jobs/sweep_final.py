@@ -77,9 +77,7 @@ def verdict(trials: Sequence[Trial], best: int) -> str:
     assert chosen is not None
     if best == RECIPE:
         return f"no trial was better than the recipe itself, which has {chosen.metric} = {chosen.value:.1f}"
-    named = ", ".join(f"{field} = {value}" for field, value in trials[best].values.items())
-    if trials[best].changes:
-        named += f" in the beginning; {trials[best].changes[-1]}"
+    named = ", ".join(f"{field} = {value}" for field, value in trials[best].settings.items())
     against = (
         f"the recipe itself has {recipe.value:.1f} at the same budget"
         if recipe is not None

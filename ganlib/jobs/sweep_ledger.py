@@ -156,12 +156,12 @@ class Ledger:
         if report.checkpoint is not None:
             self._stand(number, last=report.checkpoint)
         better = point.distance < trial.distance and report.checkpoint is not None
-        best = report.checkpoint if better else trial.best
+        best = {"best": report.checkpoint, "best_values": self.standings[number].values} if better else {}
         judged = Judged(
             number=number, images_seen=point.images_seen, distance=point.distance, verdict=verdict
         )
         self.judged = (*self.judged, judged)
-        self._update(number, curve=(*trial.curve, point), best=best)
+        self._update(number, curve=(*trial.curve, point), **best)
 
     def images_seen(self, number: int) -> int:
         """Images that a trial goes on from: those of its last evaluation, or of what it took over since."""

@@ -11,7 +11,7 @@ from ganlib.jobs.sweep_names import sweep_name, sweep_result_key, sweep_spec_key
 from ganlib.ports import ObjectStore, RunStart
 from ganlib.records import DatasetVersion, Record, TrainResult
 from ganlib.sweep_config import SweepConfig, values_of
-from ganlib.sweep_records import Scalar, SweepResult
+from ganlib.sweep_records import Scalar, SweepResult, Trial
 
 REQUEST = "manual"
 """What a sweep is told apart by when nothing is named."""
@@ -101,6 +101,18 @@ def read_sweep_result(store: ObjectStore, sweep: str) -> SweepResult:
     return SweepResult.from_json(store.get(key), source=key)
 
 
+def as_best(spec: SweepSpec, result: SweepResult) -> RunSpec:
+    """The winner's run with the configuration that its best checkpoint was trained with.
+
+    The spec in the store has the last one: population-based training may have changed it since.
+
+    Raises:
+        ConfigError: The sweep has no winner.
+    """
+    winner = _winner(result)
+    return spec.trial(winner.number, winner.settings)
+
+
 def train_on(
     store: ObjectStore, spec: SweepSpec, result: SweepResult, dataset: DatasetVersion, request: str
 ) -> RunSpec:
@@ -112,9 +124,7 @@ def train_on(
         ConfigError: The sweep has no winner, or ``request`` is not fit for a name.
         DataError: What the winner left in the object store is damaged or gone.
     """
-    if result.best is None:
-        raise ConfigError(f"sweep {spec.sweep} has no winner to train on yet; run it to its end first")
-    trial = result.trials[result.best]
+    trial = _winner(result)
     key = result_key(trial.run)
     last = TrainResult.from_json(store.get(key), source=key).last
     # What population-based training changed in mid-run is in the trial's spec.
@@ -128,3 +138,9 @@ def train_on(
         code_version=spec.code_version,
         adopt=last,
     )
+
+
+def _winner(result: SweepResult) -> Trial:
+    if result.best is None:
+        raise ConfigError(f"sweep {result.sweep} has no winner yet; run it to its end first")
+    return result.trials[result.best]

@@ -31,7 +31,7 @@ class Axis:
 
     def position(self, trial: Trial) -> float | None:
         """Where a trial stands on this axis: an index of ``values``, or its number. ``None``: it has none."""
-        value = trial.values.get(self.field)
+        value = trial.settings.get(self.field)
         if value is None or value not in self.values:
             return None
         return float(self.values.index(value)) if self.kind == "category" else float(value)
@@ -91,12 +91,12 @@ def searched_axes(result: SweepResult) -> list[Axis]:
     A field whose values are words, or few numbers that recur, becomes an axis of categories; other
     numbers get a scale, logarithmic when they span a factor of ten.
     """
-    fields = list(dict.fromkeys(field for trial in result.trials for field in trial.values))
+    fields = list(dict.fromkeys(field for trial in result.trials for field in trial.settings))
     return [_axis(field, label, result.trials) for field, label in zip(fields, _labels(fields), strict=True)]
 
 
 def _axis(field: str, label: str, trials: Sequence[Trial]) -> Axis:
-    values = [trial.values[field] for trial in trials if field in trial.values]
+    values = [trial.settings[field] for trial in trials if field in trial.settings]
     distinct = tuple(sorted(dict.fromkeys(values), key=_order))
     words = any(isinstance(value, bool | str) for value in distinct)
     recurring = len(distinct) <= MOST_CATEGORIES and len(values) >= 1.5 * len(distinct)
@@ -138,7 +138,7 @@ def wrapped(label: str, width: int = 14) -> str:
 def settings_of(trial: Trial, axes: Sequence[Axis], *, most: int = 6) -> str:
     """The searched values of a trial in words: ``n_critic 2, clip 0.1``."""
     words = [
-        f"{axis.label} {text_of(trial.values[axis.field])}" for axis in axes if axis.field in trial.values
+        f"{axis.label} {text_of(trial.settings[axis.field])}" for axis in axes if axis.field in trial.settings
     ]
     return ", ".join(words[:most]) + (", …" if len(words) > most else "")
 

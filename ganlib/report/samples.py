@@ -90,9 +90,9 @@ def _text(trial: Trial, result: SweepResult) -> list[str]:
     if trial.number == result.best:
         name += ", the best"
     values = [
-        f"{axis.label} {text_of(trial.values[axis.field])}"
+        f"{axis.label} {text_of(trial.settings[axis.field])}"
         for axis in searched_axes(result)
-        if axis.field in trial.values
+        if axis.field in trial.settings
     ]
     distance = best_distance(trial)
     curve = "no distance" if distance is None else f"{text_of(distance, 4)} on its curve"

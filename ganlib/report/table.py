@@ -34,7 +34,7 @@ def _row(trial: Trial, fields: Sequence[str]) -> dict[str, Cell]:
         "trial": trial.number,
         "status": trial.status,
         "reason": trial.reason,
-        **{field: trial.values.get(field) for field in fields},
+        **{field: trial.settings.get(field) for field in fields},
         "kimg": max((point.images_seen for point in trial.curve), default=0) / 1000,
         "curve_distance": best_distance(trial),
         "final_distance": final if math.isfinite(final) else None,
@@ -111,8 +111,7 @@ def verdict(result: SweepResult) -> str:
     distance, by = _judged(best, result.metric)
     if best is recipe:
         return f"the recipe's own values, trial 0, are the best: {by} {text_of(distance, 4)}"
-    settings = settings_of(best, axes) + (f" in the beginning; {best.changes[-1]}" if best.changes else "")
-    text = f"trial {best.number} is the best ({settings}): {by} {text_of(distance, 4)}"
+    text = f"trial {best.number} is the best ({settings_of(best, axes)}): {by} {text_of(distance, 4)}"
     if recipe is None or best_distance(recipe) is None:
         return text
     own, own_by = _judged(recipe, result.metric)

@@ -12,12 +12,12 @@ from ganlib.config import RunConfig, load_config
 from ganlib.core.checkpoint import dump_state
 from ganlib.core.networks import Critic, Generator
 from ganlib.core.state import TrainState
-from ganlib.errors import CheckpointRefused
+from ganlib.errors import CheckpointRefused, ConfigError
 from ganlib.fakes import MemoryStore
 from ganlib.jobs.checkpoints import Checkpoints, clone, newest, retire
 from ganlib.jobs.spec import RunSpec, result_key, write_spec
 from ganlib.jobs.sweep_names import trial_run_name
-from ganlib.jobs.sweep_spec import SweepSpec, train_on
+from ganlib.jobs.sweep_spec import SweepSpec, as_best, train_on
 from ganlib.records import CheckpointRef, DatasetVersion, TrainResult
 from ganlib.sweep_load import load_sweep
 from ganlib.sweep_records import SweepResult, Trial
@@ -165,5 +165,17 @@ def test_the_winner_is_trained_on_to_the_recipes_budget_as_it_was_last(
     assert run.config.objective == load_config("digits-wgan", {"objective.clip": 0.15}).objective
     assert run.config.budget == load_config("digits-wgan").budget
     assert run.run == f"digits-wgan-00000000-{run.config.digest[:8]}-tonight"
-    with pytest.raises(Exception, match="no winner to train on yet"):
+    with pytest.raises(ConfigError, match="no winner yet"):
         train_on(store, spec, result.model_copy(update={"best": None}), dataset, "tonight")
+
+
+def test_the_winner_is_published_as_it_was_at_its_best(store: MemoryStore, donated: CheckpointRef) -> None:
+    spec, result = sweep_with_a_winner(store, donated)
+    recipe, winner = result.trials
+    for best_values, clip in (({}, 0.2), ({"objective.clip": 0.15}, 0.15)):
+        trials = (recipe, winner.model_copy(update={"best_values": best_values}))
+        run = as_best(spec, result.model_copy(update={"trials": trials}))
+        assert run.run == winner.run
+        assert run.config == spec.config.trial_config({"objective.clip": clip})
+    with pytest.raises(ConfigError, match="no winner yet"):
+        as_best(spec, result.model_copy(update={"best": None}))

@@ -208,6 +208,7 @@ def test_a_changed_member_of_a_population_passes_the_same_moments_again(
     rig.start()
     rig.start()
     rig.heard(1, 2000, 500.0)
+    assert rig.ledger.trials[1].settings == rig.ledger.trials[1].values
     donor = report(rig.ledger.trials[0].run, 1000, 100.0).checkpoint
     assert donor is not None
     values = {"cadence.n_critic": 3, "objective.clip": 0.2}
@@ -222,10 +223,11 @@ def test_a_changed_member_of_a_population_passes_the_same_moments_again(
     assert rig.start() == 0
     assert rig.start() == 1
     assert "2000 images: cadence.n_critic = 3, objective.clip = 0.2" in rig.lines[-1], "as it is now"
-    best = rig.ledger.trials[1].best
-    assert best is not None
-    rig.ledger.judge_finalist(1, evaluation(best, 95.0))
-    assert "in the beginning; at 2000 images: went on from trial 0)" in verdict(rig.ledger.trials, 1)
+    trial = rig.ledger.trials[1]
+    assert trial.values != values == trial.settings, "those of its best"
+    assert trial.best is not None
+    rig.ledger.judge_finalist(1, evaluation(trial.best, 95.0))
+    assert "95.0 (cadence.n_critic = 3, objective.clip = 0.2)" in verdict(rig.ledger.trials, 1)
     rig.heard(1, 2000, 90.0)
     assert len(rig.ledger.trials[1].curve) == 2
 

@@ -68,9 +68,11 @@ def test_the_verdict_says_how_the_best_compares_with_the_recipe() -> None:
     assert "trial 1 is the best (n_critic 1, clip 0.1): fd_efficientnet_lite0 with fresh latents 240" in said
     assert "the recipe itself, trial 0, has 300, so the best is 20 % nearer" in said
     result = final(300.0, 240.0, best=1)
-    changed = result.trials[1].model_copy(update={"changes": ("one", "at 2000 images: clip = 0.2")})
-    said = verdict(result.model_copy(update={"trials": (result.trials[0], changed, *result.trials[2:])}))
-    assert "(n_critic 1, clip 0.1 in the beginning; at 2000 images: clip = 0.2)" in said
+    values = {**result.trials[1].values, "objective.clip": 0.2}
+    changed = result.trials[1].model_copy(update={"best_values": values})
+    result = result.model_copy(update={"trials": (result.trials[0], changed, *result.trials[2:])})
+    assert "trial 1 is the best (n_critic 1, clip 0.2)" in verdict(result), "what it came to its best with"
+    assert [row["objective.clip"] for row in rows(result) if row["trial"] == 1] == [0.2]
     assert verdict(final(240.0, 300.0, best=0)).startswith("the recipe's own values, trial 0, are the best")
     assert verdict(sweep_of([])) == "no trial has a distance yet"
     assert "has" not in verdict(final(math.nan, 240.0, best=1)), "fresh latents are not compared with a curve"
