@@ -12,7 +12,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 
-from ganlib.jobs.progress import ProgressLine
+from ganlib.training.progress import ProgressLine
 
 LOG_EVERY_SECONDS = 60.0
 

@@ -13,17 +13,17 @@ from prefect.context import FlowRunContext
 
 from flows.stages import prepare, pull, register, train
 from flows.timing import timed
-from ganlib.build import count_classes
-from ganlib.config import RunConfig, load_config
+from ganlib.config.run import RunConfig, load_config
+from ganlib.doctor.preflight import preflight
 from ganlib.errors import UnknownName
-from ganlib.jobs.extractors import require_classes
-from ganlib.jobs.gate import has_passed
-from ganlib.jobs.publish import CHALLENGER, CHAMPION
-from ganlib.jobs.spec import RunSpec, run_name
-from ganlib.preflight import preflight
+from ganlib.quality.extractors import require_classes
 from ganlib.records import DatasetVersion, Decision, Evaluation, Record, RegisteredGenerator, TrainResult
-from ganlib.registry import MlflowRegistry
+from ganlib.registry.mlflow import MlflowRegistry
+from ganlib.release.gate import has_passed
+from ganlib.release.publish import CHALLENGER, CHAMPION
 from ganlib.settings import Settings, load_settings
+from ganlib.training.build import count_classes
+from ganlib.training.spec import RunSpec, run_name
 
 
 class Retrained(Record):

@@ -14,22 +14,22 @@ from prefect.artifacts import create_markdown_artifact
 
 from flows.log import JobLog
 from flows.timing import timed
-from ganlib.config import RunConfig
+from ganlib.cluster.launch import run_job
+from ganlib.config.run import RunConfig
 from ganlib.data.prepare import Preparation
 from ganlib.data.prepare import prepare as prepare_dataset
 from ganlib.errors import JobFailed, ObjectMissing, TrainingError
 from ganlib.jobs.compare import read_comparison
-from ganlib.jobs.gate import pass_gate
-from ganlib.jobs.publish import CHALLENGER, CHAMPION
-from ganlib.jobs.publish import publish as publish_generator
 from ganlib.jobs.pull import pull_here
-from ganlib.jobs.spec import RunSpec, comparison_key, evaluation_key, result_key, write_spec
-from ganlib.launch import run_job
 from ganlib.ports import ObjectStore
 from ganlib.records import Comparison, DatasetVersion, Decision, Evaluation, RegisteredGenerator, TrainResult
-from ganlib.registry import MlflowRegistry
+from ganlib.registry.mlflow import MlflowRegistry
+from ganlib.release.gate import pass_gate
+from ganlib.release.publish import CHALLENGER, CHAMPION
+from ganlib.release.publish import publish as publish_generator
 from ganlib.settings import load_settings
 from ganlib.storage import open_store
+from ganlib.training.spec import RunSpec, comparison_key, evaluation_key, result_key, write_spec
 
 
 class Registered(NamedTuple):

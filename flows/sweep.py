@@ -14,11 +14,18 @@ from prefect.artifacts import create_markdown_artifact
 from flows.log import JobLog
 from flows.stages import prepare, pull, register, train
 from flows.timing import timed
-from ganlib.build import count_classes
+from ganlib.cluster.launch import run_job
+from ganlib.doctor.preflight import preflight
 from ganlib.errors import JobFailed, ObjectMissing
-from ganlib.jobs.extractors import require_classes
-from ganlib.jobs.spec import read_spec, result_key
-from ganlib.jobs.sweep_spec import (
+from ganlib.quality.extractors import require_classes
+from ganlib.records import DatasetVersion, Decision, Record, RegisteredGenerator, TrainResult
+from ganlib.report.table import as_markdown, verdict
+from ganlib.settings import load_settings
+from ganlib.storage import open_store
+from ganlib.sweep.load import load_sweep
+from ganlib.sweep.records import SweepResult
+from ganlib.sweep.space import parse_search
+from ganlib.sweep.spec import (
     REQUEST,
     SweepSpec,
     as_best,
@@ -27,15 +34,8 @@ from ganlib.jobs.sweep_spec import (
     train_on,
     write_sweep_spec,
 )
-from ganlib.launch import run_job
-from ganlib.preflight import preflight
-from ganlib.records import DatasetVersion, Decision, Record, RegisteredGenerator, TrainResult
-from ganlib.report.table import as_markdown, verdict
-from ganlib.settings import load_settings
-from ganlib.storage import open_store
-from ganlib.sweep_load import load_sweep
-from ganlib.sweep_records import SweepResult
-from ganlib.sweep_space import parse_search
+from ganlib.training.build import count_classes
+from ganlib.training.spec import read_spec, result_key
 
 
 class Swept(Record):
@@ -69,7 +69,7 @@ def sweep(
         overrides: Configuration fields to change in every trial, by dotted name.
         search: What differs between trials: ``["cadence.n_critic=1,2,5", "objective.clip=log:0.01:0.5"]``.
             Left out, critic steps and clip value.
-        options: Fields of :class:`~ganlib.sweep_config.SweepConfig`: ``{"algorithm": "tpe", "trials": 24}``;
+        options: Fields of :class:`~ganlib.sweep.config.SweepConfig`: ``{"algorithm": "tpe", "trials": 24}``;
             ``{"train_on": true}`` trains the best on to the recipe's full budget afterwards.
         publish_best: Register the best generator, from the full budget when that was asked for.
         request: Distinguishes sweeps that are equal in everything else, which go on with one another.

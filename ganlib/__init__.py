@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from ganlib.errors import GanlibError
 
 if TYPE_CHECKING:
-    from ganlib.generators import LoadedGenerator
+    from ganlib.generators.loaded import LoadedGenerator
 
 __version__ = version("ganlib")
 __all__ = ["GanlibError", "__version__", "load_generator"]
@@ -34,10 +34,10 @@ def load_generator(reference: str) -> LoadedGenerator:
     Raises:
         UnknownName: No such model, alias or version; the message names what exists.
         ServiceError: The registry does not answer, and there is no copy in this machine's cache. With one,
-            it warns (:class:`ganlib.fetch.OfflineWarning`) and the result's ``offline`` is true.
+            it warns (:class:`ganlib.generators.fetch.OfflineWarning`) and the result's ``offline`` is true.
         RegistryError: The version's files are gone or damaged, or hold a pickle.
     """
     # Torch takes seconds to import; `import ganlib` must not.
-    from ganlib.fetch import load
+    from ganlib.generators.fetch import load
 
     return load(reference)

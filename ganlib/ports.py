@@ -1,8 +1,8 @@
-"""The protocols at ganlib's edges; :mod:`ganlib.fakes` has an in-memory one of each.
+"""The protocols at ganlib's edges; :mod:`ganlib.fakes.stores` has an in-memory one of each.
 
 A stage that needs storage, tracking or the registry takes one of these and never the library
-behind it. The real ones are :mod:`ganlib.storage`, :mod:`ganlib.tracking` and
-:mod:`ganlib.registry`; fakes and real ones pass the same tests in ``tests/contracts``.
+behind it. The real ones are :mod:`ganlib.storage`, :mod:`ganlib.tracking.mlflow` and
+:mod:`ganlib.registry.mlflow`; fakes and real ones pass the same tests in ``tests/contracts``.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ import ray.train
 from ray.train import ScalingConfig
 from ray.train.torch import TorchTrainer
 
-from ganlib.jobs.runner import connect, run_main
+from ganlib.cluster.program import connect, run_main
 from ganlib.settings import load_settings
 
 

@@ -21,13 +21,13 @@ from PIL import Image
 from torch.nn import functional
 
 from ganlib.bench.parts import Measured, answer
-from ganlib.config import load_config
+from ganlib.config.run import load_config
 from ganlib.data.cache import LocalDataset, pull
 from ganlib.data.prepare import Preparation, prepare
-from ganlib.data.raw import add_dataset
+from ganlib.data.raw.add import add_dataset
 from ganlib.data.shards import Block, shard_capacity, write_shards
 from ganlib.errors import ConfigError, ObjectMissing, SourceUnavailable
-from ganlib.fakes import MemoryStore
+from ganlib.fakes.stores import MemoryStore
 from ganlib.ports import ObjectStore
 from ganlib.records import DatasetVersion, Shard, Split
 from ganlib.settings import Settings, load_settings

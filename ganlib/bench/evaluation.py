@@ -19,17 +19,17 @@ from torch.multiprocessing.spawn import spawn
 
 from ganlib.bench import datasets, rates
 from ganlib.bench.parts import Measured, answer
-from ganlib.build import fresh_state
-from ganlib.config import RunConfig, load_config
+from ganlib.config.run import RunConfig, load_config
 from ganlib.core.steps import Place
 from ganlib.data.cache import LocalDataset
-from ganlib.fakes import MemoryStore
-from ganlib.jobs.checkpoints import Checkpoints
-from ganlib.jobs.extractors import open_extractor
-from ganlib.jobs.judge import Task, judge, share_of_task
-from ganlib.jobs.reference import reference_over_workers
-from ganlib.jobs.spec import RunSpec, run_name
+from ganlib.fakes.stores import MemoryStore
+from ganlib.quality.extractors import open_extractor
+from ganlib.quality.shared_reference import reference_over_workers
+from ganlib.release.evaluation import Task, judge, share_of_task
 from ganlib.settings import load_settings
+from ganlib.training.build import fresh_state
+from ganlib.training.checkpoints import Checkpoints
+from ganlib.training.spec import RunSpec, run_name
 
 WORKERS, SAMPLES, SIZE = 2, 2000, 32
 

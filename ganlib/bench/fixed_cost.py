@@ -15,16 +15,16 @@ import uuid
 from importlib.metadata import version
 
 from ganlib.bench.parts import Measured, answer
-from ganlib.config import RunConfig, build_config
+from ganlib.cluster.launch import require_capacity, run_job
+from ganlib.config.run import RunConfig, build_config
 from ganlib.data.cache import pull
 from ganlib.data.prepare import Preparation, prepare
-from ganlib.data.raw import add_dataset
-from ganlib.jobs.spec import RunSpec, result_key, run_name, write_spec
-from ganlib.launch import require_capacity, run_job
+from ganlib.data.raw.add import add_dataset
 from ganlib.ports import ObjectStore
 from ganlib.records import DatasetVersion, TrainResult
 from ganlib.settings import Settings, load_settings
 from ganlib.storage import open_prefix, open_store
+from ganlib.training.spec import RunSpec, result_key, run_name, write_spec
 
 WORKERS = 2
 

@@ -20,10 +20,10 @@ import torch
 from ganlib.bench.parts import Measured, answer
 from ganlib.core.networks import Generator
 from ganlib.core.sampling import sample_latents
-from ganlib.generators import BATCH, LoadedGenerator
+from ganlib.generators.loaded import BATCH, LoadedGenerator
 from ganlib.ports import Publication
-from ganlib.pt2 import PROGRAM, frozen_copy, read_program, write_program
 from ganlib.records import RegisteredGenerator
+from ganlib.registry.program import PROGRAM, frozen_copy, read_program, write_program
 
 LATENT_DIM = 100
 

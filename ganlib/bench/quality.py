@@ -22,20 +22,20 @@ from torch.multiprocessing.spawn import spawn
 
 from ganlib.bench import datasets, rates
 from ganlib.bench.parts import Measured, answer
-from ganlib.config import RunConfig, load_config
+from ganlib.config.run import RunConfig, load_config
 from ganlib.core.hardware import accelerate
 from ganlib.core.steps import Place
 from ganlib.data.cache import LocalDataset, pull
 from ganlib.errors import TrainingError
-from ganlib.fakes import MemoryStore, MemoryTracker
-from ganlib.jobs.extractors import open_extractor
-from ganlib.jobs.judge import Task, judge, share_of_task
-from ganlib.jobs.reference import reference_over_workers
-from ganlib.jobs.spec import RunSpec, run_name
+from ganlib.fakes.stores import MemoryStore, MemoryTracker
 from ganlib.jobs.train import open_checkpoints, train_on
+from ganlib.quality.extractors import open_extractor
+from ganlib.quality.shared_reference import reference_over_workers
 from ganlib.records import CheckpointRef, TrainResult
+from ganlib.release.evaluation import Task, judge, share_of_task
 from ganlib.settings import Settings, load_settings
-from ganlib.spool import SpooledTracker
+from ganlib.tracking.spool import SpooledTracker
+from ganlib.training.spec import RunSpec, run_name
 
 RECIPE, WORKERS = "fashion-mnist-wgan", 2
 REFERENCE: dict[str, Any] = {

@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 import torch
 
-from ganlib.build import build_plan, fresh_state
-from ganlib.config import RunConfig, build_config
+from ganlib.config.run import RunConfig, build_config
 from ganlib.core.loop import Batch, train
 from ganlib.core.steps import Place
+from ganlib.core.workers import mean_over_workers
 from ganlib.data.batches import TrainingBatches
 from ganlib.data.cache import LocalDataset
-from ganlib.jobs.collective import mean_over_workers
+from ganlib.training.build import build_plan, fresh_state
 
 WARM_UP = 2
 """Generator steps, with the critic steps before them, that are not timed."""

@@ -15,14 +15,14 @@ from importlib.metadata import version
 
 from ganlib.bench.fixed_cost import digits
 from ganlib.bench.parts import Measured, answer
-from ganlib.jobs.sweep_names import sweep_name
-from ganlib.jobs.sweep_spec import SweepSpec, write_sweep_spec
-from ganlib.launch import require_capacity, run_job
+from ganlib.cluster.launch import require_capacity, run_job
 from ganlib.settings import load_settings
 from ganlib.storage import open_store
-from ganlib.sweep_config import SweepConfig
-from ganlib.sweep_load import load_sweep
-from ganlib.sweep_space import Choice
+from ganlib.sweep.config import SweepConfig
+from ganlib.sweep.load import load_sweep
+from ganlib.sweep.names import sweep_name
+from ganlib.sweep.space import Choice
+from ganlib.sweep.spec import SweepSpec, write_sweep_spec
 
 TRIALS = 9
 

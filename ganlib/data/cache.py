@@ -14,10 +14,10 @@ from pathlib import Path
 
 from pydantic import Field
 
-from ganlib.data.parallel import TRANSFER_THREADS, ordered_map
 from ganlib.data.pictures import Pictures, open_pictures
 from ganlib.data.scratch import locked
 from ganlib.data.shards import file_digest
+from ganlib.data.threads import TRANSFER_THREADS, ordered_map
 from ganlib.errors import DataError, DigestMismatch
 from ganlib.ports import ObjectStore
 from ganlib.records import DatasetVersion, Record, Shard, Split

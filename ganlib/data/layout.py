@@ -15,9 +15,9 @@ import re
 from collections.abc import Iterable
 from typing import Literal
 
-from ganlib.data.decode import is_picture
-from ganlib.data.idx import IDX_NAMES
-from ganlib.data.sources import KNOWN
+from ganlib.data.formats.decode import is_picture
+from ganlib.data.formats.idx import IDX_NAMES
+from ganlib.data.raw.known import KNOWN
 from ganlib.errors import ConfigError, DataError, ObjectMissing, UnknownName
 from ganlib.ports import ObjectInfo, ObjectStore
 from ganlib.records import Record

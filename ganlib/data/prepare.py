@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from ganlib.data.decode import Fit, decode_picture, fit_grey
-from ganlib.data.idx import IDX_FILES, IDX_NAMES, IdxFile, check_idx_set, open_idx
+from ganlib.data.formats.decode import Fit, decode_picture, fit_grey
+from ganlib.data.formats.idx import IDX_FILES, IDX_NAMES, IdxFile, check_idx_set, open_idx
 from ganlib.data.layout import RawDataset, classes_of, describe, format_of, raw_objects
-from ganlib.data.parallel import TRANSFER_THREADS, decode_threads, ordered_map
 from ganlib.data.scratch import scratch_folder
 from ganlib.data.shards import Block, shard_capacity, write_shards
+from ganlib.data.threads import TRANSFER_THREADS, decode_threads, ordered_map
 from ganlib.data.versions import find_prepared, load_version, versions, write_version
 from ganlib.errors import DataError
 from ganlib.ports import ObjectInfo, ObjectStore

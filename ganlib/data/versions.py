@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from ganlib.data.layout import datasets, unknown_dataset
-from ganlib.data.parallel import TRANSFER_THREADS, ordered_map
+from ganlib.data.threads import TRANSFER_THREADS, ordered_map
 from ganlib.errors import DataError, DigestMismatch, ObjectMissing, UnknownName
 from ganlib.ports import ObjectStore
 from ganlib.records import DatasetVersion, Record, Sha256, Shard

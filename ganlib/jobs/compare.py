@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import ray
 
+from ganlib.cluster.program import connect, emit, run_main
 from ganlib.errors import ObjectMissing
-from ganlib.jobs.runner import connect, emit, run_main
-from ganlib.jobs.spec import comparison_key, read_spec
 from ganlib.ports import ObjectStore
-from ganlib.quality.gate import describe
 from ganlib.records import Comparison
+from ganlib.release.decision import describe
 from ganlib.settings import load_settings
 from ganlib.storage import open_store
+from ganlib.training.spec import comparison_key, read_spec
 
 
 def main(run: str, candidate: str, champion: str) -> None:
@@ -54,7 +54,7 @@ def read_comparison(store: ObjectStore, run: str, candidate: int, champion: int)
 
 
 def _share(run: str, versions: tuple[int, int], rank: int) -> bytes:
-    from ganlib.jobs.versus import features_of_share
+    from ganlib.release.comparison import features_of_share
 
     settings = load_settings()
     store = open_store(settings)
@@ -62,7 +62,7 @@ def _share(run: str, versions: tuple[int, int], rank: int) -> bytes:
 
 
 def _judge(run: str, versions: tuple[int, int], *shares: bytes) -> str:
-    from ganlib.jobs.versus import judge
+    from ganlib.release.comparison import judge
 
     settings = load_settings()
     store = open_store(settings)

@@ -2,7 +2,7 @@
 
 ``python -m ganlib.jobs.evaluate RUN`` on the cluster. Both generators get the same latents, and
 none that was used during training: the best checkpoint was chosen on those. Each of the run's
-workers takes a share (:mod:`ganlib.jobs.judge`). It leaves ``runs/RUN/evaluation.json``.
+workers takes a share (:mod:`ganlib.release.evaluation`). It leaves ``runs/RUN/evaluation.json``.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import ray
 
+from ganlib.cluster.program import connect, emit, run_main
 from ganlib.errors import ConfigError
-from ganlib.jobs.runner import connect, emit, run_main
-from ganlib.jobs.spec import RunSpec, evaluation_key, read_spec, result_key
 from ganlib.ports import RunTracker
 from ganlib.records import CheckpointRef, Evaluation, TrainResult
 from ganlib.settings import load_settings
 from ganlib.storage import open_store
-from ganlib.tracking import MlflowTracker
+from ganlib.tracking.mlflow import MlflowTracker
+from ganlib.training.spec import RunSpec, evaluation_key, read_spec, result_key
 
 if TYPE_CHECKING:
     from ganlib.quality.grids import Picture
@@ -128,14 +128,14 @@ def summary(evaluation: Evaluation) -> str:
 
 
 def _share(task: dict[str, object], rank: int) -> bytes:
-    from ganlib.jobs.judge import Task, share_of_task
+    from ganlib.release.evaluation import Task, share_of_task
 
     settings = load_settings()
     return share_of_task(settings, open_store(settings), Task.model_validate(task), rank)
 
 
 def _judge(task: dict[str, object], *shares: bytes) -> tuple[str, bytes]:
-    from ganlib.jobs.judge import Task, judge
+    from ganlib.release.evaluation import Task, judge
 
     settings = load_settings()
     evaluation, strip = judge(settings, open_store(settings), Task.model_validate(task), list(shares))

@@ -10,12 +10,12 @@ import platform
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from ganlib.cluster.program import connect, emit, run_main
 from ganlib.data.cache import pull
 from ganlib.data.versions import load_version
-from ganlib.jobs.runner import connect, emit, run_main
-from ganlib.jobs.spec import read_spec
 from ganlib.settings import load_settings
 from ganlib.storage import open_store
+from ganlib.training.spec import read_spec
 
 
 def main(run: str) -> None:

@@ -9,22 +9,22 @@ from __future__ import annotations
 
 from typing import Literal
 
+from ganlib.cluster.program import connect, emit, run_main
 from ganlib.errors import GanlibError, TrainingError
-from ganlib.jobs.runner import connect, emit, run_main
-from ganlib.jobs.spec import require_same_code
-from ganlib.jobs.sweep_course import Course
-from ganlib.jobs.sweep_final import hold_final, verdict, winner
-from ganlib.jobs.sweep_ledger import Ledger
-from ganlib.jobs.sweep_names import sweep_plan_key
-from ganlib.jobs.sweep_plan import cluster_nodes, describe, make_plan, room_for
-from ganlib.jobs.sweep_report import SampleMaker, SweepReport
-from ganlib.jobs.sweep_spec import SweepSpec, read_sweep_spec
-from ganlib.jobs.sweep_tune import run_trials
 from ganlib.ports import ObjectStore, RunStatus
+from ganlib.report.sweep_run import SampleMaker, SweepReport
 from ganlib.settings import load_settings
-from ganlib.spool import SpooledTracker
 from ganlib.storage import open_store
-from ganlib.tracking import MlflowTracker
+from ganlib.sweep.course import Course
+from ganlib.sweep.final import hold_final, verdict, winner
+from ganlib.sweep.ledger import Ledger
+from ganlib.sweep.names import sweep_plan_key
+from ganlib.sweep.plan import cluster_nodes, describe, make_plan, room_for
+from ganlib.sweep.spec import SweepSpec, read_sweep_spec
+from ganlib.sweep.tune import run_trials
+from ganlib.tracking.mlflow import MlflowTracker
+from ganlib.tracking.spool import SpooledTracker
+from ganlib.training.spec import require_same_code
 
 CLOSE_TRACKER_SECONDS = 30.0
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ganlib.jobs.runner import connect, emit, run_main
-from ganlib.jobs.sweep_plan import describe, make_plan
-from ganlib.jobs.sweep_spec import read_sweep_spec
+from ganlib.cluster.program import connect, emit, run_main
 from ganlib.settings import load_settings
 from ganlib.storage import open_store
+from ganlib.sweep.plan import describe, make_plan
+from ganlib.sweep.spec import read_sweep_spec
 
 
 def main(sweep: str) -> None:

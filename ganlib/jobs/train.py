@@ -1,7 +1,7 @@
-"""The training job: a Ray Train run around :class:`~ganlib.jobs.host.Host`.
+"""The training job: a Ray Train run around :class:`~ganlib.training.host.Host`.
 
 ``python -m ganlib.jobs.train RUN`` on the cluster. It leaves ``runs/RUN/result.json``. Checkpoints
-go through ganlib's own object store (:mod:`ganlib.jobs.checkpoints`), not through Ray's, so a run
+go through ganlib's own object store (:mod:`ganlib.training.checkpoints`), not through Ray's, so a run
 resumes in the same way under Ray, in a test, and after the cluster itself is gone.
 """
 
@@ -22,29 +22,29 @@ import torch.distributed as dist
 from ray.train import FailureConfig, ScalingConfig
 from ray.train.torch import TorchTrainer, get_device
 
-from ganlib.build import build_acceleration, pick_kernels
-from ganlib.config import RunConfig
-from ganlib.config_parts import EvaluationConfig
+from ganlib.cluster.program import connect, emit, run_main
+from ganlib.config.parts import EvaluationConfig
+from ganlib.config.run import RunConfig
 from ganlib.core.hardware import allow_tf32
 from ganlib.core.steps import Place
 from ganlib.data.cache import LocalDataset, pull
 from ganlib.data.versions import load_version
 from ganlib.errors import ConfigError, TrainingError
-from ganlib.jobs.checkpoints import Checkpoints
-from ganlib.jobs.extractors import open_extractor
-from ganlib.jobs.host import Host
-from ganlib.jobs.reference import reference_over_workers
-from ganlib.jobs.runner import connect, emit, run_main
-from ganlib.jobs.spec import RunSpec, read_spec, require_same_code, result_key
 from ganlib.ports import ObjectStore, RunTracker
 from ganlib.quality.distances import Statistics
+from ganlib.quality.extractors import open_extractor
 from ganlib.quality.features import Extractor
+from ganlib.quality.shared_reference import reference_over_workers
 from ganlib.records import TrainResult
 from ganlib.settings import load_settings
-from ganlib.spool import SpooledTracker
 from ganlib.storage import open_store
-from ganlib.sweep_records import CurvePoint
-from ganlib.tracking import MlflowTracker
+from ganlib.sweep.records import CurvePoint
+from ganlib.tracking.mlflow import MlflowTracker
+from ganlib.tracking.spool import SpooledTracker
+from ganlib.training.build import build_acceleration, pick_kernels
+from ganlib.training.checkpoints import Checkpoints
+from ganlib.training.host import Host
+from ganlib.training.spec import RunSpec, read_spec, require_same_code, result_key
 
 CLOSE_TRACKER_SECONDS = 30.0
 

@@ -10,7 +10,7 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 
 from ganlib.errors import DataError
 from ganlib.quality.features import check_pictures
-from ganlib.quality.weights import INCEPTION_SHA256, check_digest
+from ganlib.quality.inception_weights import INCEPTION_SHA256, check_digest
 
 
 class Inception:

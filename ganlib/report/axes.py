@@ -12,7 +12,7 @@ from typing import Literal
 from matplotlib.ticker import LogLocator, MaxNLocator
 
 from ganlib.report.canvas import FAILED, wants_log
-from ganlib.sweep_records import Scalar, SweepResult, Trial
+from ganlib.sweep.records import Scalar, SweepResult, Trial
 
 MOST_CATEGORIES = 12
 """More values than these are drawn along a scale, if they are numbers."""

@@ -17,7 +17,7 @@ from matplotlib.lines import Line2D
 if TYPE_CHECKING:
     from ganlib.quality.grids import Picture
     from ganlib.report.axes import Axis
-    from ganlib.sweep_records import TrialStatus
+    from ganlib.sweep.records import TrialStatus
 
 WIDTH = 1200
 """Of a figure, pixels."""

@@ -34,7 +34,7 @@ from ganlib.report.canvas import (
     title,
     wants_log,
 )
-from ganlib.sweep_records import SweepResult, Trial
+from ganlib.sweep.records import SweepResult, Trial
 
 Curve = tuple[list[float], list[float]]
 

@@ -25,7 +25,7 @@ from ganlib.report.canvas import (
     name_axes,
     title,
 )
-from ganlib.sweep_records import SweepResult, Trial
+from ganlib.sweep.records import SweepResult, Trial
 
 WAITING = "#f4f4f4"
 

@@ -28,7 +28,7 @@ from ganlib.report.canvas import (
     wants_log,
 )
 from ganlib.report.heat_map import heat_map
-from ganlib.sweep_records import SweepResult, Trial
+from ganlib.sweep.records import SweepResult, Trial
 
 PREFERRED = ("cadence.n_critic", "objective.clip")
 """The pair that is drawn when both are searched: upwards and to the right."""

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from ganlib.quality.grids import grid
 from ganlib.report.axes import best_distance, searched_axes, text_of
 from ganlib.report.canvas import DPI, SMALL, TEXT, WIDTH, figure
-from ganlib.sweep_records import SweepResult, Trial
+from ganlib.sweep.records import SweepResult, Trial
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,10 +9,10 @@ from ganlib.quality.grids import png
 from ganlib.report.canvas import draw
 from ganlib.report.curves import curves
 from ganlib.report.landscape import landscape
-from ganlib.report.parallel import parallel_coordinates
+from ganlib.report.parallel_coordinates import parallel_coordinates
 from ganlib.report.samples import MOST, TrialSamples, sample_grids
 from ganlib.report.table import as_csv, as_json, as_markdown
-from ganlib.sweep_records import SweepResult
+from ganlib.sweep.records import SweepResult
 
 if TYPE_CHECKING:
     from ganlib.quality.grids import Picture

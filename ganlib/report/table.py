@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 
 from ganlib.report.axes import best_distance, best_trial, ranked, searched_axes, settings_of, text_of
-from ganlib.sweep_records import Scalar, SweepResult, Trial
+from ganlib.sweep.records import Scalar, SweepResult, Trial
 
 Cell = Scalar | None
 

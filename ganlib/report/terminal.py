@@ -11,7 +11,7 @@ from rich.text import Text
 from ganlib.report.axes import searched_axes
 from ganlib.report.canvas import FAILED
 from ganlib.report.table import cell_text, rows
-from ganlib.sweep_records import SweepResult
+from ganlib.sweep.records import SweepResult
 
 PAPER = 150
 """Columns of a table that goes to no terminal."""

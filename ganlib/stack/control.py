@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from ganlib.settings import Settings
 from ganlib.stack.environment import Context
-from ganlib.stack.layout import Layout, exclusive, prepare_home, remove_short_path
+from ganlib.stack.home import Layout, exclusive, prepare_home, remove_short_path
 from ganlib.stack.processes import end, is_alive, members
 from ganlib.stack.service import Service
 from ganlib.stack.services import SERVICES, ours

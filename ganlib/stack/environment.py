@@ -18,7 +18,7 @@ import ganlib
 from ganlib.errors import ConfigError
 from ganlib.records import digest_of
 from ganlib.settings import ADDRESS_VARIABLE, Settings
-from ganlib.stack.layout import Credentials, Layout, read_credentials
+from ganlib.stack.home import Credentials, Layout, read_credentials
 from ganlib.stack.state import StackRecord
 
 POOL = "ganlib"

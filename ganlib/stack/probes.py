@@ -15,7 +15,7 @@ import urllib.request
 from datetime import UTC, datetime
 from typing import Any
 
-from ganlib.stack.layout import Credentials
+from ganlib.stack.home import Credentials
 
 TIMEOUT_SECONDS = 3.0
 

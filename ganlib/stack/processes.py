@@ -16,7 +16,7 @@ from pathlib import Path
 
 import psutil
 
-from ganlib.stack.layout import rotate
+from ganlib.stack.home import rotate
 from ganlib.stack.state import StartedService
 
 MARK = "GANLIB_STACK"

@@ -8,7 +8,7 @@ from typing import final
 
 from ganlib.stack import probes
 from ganlib.stack.environment import Context
-from ganlib.stack.layout import link_ray_logs, prune_ray_sessions
+from ganlib.stack.home import link_ray_logs, prune_ray_sessions
 from ganlib.stack.probes import NotAnswering
 from ganlib.stack.service import Service, module
 from ganlib.stack.state import StartedService

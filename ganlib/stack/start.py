@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 
 from ganlib.errors import ServiceNotStarted
 from ganlib.settings import ADDRESS_FIELD, Settings
-from ganlib.stack import deployments, ports
+from ganlib.stack import port_numbers, schedule
 from ganlib.stack.environment import Context, digest_of_settings
-from ganlib.stack.layout import (
+from ganlib.stack.home import (
     Layout,
     make_credentials,
     remove_short_path,
@@ -93,11 +93,11 @@ class Start:
         kept = {
             name: self._record.ports[name]
             for service in self._alive
-            for name in ports.OF_SERVICE[service]
+            for name in port_numbers.OF_SERVICE[service]
             if name in self._record.ports
         }
-        names = [name for service in ours(self._settings) for name in ports.OF_SERVICE[service.name]]
-        chosen = ports.choose(names, mode=self._settings.ports, before=self._record.ports, kept=kept)
+        names = [name for service in ours(self._settings) for name in port_numbers.OF_SERVICE[service.name]]
+        chosen = port_numbers.choose(names, mode=self._settings.ports, before=self._record.ports, kept=kept)
         folder = self._record.ray_folder
         if "ray" not in self._alive and "ray" not in self._settings.own:
             folder = str(short_path(self._layout.folder("ray"), folder))
@@ -192,27 +192,27 @@ class Start:
 
     def _register(self) -> bool:
         """Register the deployments unless they are, and say whether that is done."""
-        child = self._children.get(deployments.NAME)
+        child = self._children.get(schedule.NAME)
         if child is None:
-            wanted = deployments.digest()
-            if self._record.registered == wanted and deployments.are_registered(self._context):
+            wanted = schedule.digest()
+            if self._record.registered == wanted and schedule.are_registered(self._context):
                 return True
-            self._begun[deployments.NAME] = time.monotonic()
-            self._children[deployments.NAME] = spawn(
-                deployments.command("register"),
-                environment=deployments.environment(self._context),
+            self._begun[schedule.NAME] = time.monotonic()
+            self._children[schedule.NAME] = spawn(
+                schedule.command("register"),
+                environment=schedule.environment(self._context),
                 folder=self._layout.folder("prefect"),
-                log=self._layout.log(deployments.NAME),
+                log=self._layout.log(schedule.NAME),
             )
             return False
-        seconds = time.monotonic() - self._begun[deployments.NAME]
+        seconds = time.monotonic() - self._begun[schedule.NAME]
         if child.poll() is None and seconds < START_TIMEOUT_SECONDS:
             return False
         if child.returncode != 0:
             outcome = "did not end" if child.returncode is None else f"exited with {child.returncode}"
             reason = f"registering the deployments {outcome} after {seconds:.0f} s"
-            raise self._failure("worker", reason, log=deployments.NAME)
-        self._save(registered=deployments.digest())
+            raise self._failure("worker", reason, log=schedule.NAME)
+        self._save(registered=schedule.digest())
         return True
 
     def _failure(self, service: str, reason: str, log: str = "") -> ServiceNotStarted:

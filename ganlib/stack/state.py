@@ -8,7 +8,7 @@ from pydantic import Field
 
 from ganlib.errors import ConfigError, DataError
 from ganlib.records import Record
-from ganlib.stack.layout import Layout, write_atomically
+from ganlib.stack.home import Layout, write_atomically
 
 ServiceState = Literal["up", "down", "starting or not answering", "own"]
 """``own``: the environment points to a service that is not ours to start."""

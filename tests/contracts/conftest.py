@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ganlib.fakes import MemoryRegistry, MemoryStore, MemoryTracker
+from ganlib.fakes.stores import MemoryRegistry, MemoryStore, MemoryTracker
 from ganlib.ports import ObjectStore, Registry, RunStart, RunTracker
 from ganlib.settings import Settings
 
@@ -157,14 +157,14 @@ def look_in_mlflow(settings: Settings, run_id: str, folder: Path) -> Seen:
     ]
 )
 def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TrackerCase]:
-    from ganlib.spool import SpooledTracker
+    from ganlib.tracking.spool import SpooledTracker
 
     inner: Callable[[], RunTracker]
     if request.param.endswith("memory"):
         memory = MemoryTracker()
         inner, look = (lambda: memory), (lambda run_id: look_in_memory(memory, run_id))
     else:
-        from ganlib.tracking import MlflowTracker
+        from ganlib.tracking.mlflow import MlflowTracker
 
         settings: Settings = request.getfixturevalue("settings")
         inner = lambda: MlflowTracker(settings)  # noqa: E731
@@ -218,8 +218,8 @@ class RegistryCase:
 def registered(request: pytest.FixtureRequest, run_start: RunStart) -> RegistryCase:
     if request.param == "memory":
         return RegistryCase(MemoryRegistry(), MemoryTracker().start(run_start))
-    from ganlib.registry import MlflowRegistry
-    from ganlib.tracking import MlflowTracker
+    from ganlib.registry.mlflow import MlflowRegistry
+    from ganlib.tracking.mlflow import MlflowTracker
 
     settings: Settings = request.getfixturevalue("settings")
     return RegistryCase(MlflowRegistry(settings), MlflowTracker(settings).start(run_start), settings)
@@ -227,7 +227,7 @@ def registered(request: pytest.FixtureRequest, run_start: RunStart) -> RegistryC
 
 @pytest.fixture
 def registered_mlflow(run_start: RunStart, settings: Settings) -> RegistryCase:
-    from ganlib.registry import MlflowRegistry
-    from ganlib.tracking import MlflowTracker
+    from ganlib.registry.mlflow import MlflowRegistry
+    from ganlib.tracking.mlflow import MlflowTracker
 
     return RegistryCase(MlflowRegistry(settings), MlflowTracker(settings).start(run_start), settings)

@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from ganlib.errors import AliasMoved, ConfigError, RegistryError, UnknownName
-from ganlib.fakes import MemoryRegistry
+from ganlib.fakes.stores import MemoryRegistry
 from ganlib.ports import Publication, Registry
-from ganlib.registry_history import folded, rollback_target
+from ganlib.registry.aliases import folded, rollback_target
 from ganlib.settings import Settings
 
 LATENT = 4
@@ -56,7 +56,7 @@ def publish(registered, name: str, versions: int) -> Registry:
 
 def make_versions(settings: Settings, name: str, count: int) -> None:
     """Versions without files, as anybody with access to MLflow can make them."""
-    from ganlib.mlflow_server import MlflowServer
+    from ganlib.tracking.server import MlflowServer
 
     with MlflowServer(settings).client() as client:
         client.create_registered_model(name)
@@ -195,7 +195,7 @@ def test_of_many_movers_at_once_exactly_one_wins(registered, name: str) -> None:
 MOVER = """
 import sys
 from ganlib.errors import AliasMoved
-from ganlib.registry import MlflowRegistry
+from ganlib.registry.mlflow import MlflowRegistry
 from ganlib.settings import load_settings
 
 name, who = sys.argv[1:]
@@ -217,7 +217,7 @@ print("moved", flush=True)
 
 @pytest.mark.services
 def test_processes_that_move_to_and_fro_lose_no_move(settings: Settings, stack_environ, name: str) -> None:
-    from ganlib.registry import MlflowRegistry
+    from ganlib.registry.mlflow import MlflowRegistry
 
     registry = MlflowRegistry(settings)
     make_versions(settings, name, 2)
@@ -258,8 +258,8 @@ def test_processes_that_move_to_and_fro_lose_no_move(settings: Settings, stack_e
 def test_an_alias_moved_in_mlflows_own_pages_is_recorded_by_the_next_move(
     settings: Settings, name: str
 ) -> None:
-    from ganlib.mlflow_server import MlflowServer
-    from ganlib.registry import MlflowRegistry
+    from ganlib.registry.mlflow import MlflowRegistry
+    from ganlib.tracking.server import MlflowServer
 
     registry = MlflowRegistry(settings)
     make_versions(settings, name, 3)
@@ -282,8 +282,8 @@ def test_an_alias_moved_in_mlflows_own_pages_is_recorded_by_the_next_move(
 def test_a_version_whose_files_are_gone_or_altered_is_refused(
     registered_mlflow, settings: Settings, name: str, tmp_path: Path
 ) -> None:
-    from ganlib.mlflow_server import MlflowServer
     from ganlib.storage import open_prefix
+    from ganlib.tracking.server import MlflowServer
 
     registry = publish(registered_mlflow, name, 2)
     with MlflowServer(settings).client() as client:
@@ -305,7 +305,7 @@ def test_a_version_whose_files_are_gone_or_altered_is_refused(
 
 @pytest.mark.services
 def test_the_card_shows_in_mlflow(registered_mlflow, settings: Settings, name: str) -> None:
-    from ganlib.mlflow_server import MlflowServer
+    from ganlib.tracking.server import MlflowServer
 
     registry = publish(registered_mlflow, name, 1)
     move(registry, name, 1, None)

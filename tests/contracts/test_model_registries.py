@@ -16,7 +16,7 @@ from torch import nn
 from ganlib.errors import ConfigError, RegistryError, RequestRefused, ServiceError, UnknownName
 from ganlib.ports import Publication, Registry
 from ganlib.records import RegisteredGenerator
-from ganlib.registry import MlflowRegistry
+from ganlib.registry.mlflow import MlflowRegistry
 from ganlib.settings import Settings
 
 LATENT = 6
@@ -252,7 +252,7 @@ def test_a_server_that_is_down_is_reported_in_time(
 
 @pytest.fixture
 def mlflow_case(settings: Settings, run_start) -> tuple[MlflowRegistry, str]:
-    from ganlib.tracking import MlflowTracker
+    from ganlib.tracking.mlflow import MlflowTracker
 
     return MlflowRegistry(settings), MlflowTracker(settings).start(run_start)
 

@@ -15,8 +15,8 @@ import pytest
 from ganlib.errors import ConfigError, DataError, GanlibError, RequestRefused, ServiceError
 from ganlib.ports import RunStart, RunTracker
 from ganlib.settings import Settings
-from ganlib.spool import SpooledTracker
-from ganlib.tracking import MlflowTracker
+from ganlib.tracking.mlflow import MlflowTracker
+from ganlib.tracking.spool import SpooledTracker
 
 PICTURE = np.arange(8 * 8 * 3, dtype=np.uint8).reshape(8, 8, 3)
 

@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ganlib import journal
 from ganlib.errors import RequestRefused, ServiceError
-from ganlib.fakes import MemoryTracker
+from ganlib.fakes.stores import MemoryTracker
 from ganlib.ports import RunStart, RunTracker
 from ganlib.settings import Settings
-from ganlib.spool import SpooledTracker
+from ganlib.tracking import journal
+from ganlib.tracking.spool import SpooledTracker
 
 PICTURE = np.full((4, 4), 7, np.uint8)
 QUICK = (0.01, 0.05)
@@ -254,7 +254,7 @@ def test_a_journal_that_is_taken_over_as_it_is_made_is_made_again(
                 thief.remove()
         lock(descriptor, how)
 
-    monkeypatch.setattr("ganlib.journal.fcntl.flock", late)
+    monkeypatch.setattr("ganlib.tracking.journal.fcntl.flock", late)
     backend = MemoryTracker()
     run_id = backend.start(run_start)
     spooled = SpooledTracker(backend, tmp_path)
@@ -284,7 +284,7 @@ def test_what_a_killed_process_leaves_reaches_mlflow(
 ) -> None:
     from mlflow import MlflowClient
 
-    from ganlib.tracking import MlflowTracker
+    from ganlib.tracking.mlflow import MlflowTracker
 
     run_id = MlflowTracker(settings).start(run_start)
     kill_one(tmp_path, run_id)
@@ -298,7 +298,7 @@ def test_what_a_killed_process_leaves_reaches_mlflow(
 def test_a_server_that_is_down_does_not_reach_training(
     closed_port: str, run_start: RunStart, tmp_path: Path
 ) -> None:
-    from ganlib.tracking import MlflowTracker
+    from ganlib.tracking.mlflow import MlflowTracker
 
     down = MlflowTracker(Settings(home=tmp_path, mlflow_uri=closed_port))
     spooled = SpooledTracker(down, tmp_path / "spool")

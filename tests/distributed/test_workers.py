@@ -25,9 +25,9 @@ from ganlib.core.networks import Critic, Generator
 from ganlib.core.objectives import NonSaturating, Objective, Wasserstein, WassersteinGradientPenalty
 from ganlib.core.state import TrainState
 from ganlib.core.steps import Place
+from ganlib.core.workers import gather_rows, mean_over_workers, share_of
 from ganlib.data.batches import TrainingBatches
 from ganlib.data.pictures import Pictures
-from ganlib.jobs.collective import gather_rows, mean_over_workers, share_of
 
 BATCH = 12
 

@@ -10,7 +10,7 @@ import pytest
 from e2e_commands import TINY, Run, arguments, command
 from mlflow import MlflowClient
 
-from ganlib.config import load_config
+from ganlib.config.run import load_config
 from ganlib.settings import Settings
 from ganlib.storage import S3Store, open_store
 

@@ -20,9 +20,9 @@ from e2e_commands import TINY, Run, arguments, command
 from mlflow import MlflowClient
 from PIL import Image
 
-from ganlib.data.raw import datasets
-from ganlib.data.sources import Places
-from ganlib.demo import Demo
+from ganlib.cli.demo import Demo
+from ganlib.data.raw.add import datasets
+from ganlib.data.raw.known import Places
 from ganlib.settings import Settings
 from ganlib.storage import S3Store
 

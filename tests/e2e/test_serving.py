@@ -23,9 +23,9 @@ from torch import nn
 
 from ganlib.core.networks import Generator
 from ganlib.ports import Publication, RunStart
-from ganlib.registry import MlflowRegistry
+from ganlib.registry.mlflow import MlflowRegistry
 from ganlib.settings import Settings
-from ganlib.tracking import MlflowTracker
+from ganlib.tracking.mlflow import MlflowTracker
 
 # Packages of six gigabytes are installed first.
 pytestmark = [pytest.mark.services, pytest.mark.timeout(1800)]

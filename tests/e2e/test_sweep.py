@@ -13,7 +13,7 @@ from PIL import Image
 
 from ganlib.settings import Settings
 from ganlib.storage import S3Store
-from ganlib.sweep_records import SweepResult
+from ganlib.sweep.records import SweepResult
 
 # The limits are for a machine that is busy with something else; they end what hangs.
 pytestmark = [pytest.mark.services, pytest.mark.timeout(1500)]

@@ -15,20 +15,20 @@ import pytest
 from e2e_commands import TINY
 from mlflow import MlflowClient
 
+from ganlib.cluster.launch import run_job
 from ganlib.data.prepare import Preparation, prepare
 from ganlib.errors import JobFailed
-from ganlib.jobs.spec import read_spec, result_key
-from ganlib.jobs.sweep_decisions import Decisions
-from ganlib.jobs.sweep_ledger import ENDED, SweepState
-from ganlib.jobs.sweep_names import sweep_name, sweep_plan_key, sweep_state_key
-from ganlib.jobs.sweep_spec import SweepSpec, read_sweep_result, write_sweep_spec
-from ganlib.launch import run_job
 from ganlib.records import TrainResult
 from ganlib.settings import Settings
 from ganlib.storage import S3Store
-from ganlib.sweep_load import load_sweep
-from ganlib.sweep_records import SweepPlan, Trial
-from ganlib.sweep_space import parse_search
+from ganlib.sweep.ledger import ENDED, SweepState
+from ganlib.sweep.load import load_sweep
+from ganlib.sweep.names import sweep_name, sweep_plan_key, sweep_state_key
+from ganlib.sweep.records import SweepPlan, Trial
+from ganlib.sweep.space import parse_search
+from ganlib.sweep.spec import SweepSpec, read_sweep_result, write_sweep_spec
+from ganlib.sweep.stopping import Decisions
+from ganlib.training.spec import read_spec, result_key
 
 # The limits are for a machine that is busy with something else; they end what hangs.
 pytestmark = [pytest.mark.services, pytest.mark.timeout(1500)]

@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from ganlib.bench import batches, datasets, fixed_cost, plain, quality, rates
 from ganlib.bench.loop import peak
-from ganlib.build import build_plan, fresh_state
 from ganlib.core.loop import train
 from ganlib.core.sampling import latents
 from ganlib.core.steps import Place, to_float
 from ganlib.data.batches import TrainingBatches
 from ganlib.data.cache import LocalDataset
 from ganlib.settings import Settings
+from ganlib.training.build import build_plan, fresh_state
 
 COUNT = 160
 

@@ -154,7 +154,7 @@ def test_benchmarks_are_chosen_by_name_or_row_each_once() -> None:
 def test_the_command_measures_without_importing_what_would_count_as_memory() -> None:
     """A process begins with its parent's memory peak."""
     code = (
-        "import sys, ganlib.cli, ganlib.bench.run; "
+        "import sys, ganlib.cli.main, ganlib.bench.run; "
         "print([name for name in ('torch', 'ray', 'mlflow', 'scipy') if name in sys.modules])"
     )
     done = subprocess.run(

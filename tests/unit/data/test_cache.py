@@ -14,10 +14,10 @@ from watched_store import WatchedStore
 from ganlib.data.cache import pull
 from ganlib.data.pictures import Pictures, open_pictures
 from ganlib.data.prepare import Preparation, prepare
-from ganlib.data.raw import add_dataset
+from ganlib.data.raw.add import add_dataset
 from ganlib.data.shards import Block, write_shards
 from ganlib.errors import DataError, DigestMismatch, ObjectMissing
-from ganlib.fakes import MemoryStore
+from ganlib.fakes.stores import MemoryStore
 from ganlib.ports import ObjectStore
 from ganlib.records import DatasetVersion
 

@@ -12,7 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from ganlib.data.decode import check_picture, decode_picture, fit_grey, fit_picture, is_picture, read_picture
+from ganlib.data.formats.decode import (
+    check_picture,
+    decode_picture,
+    fit_grey,
+    fit_picture,
+    is_picture,
+    read_picture,
+)
 from ganlib.errors import DataError
 
 

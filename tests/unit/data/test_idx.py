@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ganlib.data.idx import IDX_NAMES, IdxFile, check_idx_set, open_idx, pack, write_idx
+from ganlib.data.formats.idx import IDX_NAMES, IdxFile, check_idx_set, open_idx, pack, write_idx
 from ganlib.errors import DataError
 
 

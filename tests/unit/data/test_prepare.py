@@ -18,12 +18,12 @@ from watched_store import WatchedStore
 
 from ganlib.data import shards
 from ganlib.data.prepare import Preparation, held_out_keys, prepare
-from ganlib.data.raw import add_dataset
+from ganlib.data.raw.add import add_dataset
+from ganlib.data.raw.known import DEBIAN_FOLDER
 from ganlib.data.shards import Block, shard_capacity, write_shards
-from ganlib.data.sources import DEBIAN_FOLDER
 from ganlib.data.versions import load_version, versions
 from ganlib.errors import DataError, DigestMismatch, ServiceError, UnknownName
-from ganlib.fakes import MemoryStore
+from ganlib.fakes.stores import MemoryStore
 from ganlib.ports import ObjectStore
 from ganlib.records import DatasetVersion, Split
 

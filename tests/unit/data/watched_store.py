@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ganlib.errors import ServiceError
-from ganlib.fakes import MemoryStore
+from ganlib.fakes.stores import MemoryStore
 
 
 class WatchedStore(MemoryStore):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ganlib.errors import DataError, DigestMismatch
-from ganlib.fakes import MemoryStore
+from ganlib.fakes.stores import MemoryStore
 from ganlib.quality import classifier as module
 from ganlib.quality.classifier import (
     Classifier,

@@ -13,9 +13,9 @@ import torch
 from torch_fidelity import feature_extractor_inceptionv3 as theirs
 
 from ganlib.errors import ConfigError, DataError, DigestMismatch
-from ganlib.fakes import MemoryStore
+from ganlib.fakes.stores import MemoryStore
 from ganlib.quality.inception import Inception
-from ganlib.quality.weights import INCEPTION_SHA256, fetch_weights, put_weights, weights_key
+from ganlib.quality.inception_weights import INCEPTION_SHA256, fetch_weights, put_weights, weights_key
 
 REAL = os.environ.get("GANLIB_TEST_INCEPTION", "")
 """Path of the standard weights."""

@@ -12,8 +12,8 @@ from torch_fidelity.metric_kid import kid_features_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
 
 from ganlib.core.steps import Place
+from ganlib.core.workers import share_of
 from ganlib.errors import DataError
-from ganlib.jobs.collective import share_of
 from ganlib.quality import measure as module
 from ganlib.quality.efficientnet import EfficientNetLite0
 from ganlib.quality.kernel import gram

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ganlib.errors import DataError
-from ganlib.fakes import MemoryStore
+from ganlib.fakes.stores import MemoryStore
 from ganlib.quality.features import Extractor
 from ganlib.quality.measure import Reference
 from ganlib.quality.reference import find_reference, first, keep_reference, reference_key

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ganlib.records import CheckpointRef, Evaluation
-from ganlib.sweep_records import CurvePoint, Scalar, SweepResult, Trial, TrialStatus
+from ganlib.sweep.records import CurvePoint, Scalar, SweepResult, Trial, TrialStatus
 
 METRIC = "fd_efficientnet_lite0_curve"
 PAIR = ("cadence.n_critic", "objective.clip")

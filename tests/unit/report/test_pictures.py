@@ -15,10 +15,10 @@ from report_examples import METRIC, curve, evaluated, grid, sweep_of, twelve
 from ganlib.report.canvas import COLOURS, WIDTH, distance_norm, draw
 from ganlib.report.curves import curves
 from ganlib.report.landscape import landscape
-from ganlib.report.parallel import parallel_coordinates
+from ganlib.report.parallel_coordinates import parallel_coordinates
 from ganlib.report.samples import TrialSamples, sample_grids
 from ganlib.report.sweep import files, pictures
-from ganlib.sweep_records import SweepResult
+from ganlib.sweep.records import SweepResult
 
 
 def texts(figure: Figure) -> list[str]:

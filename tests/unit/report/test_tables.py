@@ -10,7 +10,7 @@ from rich.console import Console
 
 from ganlib.report.table import as_csv, as_json, as_markdown, rows, verdict
 from ganlib.report.terminal import print_trials
-from ganlib.sweep_records import SweepResult
+from ganlib.sweep.records import SweepResult
 
 
 def final(*values: float, best: int) -> SweepResult:

@@ -10,8 +10,8 @@ from pydantic import SecretStr
 from ganlib.settings import load_settings
 from ganlib.stack import environment as env
 from ganlib.stack.environment import Context, digest_of_settings
-from ganlib.stack.layout import Credentials, prepare_home
-from ganlib.stack.ports import RAY_PORTS, USUAL
+from ganlib.stack.home import Credentials, prepare_home
+from ganlib.stack.port_numbers import RAY_PORTS, USUAL
 from ganlib.stack.processes import MARK
 from ganlib.stack.services import SERVICES, ours
 

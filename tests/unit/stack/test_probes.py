@@ -8,8 +8,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 from pydantic import SecretStr
 
-from ganlib.stack.layout import Credentials
-from ganlib.stack.ports import choose
+from ganlib.stack.home import Credentials
+from ganlib.stack.port_numbers import choose
 from ganlib.stack.probes import NotAnswering, answer, bucket_exists, signed
 
 KEYS = Credentials("AKIAIOSFODNN7EXAMPLE", SecretStr("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"))

@@ -7,7 +7,7 @@ import pytest
 from ganlib import stack
 from ganlib.errors import ConfigError
 from ganlib.settings import load_settings
-from ganlib.stack.layout import prepare_home
+from ganlib.stack.home import prepare_home
 from ganlib.stack.state import ServiceStatus, StackRecord, StackStatus, StartedService
 
 STARTED = StartedService(
@@ -96,7 +96,7 @@ def test_down_where_nothing_was_ever_started(tmp_path):
 
 
 def test_keys_of_another_store_without_its_address_are_refused(tmp_path):
-    from ganlib.stack.layout import make_credentials
+    from ganlib.stack.home import make_credentials
 
     make_credentials(prepare_home(tmp_path / "home"))
     environ = {"GANLIB_HOME": str(tmp_path / "home"), "GANLIB_S3_ACCESS_KEY_ID": "another"}

@@ -1,0 +1,1 @@
+"""The command line: ``ganlib``, one file for each family of commands."""

@@ -1,0 +1,201 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from ganlib.cli import sweep as sweep_commands
+from ganlib.cli.generate import generate
+from ganlib.cli.models import model_app
+from ganlib.cli.options import Overrides, parse_overrides, resumable, say
+from ganlib.config.run import load_config, recipes
+from ganlib.errors import ConfigError, GanlibError
+from ganlib.settings import load_settings
+
+# Only light modules above: `ganlib --help` and a refused option must not wait for torch.
+
+app = typer.Typer(
+    help="Retrain image GANs on a schedule and keep the best generator in a registry.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+dataset_app = typer.Typer(help="Datasets in the object store.", no_args_is_help=True)
+app.add_typer(dataset_app, name="dataset")
+app.add_typer(model_app, name="model")
+
+sweep_commands.add_to(app)
+
+
+@app.command()
+def up() -> None:
+    """Start the embedded services that are not running."""
+    from ganlib import stack
+
+    stack.up(load_settings(), report=say)
+
+
+@app.command()
+def down() -> None:
+    """End the services that `ganlib up` started; their state stays."""
+    from ganlib import stack
+
+    stack.down(load_settings(), report=say)
+
+
+@app.command()
+def status(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Show the services: state, address, process, log."""
+    from ganlib import stack
+
+    found = stack.status(load_settings())
+    say(found.to_json() if json else str(found))
+
+
+@app.command()
+def demo(overrides: Overrides = None) -> None:
+    """Services, dataset, training, registered generator, picture: everything once."""
+    values = parse_overrides(overrides)
+    load_config("fashion-mnist-wgan", values)  # a wrong field is refused before anything starts
+    from ganlib.cli.demo import Demo
+
+    with resumable():
+        Demo(say=say, overrides=values).run()
+
+
+@app.command()
+def retrain(
+    recipe: str,
+    overrides: Overrides = None,
+    request: Annotated[
+        str | None, typer.Option(help="Tells apart runs of equal data and configuration.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Train although nothing has changed.")] = False,
+) -> None:
+    """Run the flow `retrain` for RECIPE here, and show its progress."""
+    values = parse_overrides(overrides)
+    load_config(recipe, values)
+    from ganlib.cli.demo import retrain as run_flow
+
+    with resumable():
+        done = run_flow(load_settings(), recipe, values, request=request, force=force)
+    if done.decision is None:
+        say(f"nothing to train: {done.skipped}")
+        return
+    say(f"registered {done.generator.model}/{done.generator.version} as {done.generator.alias}")
+    say(f"gate: {done.decision.reason}")
+
+
+@app.command("recipes")
+def list_recipes() -> None:
+    """List the recipes."""
+    for name in recipes():
+        say(name)
+
+
+@app.command()
+def schedule(
+    state: Annotated[Literal["on", "off", "status"], typer.Argument(help="on, off or status")],
+    cron: Annotated[str | None, typer.Option(help="When, with `on`; default: nightly at 03:00 UTC.")] = None,
+) -> None:
+    """Turn the nightly retraining on or off."""
+    from ganlib import stack
+
+    stack.schedule(load_settings(), state, cron=cron, report=say)
+
+
+app.command()(generate)
+
+
+@app.command()
+def bench(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]…", help="Which, by name or row; default: all.")
+    ] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=0.1, help="Of measuring in each timed part, instead of the usual.")
+    ] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", metavar="FOLDER", help="Where Fashion-MNIST is, when it is not to be looked for."
+        ),
+    ] = None,
+) -> None:
+    """Measure how ganlib compares with what one would write without it."""
+    from ganlib.bench.run import run
+
+    run(load_settings(), names or (), say=say, seconds=seconds, fashion_mnist=source)
+
+
+@dataset_app.command("add")
+def dataset_add(
+    name: str,
+    source: Annotated[
+        str | None, typer.Option("--from", metavar="FOLDER_OR_S3_PREFIX", help="Where the pictures are.")
+    ] = None,
+) -> None:
+    """Put raw pictures into the object store."""
+    from ganlib.data.raw.add import add_dataset
+    from ganlib.storage import open_prefix, open_store
+
+    settings = load_settings()
+    added = add_dataset(
+        open_store(settings),
+        name,
+        source,
+        open_store=lambda uri: open_prefix(settings, uri),
+        scratch=settings.scratch,
+    )
+    say(f"dataset {added.name}: {added.source}")
+
+
+@dataset_app.command("prepare")
+def dataset_prepare(
+    name: str,
+    size: Annotated[int, typer.Option(min=8, max=1024, help="Side of the square pictures, pixels.")],
+    channels: Annotated[int | None, typer.Option(min=1, max=3, help="1 grey or 3 colour.")] = None,
+    fit: Annotated[Literal["crop", "stretch"], typer.Option(help="How pictures become square.")] = "crop",
+) -> None:
+    """Make a version of a dataset: pictures of one size, a held-out split, a digest."""
+    from ganlib.data.prepare import Preparation, prepare
+    from ganlib.storage import open_store
+
+    if channels == 2:
+        raise ConfigError("--channels must be 1 (grey) or 3 (colour)")
+    settings = load_settings()
+    version = prepare(
+        open_store(settings),
+        name,
+        Preparation.model_validate({"size": size, "channels": channels, "fit": fit}),
+        scratch=settings.scratch,
+    )
+    say(f"dataset {version.name} version {version.digest}")
+    say(f"{version.count('train'):,} pictures to train on, {version.count('held_out'):,} held out")
+
+
+@dataset_app.command("list")
+def dataset_list() -> None:
+    """List the datasets in the object store."""
+    from ganlib.data.layout import datasets
+    from ganlib.storage import open_store
+
+    for name in datasets(open_store(load_settings())):
+        say(name)
+
+
+def main() -> None:
+    """Entry point: our own errors become one message and an exit code."""
+    try:
+        app()
+    except GanlibError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

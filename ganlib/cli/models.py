@@ -1,0 +1,182 @@
+"""``ganlib model``: registered generators and where their aliases point."""
+
+from __future__ import annotations
+
+import json as json_module
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ganlib.cli.options import say
+from ganlib.errors import ConfigError
+from ganlib.settings import load_settings
+
+# Only light modules above: `ganlib --help` must not wait for torch.
+
+if TYPE_CHECKING:
+    from ganlib.ports import Registry
+    from ganlib.records import RegisteredGenerator
+
+model_app = typer.Typer(help="Registered generators and where their aliases point.", no_args_is_help=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Alias = Annotated[str, typer.Option(help="Which alias.")]
+Who = Annotated[str | None, typer.Option(help="Who does it, for the record; default: user@host.")]
+
+
+@model_app.command("list")
+def list_models(
+    ctx: typer.Context,
+    name: Annotated[str | None, typer.Argument(help="A model, to list its versions.")] = None,
+    json: Json = False,
+) -> None:
+    """List the models, or the versions of one, the newest first."""
+    from ganlib.cli.model_views import model_rows, print_rows, version_rows
+
+    registry = _registry(ctx)
+    rows = model_rows(registry) if name is None else version_rows(registry, name)
+    if json:
+        say(json_module.dumps(rows, indent=2, ensure_ascii=False))
+    elif not rows:
+        say("no generator is registered yet; publish one with `ganlib retrain`")
+    else:
+        print_rows(rows)
+
+
+@model_app.command()
+def show(
+    ctx: typer.Context,
+    generator: Annotated[str, typer.Argument(help="NAME, NAME@ALIAS or NAME/VERSION.")],
+    json: Json = False,
+) -> None:
+    """Show a version: numbers, tags, files, and the history of the model's aliases."""
+    from ganlib.cli.model_views import describe, print_description, resolve_or_newest
+    from ganlib.ports import parse_reference
+
+    registry = _registry(ctx)
+    parse_reference(generator)
+    described = describe(registry, resolve_or_newest(registry, generator))
+    if json:
+        say(json_module.dumps(described, indent=2, ensure_ascii=False))
+    else:
+        print_description(described)
+
+
+@model_app.command()
+def promote(
+    ctx: typer.Context,
+    generator: Annotated[str, typer.Argument(help="NAME/VERSION or NAME@ALIAS.")],
+    why: Annotated[str, typer.Option(help="The reason, for the record.")],
+    alias: Alias = "champion",
+    who: Who = None,
+) -> None:
+    """Point an alias to a version at once, past the gate; it is recorded."""
+    from ganlib.registry.aliases import whoami
+
+    registry = _registry(ctx)
+    found = _resolve_explicit(registry, generator)
+    present = _pointed(registry, found.model, alias)
+    if present == found.version:
+        say(f"{alias} of {found.model} is version {present} already")
+        return
+    move = registry.move(found.model, alias, found.version, expected=present, who=who or whoami(), why=why)
+    say(f"{alias} of {found.model} is version {move.version} now{_before(move.previous)}")
+
+
+@model_app.command()
+def rollback(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="The model.")],
+    alias: Alias = "champion",
+    why: Annotated[str, typer.Option(help="The reason, for the record.")] = "rolled back by hand",
+    who: Who = None,
+) -> None:
+    """Point an alias to where it was before its last move; again: one move further back."""
+    from ganlib.registry.aliases import rollback_target, whoami
+
+    registry = _registry(ctx)
+    present = _pointed(registry, name, alias)
+    target = rollback_target(name, registry.history(name), alias, present)
+    registry.move(name, alias, target, expected=present, who=who or whoami(), why=why, kind="rollback")
+    say(f"{alias} of {name} is version {target} again{_before(present)}")
+
+
+@model_app.command()
+def compare(
+    ctx: typer.Context,
+    left: Annotated[str, typer.Argument(help="NAME/VERSION or NAME@ALIAS.")],
+    right: Annotated[str, typer.Argument(help="Another one.")],
+    out: Annotated[Path, typer.Option(help="Where the picture goes, a PNG.")],
+    count: Annotated[int, typer.Option(min=1, max=1024, help="Pictures of each.")] = 64,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Of the latents.")] = 0,
+) -> None:
+    """Draw two generators on the same latents side by side, beside their recorded numbers."""
+    if out.suffix.lower() != ".png":
+        raise ConfigError(f"--out {out} must end with .png")
+    if not out.absolute().parent.is_dir():
+        raise ConfigError(f"--out {out}: there is no folder {out.absolute().parent}")
+    import math
+
+    from ganlib.cli.model_views import compared_rows, print_rows
+    from ganlib.generators.fetch import load
+    from ganlib.quality.grids import side_by_side, write_png
+
+    registry = ctx.obj() if ctx.obj else None
+    first, second = load(left, registry), load(right, registry)
+    if first.latent_dim != second.latent_dim:
+        raise ConfigError(
+            f"{left} takes {first.latent_dim} numbers and {right} {second.latent_dim}: they cannot be "
+            "compared on the same latents"
+        )
+    pictures = side_by_side(
+        first.sample(count, seed), second.sample(count, seed), columns=math.ceil(math.sqrt(count))
+    )
+    write_png(out, pictures)
+    print_rows(compared_rows(first.registered, second.registered))
+    say(f"{count} pictures of each on the same latents in {out}, {left} on the left")
+
+
+@model_app.command()
+def fetch(
+    ctx: typer.Context,
+    generator: Annotated[str, typer.Argument(help="NAME, NAME@ALIAS or NAME/VERSION.")],
+    to: Annotated[Path, typer.Option(metavar="FOLDER", help="A folder that is not there yet, or empty.")],
+) -> None:
+    """Bring all files of a version into a folder, verified, whole or not at all."""
+    from ganlib.generators.fetch import fetch as fetch_files
+
+    found = fetch_files(generator, to, _registry(ctx))
+    say(f"{found.model} version {found.version} in {to}")
+
+
+def _registry(ctx: typer.Context) -> Registry:
+    # The context carries a way to another registry, where there is one to stand in.
+    opened: Callable[[], Any] | None = ctx.obj
+    if opened is not None:
+        registry: Registry = opened()
+        return registry
+    from ganlib.registry.mlflow import MlflowRegistry
+
+    return MlflowRegistry(load_settings())
+
+
+def _resolve_explicit(registry: Registry, reference: str) -> RegisteredGenerator:
+    from ganlib.ports import parse_reference
+
+    model, which = parse_reference(reference)
+    if model == reference:
+        raise ConfigError(f"{reference!r} does not say which version: give NAME/VERSION or NAME@ALIAS")
+    return registry.resolve(model, which)
+
+
+def _pointed(registry: Registry, model: str, alias: str) -> int | None:
+    from ganlib.ports import check_alias
+
+    check_alias(alias)
+    return next((found.version for found in registry.versions(model) if alias in found.aliases), None)
+
+
+def _before(version: int | None) -> str:
+    return "" if version is None else f"; it was version {version}"

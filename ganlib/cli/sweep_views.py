@@ -1,0 +1,143 @@
+"""What the commands about sweeps share: running one as a flow, finding it again, showing how it came out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ganlib.cli.demo import pages, point_to_prefect
+from ganlib.cluster.launch import run_job
+from ganlib.data.prepare import Preparation, prepare
+from ganlib.doctor.preflight import preflight, require_prefect
+from ganlib.errors import ConfigError, UnknownName
+from ganlib.ports import ObjectStore
+from ganlib.settings import Settings
+from ganlib.storage import open_store
+from ganlib.sweep.config import SweepConfig
+from ganlib.sweep.load import load_sweep
+from ganlib.sweep.records import SweepResult
+from ganlib.sweep.space import parse_search
+from ganlib.sweep.spec import read_sweep_result, sweep_spec, write_sweep_spec
+
+if TYPE_CHECKING:
+    from flows.sweep import Swept
+
+MOST_LISTED = 40
+"""Trials of a grid that a dry run lists."""
+
+
+def run_sweep(settings: Settings, recipe: str, overrides: Mapping[str, Any], **parameters: Any) -> Swept:
+    """Run the flow ``sweep`` in this process, as a flow run that Prefect's page shows.
+
+    Args:
+        settings: Where the services are.
+        recipe: Recipe name.
+        overrides: Configuration fields to change, by dotted name.
+        parameters: The flow's others: ``search``, ``options``, ``publish_best``, ``request``.
+
+    Raises:
+        GanlibError: What :func:`~ganlib.doctor.preflight.preflight` finds; nothing was started.
+    """
+    search, options = parse_search(parameters.get("search") or []), parameters.get("options") or {}
+    config = load_sweep(recipe, overrides, search, **options)
+    require_prefect(settings)
+    preflight(settings, config.trial_config({}))
+    point_to_prefect(settings)
+    from flows.sweep import sweep as flow
+
+    swept: Swept = flow(recipe=recipe, overrides=dict(overrides), **parameters)
+    return swept
+
+
+def sweeps(store: ObjectStore) -> list[SweepResult]:
+    """Every sweep that has begun, by name."""
+    names = [o.key.split("/")[1] for o in store.list("sweeps/") if o.key.endswith("/result.json")]
+    return [read_sweep_result(store, name) for name in names]
+
+
+def sweep_named(store: ObjectStore, name: str) -> SweepResult:
+    """The sweep of that name, or the only one whose name begins so.
+
+    Raises:
+        UnknownName: There is none.
+        ConfigError: There are several.
+    """
+    names = [o.key.split("/")[1] for o in store.list("sweeps/") if o.key.endswith("/result.json")]
+    found = [name] if name in names else [known for known in names if known.startswith(name)]
+    if not found:
+        raise UnknownName("sweep", name, names, "`ganlib sweep RECIPE` starts one")
+    if len(found) > 1:
+        raise ConfigError(f"{name!r} begins the names of {len(found)} sweeps: {', '.join(found)}; name one")
+    return read_sweep_result(store, found[0])
+
+
+def write_report(settings: Settings, result: SweepResult, folder: Path) -> list[Path]:
+    """Write a sweep's pictures and tables into a folder; returns their paths, the pictures first."""
+    from ganlib.report.sweep import files, pictures
+    from ganlib.report.sweep_run import SampleMaker
+
+    top = SampleMaker(open_store(settings))(result)
+    found = files(result, pictures(result, top))
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in found.items():
+        (folder / name).write_bytes(data)
+    return [folder / name for name in found]
+
+
+def show_result(settings: Settings, result: SweepResult, say: Callable[[str], None]) -> None:
+    """The table of the trials, which is the best and how the recipe compares, and where to look."""
+    from ganlib.report.table import verdict
+    from ganlib.report.terminal import print_trials
+
+    said = verdict(result)
+    print_trials(result)
+    say("")
+    say(said[0].upper() + said[1:] + ".")
+    if result.status != "finished":
+        say(f"It has {'not ended' if result.status == 'running' else result.status}.")
+    # MLflow's address of a run whose experiment is not named.
+    page = f"{pages(settings)['mlflow'].rstrip('/')}/#/runs/{result.tracking_run_id}"
+    say(f"Pictures, curves and trials: {page}")
+
+
+def show_plan(
+    settings: Settings, config: SweepConfig, request: str | None, say: Callable[[str], None]
+) -> None:
+    """What a sweep would train, on what and how long; no trial is started.
+
+    The cluster is asked, and measures how fast it trains; the dataset is prepared if it was not.
+
+    Raises:
+        GanlibError: What :func:`~ganlib.doctor.preflight.preflight` finds, after the trials have been listed.
+        JobFailed: A trial would never find room on the cluster.
+    """
+    _list_trials(config, say)
+    first = config.trial_config({})
+    preflight(settings, first)
+    store, wanted = open_store(settings), config.base.dataset
+    preparation = Preparation(size=wanted.size, channels=wanted.channels, fit=wanted.fit)
+    spec = sweep_spec(config, prepare(store, wanted.name, preparation, scratch=settings.scratch), request)
+    write_sweep_spec(store, spec)
+    say("measuring how fast the cluster trains …")
+    lines: list[str] = []
+    run_job(settings, f"{spec.sweep}-plan", ["ganlib.jobs.sweep_dry_run", spec.sweep], lines.append)
+    say(lines[-1])  # those before it are Ray's
+
+
+def _list_trials(config: SweepConfig, say: Callable[[str], None]) -> None:
+    recipe = config.recipe_values()
+    say(f"{config.trial_count} trials of {config.base.recipe} on {config.base.dataset.name}:")
+    for field, search in config.search.items():
+        say(f"  {field}: {search}   (the recipe itself: {recipe.get(field, 'it has none')})")
+    if config.algorithm == "grid":
+        rows = [recipe, *config.combinations()][: config.trial_count]
+        for number, row in enumerate(rows[:MOST_LISTED]):
+            say(f"  trial {number}: " + ", ".join(f"{name} = {value}" for name, value in row.items()))
+        if len(rows) > MOST_LISTED:
+            say(f"  … and {len(rows) - MOST_LISTED} more")
+    else:
+        say(f"  chosen by {config.algorithm}, seed {config.seed}; trial 0 is the recipe itself")
+    looks = f"; {config.scheduler} looks from {config.grace_kimg:g} kimg on"
+    say(f"each up to {config.total_kimg:g} kimg" + ("" if config.scheduler == "none" else looks))
+    say(f"then the best {config.finalists} and the recipe again, {config.final_samples} fresh samples each")

@@ -1,0 +1,168 @@
+"""Submit a job to a Ray cluster, attach to it again, follow its log, stop it.
+
+Jobs are submitted to Ray's job server under an id made from the run's name, so a process that
+crashed finds its job still running and attaches to it instead of training twice. The job's log is
+handed on line by line; its result lies in the object store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
+
+from ganlib.cluster.follow import CONNECTION_LOST, follow
+from ganlib.errors import ConfigError, JobFailed, ServiceError
+from ganlib.settings import ADDRESS_VARIABLE, Settings
+
+log = logging.getLogger(__name__)
+
+STOP_TIMEOUT_SECONDS = 10.0
+"""How long :func:`run_job` waits for a job that it was told to stop."""
+
+_POLL_SECONDS = 0.2  # Ray's job server has no call that waits for a job's end
+
+
+def run_job(settings: Settings, job: str, arguments: list[str], on_line: Callable[[str], None]) -> None:
+    """Run ``python -m ganlib.jobs.…`` on the cluster until it ends, or attach to it if it runs.
+
+    Args:
+        settings: Where the cluster is.
+        job: Identity of the work: a job of this name that still runs is followed, not repeated.
+        arguments: The module's name and its arguments.
+        on_line: Gets every line of the job's log, from its beginning.
+
+    Raises:
+        ServiceError: The cluster does not answer, or was lost while the job ran.
+        JobFailed: The job ended without success; its last lines are in the message.
+        KeyboardInterrupt: And any other request to end this process: the job is stopped first.
+    """
+    client = connect(settings)
+    job_id = _running(client, job) or _submit(client, settings, job, arguments)
+    tail: list[str] = []
+
+    def keep(line: str) -> None:
+        tail.append(line)
+        del tail[:-20]
+        on_line(line)
+
+    with _stopped_on_interrupt(client, job_id):
+        status = asyncio.run(follow(client, job_id, keep))
+    if status != JobStatus.SUCCEEDED:
+        message = client.get_job_info(job_id).message or ""
+        raise JobFailed(job_id, str(status), _reason(tail, message))
+
+
+def connect(settings: Settings) -> JobSubmissionClient:
+    """A client of the cluster's job server.
+
+    Raises:
+        ServiceError: It does not answer within five seconds.
+    """
+    address = settings.require("ray")
+    try:
+        with urllib.request.urlopen(f"{address}/api/version", timeout=5) as answer:  # noqa: S310
+            json.load(answer)
+    except (urllib.error.URLError, TimeoutError, ValueError, OSError) as error:
+        raise ServiceError("ray", address, ADDRESS_VARIABLE["ray"], f"no answer ({error})") from error
+    # It says of every job that was followed to its end that a connection was closed.
+    logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)
+    return JobSubmissionClient(address)
+
+
+def require_capacity(settings: Settings, workers: int) -> None:
+    """Refuse a run that the cluster could never place; Ray itself would wait for ever.
+
+    Raises:
+        ConfigError: Fewer CPUs than workers.
+    """
+    address = settings.require("ray")
+    connect(settings)
+    with urllib.request.urlopen(f"{address}/api/cluster_status", timeout=10) as answer:  # noqa: S310
+        status: dict[str, Any] = json.load(answer)
+    usage = (((status.get("data") or {}).get("clusterStatus") or {}).get("loadMetricsReport") or {}).get(
+        "usage"
+    )
+    cpus = float((usage or {}).get("CPU", [0.0, 0.0])[1])
+    if usage is not None and cpus < workers:
+        raise ConfigError(
+            f"compute.workers = {workers} needs {workers} CPUs, the cluster at {address} has {cpus:g}; "
+            "lower compute.workers or add nodes"
+        )
+
+
+def _running(client: JobSubmissionClient, job: str) -> str | None:
+    for details in _attempts(client, job):
+        if details.status in (JobStatus.PENDING, JobStatus.RUNNING):
+            log.info("job %s is running already; following it", details.submission_id)
+            return details.submission_id
+    return None
+
+
+def _attempts(client: JobSubmissionClient, job: str) -> list[JobDetails]:
+    return [d for d in client.list_jobs() if (d.submission_id or "").rpartition("--")[0] == job]
+
+
+def _submit(client: JobSubmissionClient, settings: Settings, job: str, arguments: list[str]) -> str:
+    number = 1 + len(_attempts(client, job))
+    return client.submit_job(
+        entrypoint="python -m " + " ".join(arguments),
+        submission_id=f"{job}--{number}",
+        runtime_env={"env_vars": public_environment(settings)},
+    )
+
+
+def public_environment(settings: Settings) -> dict[str, str]:
+    """Settings that a job may carry in the open; Ray's dashboard shows a job's environment.
+
+    Only services of one's own are passed on. The embedded ones are found through ``GANLIB_HOME``,
+    which the embedded cluster inherits, and secrets through the nodes' own environment.
+    """
+    values = {"GANLIB_S3_BUCKET": settings.s3_bucket, "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5"}
+    if "mlflow" in settings.own:
+        values[ADDRESS_VARIABLE["mlflow"]] = settings.require("mlflow")
+    if "s3" in settings.own:
+        values |= {
+            ADDRESS_VARIABLE["s3"]: settings.require("s3"),
+            "GANLIB_S3_REGION": settings.s3_region,
+            "GANLIB_S3_CHECKSUMS": settings.s3_checksums,
+        }
+    return values
+
+
+@contextmanager
+def _stopped_on_interrupt(client: JobSubmissionClient, job_id: str) -> Iterator[None]:
+    try:
+        yield
+    except BaseException as error:
+        if not isinstance(error, Exception):
+            # Ctrl-C, or a flow cancelled from outside: whoever wanted the job no longer does.
+            stop_job(client, job_id)
+        raise
+
+
+def stop_job(client: JobSubmissionClient, job_id: str) -> None:
+    """Stop a job and wait until it has ended, at most :data:`STOP_TIMEOUT_SECONDS`."""
+    deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
+    try:
+        client.stop_job(job_id)
+        while not client.get_job_status(job_id).is_terminal():
+            if time.monotonic() > deadline:
+                log.warning("job %s did not end within %g s", job_id, STOP_TIMEOUT_SECONDS)
+                return
+            time.sleep(_POLL_SECONDS)
+    except CONNECTION_LOST as error:
+        log.warning("job %s could not be stopped, its cluster does not answer: %s", job_id, error)
+
+
+def _reason(tail: list[str], message: str) -> str:
+    errors = [line for line in tail if "Error" in line or "error:" in line]
+    return (errors or [line for line in tail if line.strip()] or [message])[-1].strip()

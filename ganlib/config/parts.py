@@ -1,0 +1,263 @@
+"""The parts of a run's configuration: frozen, every field documented, bounded, with its unit.
+
+:class:`ganlib.config.run.RunConfig` puts them together, and checks what concerns several of them.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+NormName = Literal["batch", "layer", "group", "none"]
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+"""Lower-case letters, digits and dashes, at most 63: fit for keys, model names and job ids."""
+
+
+class Part(BaseModel):
+    """Base of the parts: frozen, unknown fields refused, numbers finite."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DatasetConfig(Part):
+    """Which pictures, and how they are prepared."""
+
+    name: Name
+    size: Literal[28, 32, 64, 128] = 32
+    """Side of the square pictures, pixels; there is a network for each."""
+    channels: Literal[1, 3] | None = None
+    """1 grey, 3 colour, ``None``: 1 for IDX files, 3 for picture files."""
+    fit: Literal["crop", "stretch"] = "crop"
+    """How a picture that is not square becomes so."""
+    flip: bool = False
+    """Mirror every other training picture left to right, others in each epoch. Not for clothes' logos,
+    digits, or whatever else has a left and a right."""
+    licence: str = Field(default="unknown", pattern=r"^[^\x00-\x1f|]{1,200}$")
+    """Of the pictures, for the registered generator's card: ``MIT``, ``CC-BY-4.0``, or a sentence."""
+
+
+class DcganConfig(Part):
+    """The DCGAN pair (arXiv:1511.06434)."""
+
+    kind: Literal["dcgan"] = "dcgan"
+    latent_dim: int = Field(default=100, ge=1, le=1024)
+    generator_width: int = Field(default=64, ge=4, le=512)
+    """Channels of the generator's largest hidden feature map."""
+    critic_width: int = Field(default=64, ge=4, le=512)
+    """Channels of the critic's largest hidden feature map."""
+    generator_norm: NormName = "batch"
+    critic_norm: NormName = "batch"
+    extra_layers: int = Field(default=0, ge=0, le=16)
+    """3×3 convolutions that each network has beside, at its largest hidden feature map."""
+    conditional: bool = False
+    """Whether pictures are made by label; the dataset must have classes."""
+
+    @property
+    def normalizes_batches(self) -> bool:
+        """Whether a picture's result depends on those beside it."""
+        return "batch" in (self.generator_norm, self.critic_norm)
+
+
+Widths = Annotated[tuple[Annotated[int, Field(ge=1, le=16_384)], ...], Field(min_length=1, max_length=16)]
+
+
+class DenseConfig(Part):
+    """The fully connected pair."""
+
+    kind: Literal["dense"] = "dense"
+    latent_dim: int = Field(default=100, ge=1, le=1024)
+    generator_widths: Widths = (256, 512, 1024)
+    """Features of the generator's hidden layers, from the latent on."""
+    critic_widths: Widths = (1024, 512, 256)
+    """Features of the critic's hidden layers, from the picture on."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the critic's hidden features that are set to zero in each training step."""
+    conditional: bool = False
+    """Whether pictures are made by label; the dataset must have classes."""
+
+    @property
+    def normalizes_batches(self) -> bool:
+        """Whether a picture's result depends on those beside it."""
+        return False
+
+
+class WassersteinConfig(Part):
+    """WGAN with weight clipping (arXiv:1701.07875)."""
+
+    kind: Literal["wasserstein"] = "wasserstein"
+    clip: float = Field(default=0.01, gt=0, le=10)
+    """Every critic parameter is kept in [−clip, clip]."""
+
+
+class WassersteinGradientPenaltyConfig(Part):
+    """WGAN with gradient penalty (arXiv:1704.00028)."""
+
+    kind: Literal["wasserstein-gp"] = "wasserstein-gp"
+    penalty: float = Field(default=10.0, gt=0, le=10_000)
+    """Weight of the penalty."""
+
+
+class NonSaturatingConfig(Part):
+    """The non-saturating loss (arXiv:1406.2661)."""
+
+    kind: Literal["non-saturating"] = "non-saturating"
+    real_label: float = Field(default=0.9, gt=0.5, le=1)
+    """What real pictures are to be called; below 1 it is one-sided label smoothing."""
+
+
+class CadenceConfig(Part):
+    """Critic steps for each generator step."""
+
+    n_critic: int = Field(default=5, ge=1, le=100)
+    bursts: bool = True
+    """100 critic steps for each of the first 25 generator steps and at every 500th, as in the
+    authors' code."""
+
+
+class RmspropConfig(Part):
+    """RMSprop for both networks, as in the WGAN paper: momentum unsettles a clipped critic."""
+
+    kind: Literal["rmsprop"] = "rmsprop"
+    generator_learning_rate: float = Field(default=5e-5, gt=0, le=1)
+    critic_learning_rate: float = Field(default=5e-5, gt=0, le=1)
+
+
+class AdamConfig(Part):
+    """Adam for both networks."""
+
+    kind: Literal["adam"] = "adam"
+    generator_learning_rate: float = Field(default=1e-4, gt=0, le=1)
+    critic_learning_rate: float = Field(default=1e-4, gt=0, le=1)
+    beta1: float = Field(default=0.0, ge=0, lt=1)
+    """Of the mean of gradients."""
+    beta2: float = Field(default=0.9, ge=0, lt=1)
+    """Of the mean of their squares."""
+
+
+class ScheduleConfig(Part):
+    """Learning rates over the run."""
+
+    kind: Literal["constant", "linear"] = "constant"
+    """``linear``: the full rate up to ``decay_from`` of ``budget.total_kimg``, then down to 0 at its end."""
+    decay_from: float = Field(default=0.5, ge=0, lt=1)
+
+
+class AveragingConfig(Part):
+    """Moving average of the generator."""
+
+    half_life_kimg: float = Field(default=10.0, ge=0, le=10_000)
+    """Thousand images after which an old weight counts half; 0 publishes the raw generator."""
+    warmup: float = Field(default=0.05, gt=0, le=1)
+    """The half-life is at most this share of the images seen so far."""
+
+
+class BudgetConfig(Part):
+    """When a run ends: at whichever limit comes first."""
+
+    total_kimg: float = Field(default=1000.0, gt=0, le=1_000_000)
+    """Thousand real pictures that the critic sees."""
+    max_seconds: float | None = Field(default=None, gt=0, le=30 * 86_400)
+    """Seconds in the loop, evaluations and start-up not counted; ``None``: no such limit."""
+
+
+class EvaluationConfig(Part):
+    """Distance to the held-out split."""
+
+    every_kimg: float = Field(default=100.0, gt=0, le=1_000_000)
+    samples: int = Field(default=2000, ge=16, le=100_000)
+    """Generated pictures in the evaluation of the finished run: the metric ``fd_<extractor>``."""
+    curve_samples: int = Field(default=500, ge=16, le=100_000)
+    """Generated pictures in the evaluations during the run: the metric ``fd_<extractor>_curve``. Fewer
+    samples make a distance larger, so the two are never one curve."""
+    reference_images: int = Field(default=10_000, ge=16, le=1_000_000)
+    """Held-out pictures at the most."""
+    extractor: Literal["efficientnet_lite0", "inception", "classifier"] = "efficientnet_lite0"
+    """What computes features. ``inception`` is the standard network of the FID; ``classifier`` is trained on
+    the dataset's own labels."""
+    weights: str | None = None
+    """Where the weights of ``inception`` are: a path, or ``s3://BUCKET/KEY``. Needed once: the object store
+    keeps them. What they are is fixed, so this is no part of a run's identity."""
+
+    @property
+    def metric(self) -> str:
+        """What the Fréchet distance over these features is called."""
+        return "fid" if self.extractor == "inception" else f"fd_{self.extractor}"
+
+    @model_validator(mode="after")
+    def _weights_are_of_inception(self) -> EvaluationConfig:
+        if self.weights is not None and self.extractor != "inception":
+            raise ValueError(
+                f"evaluation.weights cannot go with evaluation.extractor = {self.extractor}, which has its "
+                "own; choose inception, or leave weights out"
+            )
+        return self
+
+
+class CheckpointConfig(Part):
+    """How often the state is saved; always at evaluations and at the end."""
+
+    every_kimg: float = Field(default=25.0, gt=0, le=1_000_000)
+
+
+WatchAction = Literal["off", "warn", "stop"]
+
+
+class WatchConfig(Part):
+    """What is to happen when a run looks like a dead end. Values that are not finite always stop it."""
+
+    critic_at_bounds: WatchAction = "warn"
+    """All of a clipped critic's weights sit at the bounds."""
+    critic_at_bounds_share: float = Field(default=0.99, gt=0, le=1)
+    """Share of the weights from which on it counts as all."""
+    collapsed_estimate: WatchAction = "warn"
+    """The Wasserstein estimate, a mean since the last look, is nearly zero."""
+    collapsed_estimate_share: float = Field(default=0.01, gt=0, lt=1)
+    """Share of its largest value below which it counts so."""
+    one_picture: WatchAction = "warn"
+    """The samples are one picture."""
+    one_picture_spread: float = Field(default=0.02, gt=0, le=1)
+    """Standard deviation of a pixel between samples, pixels in [−1, 1], below which they count so."""
+
+
+class Compute(Part):
+    """With what a run is done; not part of its identity."""
+
+    workers: int = Field(default=2, ge=1, le=1024)
+    """Data-parallel processes; the batch is divided between them."""
+    max_workers: int | None = Field(default=None, ge=1, le=1024)
+    """Makes the run elastic: it takes as many as there is room for, from ``workers`` up to this many, and
+    starts anew from its last checkpoint when nodes come or go. ``None``: always ``workers``."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """``auto``: CUDA when the cluster offers a GPU for each worker."""
+    precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto"
+    """``auto``: bf16 where the hardware multiplies it natively, else fp32; ``tf32`` is for CUDA."""
+    layout: Literal["auto", "contiguous", "channels_last"] = "auto"
+    """Order of a picture's numbers in memory; ``auto``: channels last."""
+    optimizer_kernels: Literal["auto", "foreach", "fused", "loop"] = "auto"
+    """All parameters at once in a few calls (``foreach``), in one (``fused``, for Adam), or one after
+    another; ``auto``: fused where the optimizer has it, else foreach."""
+    compilation: Literal["auto", "off", "default", "reduce-overhead"] = "auto"
+    """torch.compile's mode for both networks; ``auto``: off. ``reduce-overhead`` uses CUDA graphs."""
+    max_failures: int = Field(default=3, ge=0, le=1000)
+    """Times that a run whose workers died is taken up again from its last checkpoint."""
+
+
+class GateConfig(Part):
+    """What a new generator must show before it becomes the champion; not part of a run's identity."""
+
+    margin: float = Field(default=0.02, ge=0, lt=1)
+    """Share of the champion's kernel distance by which the candidate's must be smaller."""
+    confidence: float = Field(default=0.95, ge=0.5, lt=1)
+    """Of the bootstrap interval of the difference, which must lie below 0 as a whole."""
+    resamples: int = Field(default=1000, ge=100, le=100_000)
+    """Bootstrap samples behind the interval."""
+    better_than_untrained: bool = True
+    """Whether a model's first champion must be nearer to held-out pictures than an untrained generator."""
+    min_copying_ratio: float = Field(default=0.5, ge=0, le=10)
+    """Distance of generated pictures to the nearest training picture, over that of held-out pictures; a
+    generator below it repeats what it has seen."""
+    min_recall_share: float = Field(default=0.8, ge=0, le=1)
+    """Share of the champion's recall that the candidate must keep: a better distance is not to be had by
+    making fewer kinds of pictures."""

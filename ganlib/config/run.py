@@ -1,0 +1,260 @@
+"""What a run is: one frozen, documented, bounded value.
+
+A configuration comes from a recipe (``ganlib/recipes/*.yaml``) with overrides by dotted field name
+(:func:`load_config`). Two runs whose configurations have the same :attr:`RunConfig.digest` on the
+same dataset version are the same work. What says with what the work is done (``compute``) or what becomes
+of its result (``gate``) is not part of that (:data:`OUTSIDE_IDENTITY`).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from importlib import resources
+from typing import Annotated, Any, get_args
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from ganlib.config.parts import (
+    AdamConfig,
+    AveragingConfig,
+    BudgetConfig,
+    CadenceConfig,
+    CheckpointConfig,
+    Compute,
+    DatasetConfig,
+    DcganConfig,
+    DenseConfig,
+    EvaluationConfig,
+    GateConfig,
+    Name,
+    NonSaturatingConfig,
+    Part,
+    RmspropConfig,
+    ScheduleConfig,
+    WassersteinConfig,
+    WassersteinGradientPenaltyConfig,
+    WatchConfig,
+)
+from ganlib.errors import ConfigError, UnknownName
+from ganlib.records import digest_of
+
+NetworkConfig = Annotated[DcganConfig | DenseConfig, Field(discriminator="kind")]
+ObjectiveConfig = Annotated[
+    WassersteinConfig | WassersteinGradientPenaltyConfig | NonSaturatingConfig, Field(discriminator="kind")
+]
+OptimizerConfig = Annotated[RmspropConfig | AdamConfig, Field(discriminator="kind")]
+
+KINDS = {"network": "dcgan", "objective": "wasserstein", "optimizer": "rmsprop"}
+"""The parts that come in several kinds, with the kind that is meant when none is named."""
+
+
+OUTSIDE_IDENTITY: dict[str, bool | set[str]] = {
+    "compute": True,
+    "dataset": {"licence"},
+    "evaluation": {"weights"},  # where they lie; what they are is known by their digest
+    "gate": True,
+}
+"""What two configurations that are the same work may have differently: parts, or fields of one."""
+
+
+def outside_identity(field: str) -> bool:
+    """Whether a field, dotted, is one of :data:`OUTSIDE_IDENTITY`."""
+    part, _, name = field.partition(".")
+    outside = OUTSIDE_IDENTITY.get(part, False)
+    return name in outside if isinstance(outside, set) else outside
+
+
+class RunConfig(Part):
+    """A whole run."""
+
+    recipe: Name
+    """Name of the recipe, and of the registered model."""
+    dataset: DatasetConfig
+    network: NetworkConfig = DcganConfig()
+    objective: ObjectiveConfig = WassersteinConfig()
+    cadence: CadenceConfig = CadenceConfig()
+    optimizer: OptimizerConfig = RmspropConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    averaging: AveragingConfig = AveragingConfig()
+    batch_size: int = Field(default=64, ge=2, le=65_536)
+    """Pictures in a step, over all workers."""
+    budget: BudgetConfig = BudgetConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    watch: WatchConfig = WatchConfig()
+    gate: GateConfig = GateConfig()
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    compute: Compute = Compute()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_kinds(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        parts = {
+            name: {"kind": kind, **values[name]}
+            for name, kind in KINDS.items()
+            if isinstance(values.get(name), Mapping)
+        }
+        return {**values, **parts}
+
+    @model_validator(mode="after")
+    def _penalty_without_batch_norm(self) -> RunConfig:
+        critic_norm = getattr(self.network, "critic_norm", "none")
+        if self.objective.kind == "wasserstein-gp" and critic_norm == "batch":
+            raise ValueError(
+                "network.critic_norm = batch cannot go with objective.kind = wasserstein-gp, whose penalty "
+                "belongs to each picture by itself; choose layer, group or none"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _kernels_exist(self) -> RunConfig:
+        if self.compute.optimizer_kernels == "fused" and self.optimizer.kind == "rmsprop":
+            raise ValueError(
+                "compute.optimizer_kernels = fused cannot go with optimizer.kind = rmsprop, which torch has "
+                "no fused kernels for; choose foreach"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _batch_divides(self) -> RunConfig:
+        few, many = self.compute.workers, self.compute.max_workers or self.compute.workers
+        if many < few:
+            raise ValueError(
+                f"compute.max_workers {many} must not be below compute.workers {few}, the fewest of them"
+            )
+        uneven = [workers for workers in range(few, many + 1) if self.batch_size % workers]
+        if uneven:
+            elastic = f", one of the counts up to compute.max_workers {many}" if many > few else ""
+            raise ValueError(
+                f"batch_size {self.batch_size} cannot be divided between compute.workers {uneven[0]}"
+                f"{elastic}; choose a multiple of {math.lcm(*range(few, many + 1))}"
+            )
+        if self.batch_size // many < 2 and self.network.normalizes_batches:
+            raise ValueError(
+                f"batch_size {self.batch_size} leaves compute.workers {many} one picture "
+                "each, and batch norm needs two; raise batch_size or lower compute.workers"
+            )
+        return self
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of everything that decides the result; what is in :data:`OUTSIDE_IDENTITY` does not."""
+        return digest_of(self.model_dump(mode="json", exclude=OUTSIDE_IDENTITY))
+
+    def flat(self) -> dict[str, str]:
+        """Dotted field names with their values as text, for a tracker's parameters."""
+        return dict(_flatten(self.model_dump(mode="json")))
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    rows: list[tuple[str, str]] = []
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            rows += _flatten(value, f"{prefix}{name}.")
+        else:
+            rows.append((f"{prefix}{name}", str(value)))
+    return rows
+
+
+def name_of(recipe: str, dataset_digest: str, digest: str, request: str) -> str:
+    """The name under which a run or a sweep is found again.
+
+    The same four give the same name, and the same name means: go on with it.
+
+    Raises:
+        ConfigError: ``request`` is not 1 to 32 lower-case letters, digits and dashes.
+    """
+    if not re.match(r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$", request):
+        raise ConfigError(f"request {request!r} must be 1 to 32 lower-case letters, digits and inner dashes")
+    return f"{recipe}-{dataset_digest[:8]}-{digest[:8]}-{request}"
+
+
+def recipes() -> list[str]:
+    """Names of the recipes that come with ganlib."""
+    folder = resources.files("ganlib") / "recipes"
+    return sorted(entry.name[: -len(".yaml")] for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_config(recipe: str, overrides: Mapping[str, Any] | None = None) -> RunConfig:
+    """A recipe with some fields changed.
+
+    Args:
+        recipe: One of :func:`recipes`.
+        overrides: Dotted field names with values: ``{"objective.clip": 0.02, "seed": 7}``.
+
+    Raises:
+        UnknownName: No such recipe, or no such field.
+        ConfigError: A value is out of bounds; the message names field, value and bound.
+    """
+    if recipe not in recipes():
+        raise UnknownName("recipe", recipe, recipes())
+    text = (resources.files("ganlib") / "recipes" / f"{recipe}.yaml").read_text()
+    return _overridden({"recipe": recipe, **yaml.safe_load(text)}, overrides or {})
+
+
+def change_config(config: RunConfig, overrides: Mapping[str, Any]) -> RunConfig:
+    """A configuration with some fields changed. Raises as :func:`load_config`."""
+    return _overridden(config.model_dump(), overrides)
+
+
+def _overridden(values: dict[str, Any], overrides: Mapping[str, Any]) -> RunConfig:
+    # Kinds go first: another kind has other fields, and keeps none of the recipe's.
+    for field, value in sorted(overrides.items(), key=lambda item: not item[0].endswith(".kind")):
+        _override(values, field, value)
+    return build_config(values)
+
+
+def build_config(values: Mapping[str, Any]) -> RunConfig:
+    """A configuration from plain values. Raises as :func:`load_config`."""
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = [str(part) for part in first["loc"]]
+        kind = path.pop(1) if len(path) > 1 and path[0] in KINDS else None
+        field = ".".join(path)
+        if first["type"] == "extra_forbidden":
+            names = [name for name, _ in known_fields()]
+            if field in names:
+                raise ConfigError(
+                    f"{field} = {first['input']!r} cannot be used: {path[0]} {kind} has none"
+                ) from error
+            raise UnknownName("field", field, names) from error
+        message = first["msg"].removeprefix("Value error, ")
+        if not field:
+            raise ConfigError(message) from error
+        raise ConfigError(f"{field} = {first['input']!r} cannot be used: {message}") from error
+
+
+def known_fields(model: type[BaseModel] = RunConfig, prefix: str = "") -> list[tuple[str, Any]]:
+    """Dotted names of all fields, with their types."""
+    rows: list[tuple[str, Any]] = []
+    for name, info in model.model_fields.items():
+        kind = info.annotation
+        parts = [
+            part for part in (kind, *get_args(kind)) if isinstance(part, type) and issubclass(part, Part)
+        ]
+        for part in parts:
+            rows += known_fields(part, f"{prefix}{name}.")
+        if not parts:
+            rows.append((f"{prefix}{name}", kind))
+    return list(dict(rows).items())
+
+
+def _override(values: dict[str, Any], field: str, value: Any) -> None:
+    names = [name for name, _ in known_fields()]
+    if field not in names or field == "recipe":
+        raise UnknownName("field", field, [name for name in names if name != "recipe"])
+    *parents, last = field.split(".")
+    for parent in parents:
+        part = dict(values.get(parent) or {})
+        if parent in KINDS and last == "kind" and part.get("kind", KINDS[parent]) != value:
+            part = {}
+        values[parent] = part
+        values = part
+    values[last] = value

@@ -1,0 +1,1 @@
+"""How raw files are read: IDX archives and picture files."""

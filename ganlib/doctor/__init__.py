@@ -1,0 +1,1 @@
+"""Checks of services, credentials and resources before work is started."""

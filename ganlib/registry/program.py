@@ -1,0 +1,256 @@
+"""Exported programs (pt2) as files: written by torch.export, and read only when they hold no pickle.
+
+Nothing here needs MLflow, whose import takes longer than loading a program does.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import pickletools
+import re
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+import yaml
+from torch import nn
+
+from ganlib.errors import RegistryError
+from ganlib.ports import Publication
+from ganlib.registry.inference import for_inference, joined, one_input
+
+PROGRAM = "data/model.pt2"
+"""Where a version's program lies among its files."""
+
+_loading = threading.Lock()
+"""torch.export.load keeps what it is at in a global, and fails when two threads load at once."""
+_PICKLE_NAMES = re.compile(r"\.(pkl|pickle|cloudpickle|dill|joblib|pth?|ckpt|npy|npz)$", re.IGNORECASE)
+_TEXT_RECORDS = re.compile(r"^(archive_(format|version)|byteorder|\.data/(version|serialization_id))$")
+_PAYLOAD = re.compile(r"^data/(weights/weight|constants/tensor)_\d+$")
+_SAMPLE = re.compile(r"^data/sample_inputs/[^/]+\.pt$")
+_TENSOR_GLOBALS = re.compile(
+    r"^(torch\._utils _rebuild_tensor_v2|torch\._tensor _rebuild_from_type_v2|torch Tensor|torch \w+Storage"
+    r"|torch\.storage UntypedStorage|collections OrderedDict)$"
+)
+_OBJECT_OPCODES = frozenset(
+    {"STACK_GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4", "BUILD", "NEWOBJ", "NEWOBJ_EX"}
+)
+_OPERATIONS = re.compile(r"^(torch\.ops\.aten\.[\w.]+|_operator\.\w+|math\.\w+|torch\.sym_\w+)$")
+_EXPRESSION = re.compile(r"^[\w\s\[\](),.=<>!+\-*/%]*$")
+_EXPRESSION_WORDS = re.compile(
+    r"Symbol|Integer|Float|Add|Mul|Pow|Max|Min|Mod|PythonMod|FloorDiv|CeilDiv|Eq|Ne|Lt|Le|Gt|Ge|And|Or|Not"
+    r"|positive|negative|nonnegative|integer|real|True|False|L|size|stride|and|or|not|[suz]\d+"
+)
+
+
+class ExportedGenerator(nn.Module):
+    """A program from the registry, in evaluation mode for good and without gradients.
+
+    Args:
+        program: Maps latents float32 [batch, latent_dim], or latents and labels as
+            :func:`~ganlib.registry.inference.joined` makes them one tensor, to pictures float32
+            [batch, channels, height, width] in [−1, 1].
+    """
+
+    def __init__(self, program: nn.Module) -> None:
+        super().__init__()
+        # As convolutions on a CPU want their weights.
+        self.program = program.to(memory_format=torch.channels_last)
+        self.training = False
+
+    @torch.no_grad()
+    def forward(self, latents: torch.Tensor, *labels: torch.Tensor) -> torch.Tensor:
+        """Pictures float32 [batch, channels, height, width] for latents, and labels if it takes any."""
+        pictures: torch.Tensor = self.program(joined(latents, *labels))
+        return pictures
+
+    def train(self, mode: bool = True) -> ExportedGenerator:
+        """Do nothing: a program was exported in evaluation mode and knows no other."""
+        return self
+
+
+def frozen_copy(publication: Publication) -> tuple[nn.Module, tuple[int, ...]]:
+    """A copy of the generator as it will be exported, and the channels, height and width that it makes.
+
+    Raises:
+        RegistryError: It does not turn latents into pictures.
+    """
+    generator = for_inference(publication.generator)
+    example = publication.example()
+    try:
+        made = generator(*example)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise RegistryError(f"{publication.model}: the generator fails on latents: {error}") from error
+    if made.ndim != 4 or made.shape[0] != len(example[0]):
+        raise RegistryError(f"{publication.model}: the generator makes {list(made.shape)}, not pictures")
+    return generator, tuple(made.shape[1:])
+
+
+def write_program(generator: nn.Module, example: tuple[torch.Tensor, ...], path: Path) -> None:
+    """Export a generator for any batch size into a new file; its folder is made.
+
+    Args:
+        generator: From :func:`frozen_copy`.
+        example: What it takes: latents, and maybe labels, two of each.
+        path: Ends with ``.pt2``.
+    """
+    program, inputs = one_input(generator, example)
+    exported = torch.export.export(program, (inputs,), dynamic_shapes=[{0: torch.export.Dim.AUTO}])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.export.save(exported, path)
+
+
+def refuse_pickles(folder: Path, what: str) -> None:
+    """Look at all files of a version, and into its program, without running any.
+
+    Args:
+        folder: Where they lie, maybe from somebody who means us no good.
+        what: What they are, for messages.
+
+    Raises:
+        RegistryError: One is a pickle or could hold one, the program is damaged or does more than compute
+            tensors, or Python code comes along.
+    """
+    _checked_program(folder, what)
+
+
+def read_program(folder: Path, what: str) -> ExportedGenerator:
+    """The program among a version's files.
+
+    Args:
+        folder: Where the files lie, maybe from somebody who means us no good.
+        what: What they are, for messages.
+
+    Raises:
+        RegistryError: It is no exported program, or as :func:`refuse_pickles`; none of it ran.
+    """
+    data = _checked_program(folder, what)
+    if data is None:
+        raise RegistryError(
+            f"{what} is no exported program (pt2); anything else could hold a pickle and is refused"
+        )
+    with _damage_told(what), _loading:
+        return ExportedGenerator(torch.export.load(io.BytesIO(data)).module())
+
+
+def _checked_program(folder: Path, what: str) -> bytes | None:
+    """The program's bytes, if there is one, after a look at everything."""
+    program = None
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name = path.relative_to(folder).as_posix()
+        if name == PROGRAM:
+            program = path.read_bytes()
+            with _damage_told(what):
+                _check_records(program, what)
+            continue
+        with path.open("rb") as file:
+            head = file.read(4)
+        # Protocols 2 to 5 begin so; the older two are text, which nothing here would unpickle.
+        if _PICKLE_NAMES.search(name) or re.match(rb"\x80[\x02-\x05]", head) or head == b"PK\x03\x04":
+            raise RegistryError(f"{what} has a file {name!r}, a pickle or fit to hold one, and is refused")
+        if name.endswith((".py", ".pyc", ".so")):
+            raise RegistryError(f"{what} brings code along ({name!r}) and is refused")
+    if _brings_code(folder / "MLmodel", what):
+        raise RegistryError(f"{what} brings Python code along and is refused")
+    return program
+
+
+@contextmanager
+def _damage_told(what: str) -> Iterator[None]:
+    """What torch's reader and loader raise over a damaged program becomes ours."""
+    try:
+        yield
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, AssertionError, OSError) as error:
+        raise RegistryError(f"{what} cannot be loaded and is refused: {error}") from error
+
+
+def _brings_code(described: Path, what: str) -> bool:
+    if not described.is_file():
+        return False
+    try:
+        flavors = (yaml.safe_load(described.read_text()) or {}).get("flavors", {})
+        return any(flavor.get("code") for flavor in flavors.values())
+    except (yaml.YAMLError, UnicodeDecodeError, AttributeError) as error:
+        raise RegistryError(f"{what} has an unreadable MLmodel and is refused: {error}") from error
+
+
+def _check_records(data: bytes, what: str) -> None:
+    """Refuse a program of which torch.export would unpickle anything but plain tensors.
+
+    Read with torch's own reader, which is the loader's, so that both see the same records.
+    """
+    reader = torch._C.PyTorchFileReader(io.BytesIO(data))
+    names = reader.get_all_records()
+    raw = _raw_payloads(reader, names)
+    for name in names:
+        if _TEXT_RECORDS.match(name) or name in raw:
+            continue
+        content = reader.get_record(name)
+        if name.endswith(".json"):
+            _check_described(json.loads(content), what)
+        elif not (_PAYLOAD.match(name) or _SAMPLE.match(name)) or not _only_tensors(content):
+            raise RegistryError(f"{what} holds a pickle or code ({name!r} in its program) and is refused")
+
+
+def _raw_payloads(reader: torch._C.PyTorchFileReader, names: Iterable[str]) -> set[str]:
+    """Records of bare numbers, which the program's own lists say are not pickled."""
+    raw: set[str] = set()
+    for name in names:
+        if not re.match(r"^data/(weights|constants)/[^/]+_config\.json$", name):
+            continue
+        folder = name.rpartition("/")[0]
+        for entry in json.loads(reader.get_record(name))["config"].values():
+            record = f"{folder}/{entry['path_name']}"
+            if entry["use_pickle"] is False and _PAYLOAD.match(record):
+                raw.add(record)
+            elif record in raw:
+                raise ValueError(f"{record} is listed twice")
+    return raw
+
+
+def _check_described(described: object, what: str) -> None:
+    """Refuse a graph that would run anything but tensor operations.
+
+    ``torch.export.load`` resolves any name below ``torch``, ``torch.load`` among them, and evaluates
+    the sizes' expressions and the guards as Python.
+    """
+    if isinstance(described, dict):
+        target = described.get("target")
+        if isinstance(target, str) and "inputs" in described and not _OPERATIONS.match(target):
+            raise RegistryError(f"{what} calls {target!r}, which is no tensor operation, and is refused")
+        for text in (described.get("expr_str", ""), *described.get("guards_code", ())):
+            if not _harmless(text):
+                raise RegistryError(f"{what} evaluates {text!r}, which is no arithmetic, and is refused")
+        described = list(described.values())
+    if isinstance(described, list):
+        for part in described:
+            _check_described(part, what)
+
+
+def _harmless(expression: object) -> bool:
+    """Whether an expression is arithmetic over sizes, as in ``L['labels'].size()[0] == Symbol('s1')``."""
+    if not isinstance(expression, str):
+        return False
+    bare = re.sub(r"'\w*'", "", expression)
+    words = re.findall(r"[^\W\d]\w*", bare)
+    return bool(_EXPRESSION.match(bare)) and all(_EXPRESSION_WORDS.fullmatch(word) for word in words)
+
+
+def _only_tensors(content: bytes) -> bool:
+    """Whether ``torch.save`` wrote tensors and nothing else; nothing is unpickled to find out."""
+    try:
+        reader = torch._C.PyTorchFileReader(io.BytesIO(content))
+    except RuntimeError:  # it is no archive; a bare pickle, maybe
+        return False
+    pickles = [name for name in reader.get_all_records() if name.endswith(".pkl")]
+    if pickles != ["data.pkl"]:
+        return False
+    for opcode, argument, _ in pickletools.genops(reader.get_record("data.pkl")):
+        if opcode.name == "GLOBAL" and not _TENSOR_GLOBALS.match(str(argument)):
+            return False
+        if opcode.name in _OBJECT_OPCODES:
+            return False
+    return True

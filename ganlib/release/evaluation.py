@@ -1,0 +1,186 @@
+"""What the workers of an evaluation do; its main process needs none of the packages used here."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from pydantic import Field
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as save_safetensors
+from threadpoolctl import threadpool_limits
+from torch import Tensor, nn
+
+from ganlib.core.checkpoint import restore_network
+from ganlib.core.sampling import calibrate_batch_norm, generate, labels_in_turn, latents
+from ganlib.core.steps import Place
+from ganlib.core.workers import share_of
+from ganlib.data.cache import LocalDataset, pull
+from ganlib.data.threads import decode_threads
+from ganlib.data.versions import load_version
+from ganlib.ports import ObjectStore
+from ganlib.quality.copying import BLOCK, SAMPLES, Nearest, copying, merge, nearest, strip, vectors
+from ganlib.quality.extractors import open_extractor
+from ganlib.quality.generated import generate_features, to_uint8
+from ganlib.quality.grids import Picture
+from ganlib.quality.measure import Measures, measure
+from ganlib.quality.shared_reference import reference_over_workers
+from ganlib.records import CheckpointRef, DatasetVersion, Evaluation, Record
+from ganlib.settings import Settings
+from ganlib.training.build import build_generator, count_classes, untrained
+from ganlib.training.checkpoints import read_tensors
+from ganlib.training.spec import RunSpec
+
+
+class Task(Record):
+    """An evaluation that is to be made."""
+
+    spec: RunSpec
+    checkpoint: CheckpointRef
+    samples: int = Field(ge=16)
+    """Generated pictures."""
+    draw: int = Field(default=1, ge=0)
+    """Which latents."""
+    untrained: bool = True
+    """Whether the generator is measured as it was before training, too."""
+
+
+class Judged(NamedTuple):
+    """What comes of it."""
+
+    evaluation: Evaluation
+    """Its ``seconds`` are left at 0."""
+    strip: Picture
+    """Generated and held-out pictures above the training pictures nearest to them."""
+
+
+def share_of_task(settings: Settings, store: ObjectStore, task: Task, rank: int) -> bytes:
+    """One worker's share, as safetensors: features of generated and the nearest training pictures."""
+    spec = task.spec
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    place = Place(rank, spec.config.compute.workers, device)
+    dataset = pull(store, load_version(store, spec.dataset_name, spec.dataset_digest), settings.cache)
+    extractor = open_extractor(
+        store, dataset, spec.config.evaluation, settings.cache, Place(device=place.device)
+    )
+    noise, labels = noise_of(task, dataset.version)
+    here = share_of(task.samples, place)
+
+    def features_of(generator: nn.Module) -> Tensor:
+        program = partial(generate, generator.to(device))
+        return generate_features(program, extractor, noise[here], None if labels is None else labels[here])
+
+    trained = trained_generator(store, spec, task.checkpoint, dataset.version)
+    tensors = {"trained": features_of(trained)}
+    if task.untrained:
+        tensors["untrained"] = features_of(untrained_generator(spec, dataset.version))
+    held_out = held_out_pictures(dataset)
+    few = slice(0, len(held_out))
+    made = to_uint8(generate(trained, noise[few], None if labels is None else labels[few]))
+    if rank == 0:
+        tensors["made"] = made
+    for name, pictures in (("generated", made), ("held_out", held_out)):
+        found = nearest_of_share(dataset, pictures, place)
+        tensors |= {f"{name}_distances": found.distances, f"{name}_indices": found.indices}
+    return save_safetensors(tensors)
+
+
+def judge(settings: Settings, store: ObjectStore, task: Task, shares: list[bytes]) -> Judged:
+    """The evaluation, from all workers' shares in the order of their ranks."""
+    spec = task.spec
+    threads = min(spec.config.compute.workers, decode_threads())
+    before = torch.get_num_threads()
+    # The workers have done their part and their processors are free.
+    torch.set_num_threads(threads)
+    try:
+        with threadpool_limits(threads):
+            return _judge(settings, store, task, [load_safetensors(share) for share in shares])
+    finally:
+        torch.set_num_threads(before)
+
+
+def _judge(settings: Settings, store: ObjectStore, task: Task, parts: list[dict[str, Tensor]]) -> Judged:
+    spec, config = task.spec, task.spec.config.evaluation
+    dataset = pull(store, load_version(store, spec.dataset_name, spec.dataset_digest), settings.cache)
+    extractor = open_extractor(store, dataset, config, settings.cache)
+    reference = reference_over_workers(store, dataset, extractor, config.reference_images, Place())
+
+    def measured(name: str) -> Measures:
+        return measure(torch.cat([part[name] for part in parts]), reference)
+
+    def found(name: str) -> Nearest:
+        return merge(Nearest(part[f"{name}_distances"], part[f"{name}_indices"]) for part in parts)
+
+    trained = measured("trained")
+    generated, held_out = found("generated"), found("held_out")
+    train = dataset.load("train")
+    picture = strip(
+        (parts[0]["made"], train.gather(generated.indices)[0], generated),
+        (held_out_pictures(dataset), train.gather(held_out.indices)[0], held_out),
+    )
+    evaluation = Evaluation(
+        run=spec.run,
+        checkpoint=task.checkpoint,
+        dataset_digest=spec.dataset_digest,
+        metric=extractor.metric,
+        samples=task.samples,
+        draw=task.draw,
+        value=trained.frechet,
+        value_untrained=measured("untrained").frechet if task.untrained else math.nan,
+        kernel_distance=trained.kernel_distance,
+        kernel_distance_error=trained.kernel_distance_error,
+        precision=trained.precision,
+        recall=trained.recall,
+        copying=copying(generated, held_out),
+        resizing=extractor.resizing,
+        seconds=0.0,
+    )
+    return Judged(evaluation, picture)
+
+
+def noise_of(task: Task, version: DatasetVersion) -> tuple[Tensor, Tensor | None]:
+    """An evaluation's latents, float32 [samples, latent_dim], and labels int64 [samples] if it has any."""
+    config = task.spec.config
+    noise = latents(config.seed, "evaluate", task.draw, task.samples, config.network.latent_dim)
+    return noise, labels_in_turn(count_classes(config, version), task.samples)
+
+
+def held_out_pictures(dataset: LocalDataset) -> Tensor:
+    """At most 64 held-out pictures, uint8 [n, c, h, w], from all over the split: it may be sorted."""
+    pictures = dataset.load("held_out")
+    count = min(SAMPLES, len(pictures))
+    return pictures.gather(torch.arange(count) * len(pictures) // count)[0]
+
+
+def nearest_of_share(dataset: LocalDataset, pictures: Tensor, place: Place) -> Nearest:
+    """The nearest training pictures to some, uint8 [n, c, h, w], among this worker's share of them."""
+    train = dataset.load("train")
+    here = share_of(len(train), place)
+    blocks = (
+        (start, train.gather(torch.arange(start, min(start + BLOCK, here.stop)))[0])
+        for start in range(here.start, here.stop, BLOCK)
+    )
+    return nearest(vectors(pictures), blocks)
+
+
+def trained_generator(
+    store: ObjectStore, spec: RunSpec, checkpoint: CheckpointRef, dataset: DatasetVersion
+) -> nn.Module:
+    """The averaged generator of a checkpoint as it is evaluated and published: on the CPU, in eval mode.
+
+    Raises:
+        CheckpointRefused: The checkpoint is damaged or half-written.
+    """
+    generator = build_generator(spec.config, dataset)
+    restore_network(generator, "average", read_tensors(store, checkpoint))
+    calibrate_batch_norm(generator, spec.config.seed)
+    return generator.eval().requires_grad_(False)
+
+
+def untrained_generator(spec: RunSpec, dataset: DatasetVersion) -> nn.Module:
+    """The generator as the run began with it, in eval mode."""
+    generator, _ = untrained(spec.config, dataset)
+    calibrate_batch_norm(generator, spec.config.seed)
+    return generator.eval().requires_grad_(False)

@@ -1,0 +1,105 @@
+"""From an evaluated checkpoint to a registered generator."""
+
+from __future__ import annotations
+
+import json
+
+from torch import nn
+
+from ganlib.core.sampling import generate, labels_in_turn, sample_latents
+from ganlib.data.versions import load_version
+from ganlib.errors import AliasMoved
+from ganlib.ports import ModelCatalog, ObjectStore, Publication, Registry
+from ganlib.quality.generated import to_uint8
+from ganlib.quality.grids import grid, png
+from ganlib.records import DatasetVersion, Evaluation, RegisteredGenerator, TrainResult
+from ganlib.release.card import evaluation_numbers, model_card
+from ganlib.release.evaluation import trained_generator
+from ganlib.release.weights import dump_weights
+from ganlib.training.spec import RunSpec
+
+GRID_PICTURES = 64
+CHAMPION = "champion"
+"""What users fetch."""
+CHALLENGER = "challenger"
+"""What was published last."""
+
+
+def publish(
+    store: ObjectStore, registry: Registry, spec: RunSpec, result: TrainResult, evaluation: Evaluation
+) -> RegisteredGenerator:
+    """Register the evaluated generator under the recipe's name, as challenger.
+
+    Whether it becomes the champion is for the gate (:mod:`ganlib.release.gate`). Repeating it returns the
+    version that is there.
+    """
+    version = load_version(store, spec.dataset_name, spec.dataset_digest)
+    generator = trained_generator(store, spec, evaluation.checkpoint, version)
+    classes = version.classes if spec.config.network.conditional else ()
+    card = model_card(spec.config, version, evaluation, run=spec.run, code_version=spec.code_version)
+    registered = registry.publish(
+        Publication(
+            model=spec.config.recipe,
+            run=spec.run,
+            tracking_run_id=result.tracking_run_id,
+            generator=generator,
+            latent_dim=spec.config.network.latent_dim,
+            classes=classes,
+            tags=version_tags(spec, version, evaluation),
+            files={
+                **dump_weights(generator, spec.config, version),
+                "evaluation.json": evaluation.to_json().encode(),
+                "grid.png": sample_grid(generator, spec.config.network.latent_dim, classes),
+                "model_card.md": card.encode(),
+            },
+            description=card,
+        )
+    )
+    challenge(registry, registered, who=f"run {spec.run}")
+    return registered.model_copy(update={"alias": CHALLENGER})
+
+
+def sample_grid(generator: nn.Module, latent_dim: int, classes: tuple[str, ...]) -> bytes:
+    """The first 64 pictures of seed 0, those of ``ganlib generate``, as a PNG."""
+    noise = sample_latents(0, 0, GRID_PICTURES, latent_dim)
+    pictures = generate(generator, noise, labels_in_turn(len(classes), GRID_PICTURES))
+    return png(grid(to_uint8(pictures), columns=8))
+
+
+def challenge(catalog: ModelCatalog, generator: RegisteredGenerator, who: str) -> None:
+    """Make a version the challenger, unless a newer one is that already."""
+    while True:
+        present = pointed(catalog, generator.model, CHALLENGER)
+        if present is not None and present >= generator.version:
+            return
+        try:
+            catalog.move(
+                generator.model, CHALLENGER, generator.version, expected=present, who=who, why="published"
+            )
+        except AliasMoved:
+            continue  # by another publisher: whose version is the newer one decides
+        return
+
+
+def pointed(catalog: ModelCatalog, model: str, alias: str) -> int | None:
+    """The version that an alias points to, if any."""
+    return next((found.version for found in catalog.versions(model) if alias in found.aliases), None)
+
+
+def version_tags(spec: RunSpec, dataset: DatasetVersion, evaluation: Evaluation) -> dict[str, str]:
+    """What a version says of itself in the registry."""
+    labels = {"ganlib.classes": json.dumps(dataset.classes)} if spec.config.network.conditional else {}
+    return {
+        **labels,
+        "ganlib.config_digest": spec.config.digest,
+        "ganlib.dataset": spec.dataset_name,
+        "ganlib.dataset_digest": spec.dataset_digest,
+        "ganlib.code_version": spec.code_version,
+        "ganlib.image_shape": ",".join(map(str, dataset.image_shape)),
+        "ganlib.latent_dim": str(spec.config.network.latent_dim),
+        "ganlib.licence": spec.config.dataset.licence,
+        "ganlib.metric": evaluation.metric,
+        "ganlib.samples": str(evaluation.samples),
+        **{f"ganlib.{name}": repr(value) for name, value in evaluation_numbers(evaluation).items()},
+        "ganlib.images_seen": str(evaluation.checkpoint.images_seen),
+    }

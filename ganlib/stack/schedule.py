@@ -1,0 +1,121 @@
+"""Running ``python -m flows.deployments``, the one place where deployments are registered.
+
+Prefect's library stays out of this package: it is a process of its own, with the environment of
+the worker.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from ganlib.errors import ConfigError
+from ganlib.settings import Settings
+from ganlib.stack import environment as env
+from ganlib.stack.environment import Context
+from ganlib.stack.home import Layout, redact
+from ganlib.stack.probes import NotAnswering, answer
+from ganlib.stack.processes import MARK, mark
+from ganlib.stack.state import StackRecord
+
+NAME = "deployments"
+"""Of its log and of its processes' mark."""
+
+TIMEOUT_SECONDS = 90
+
+
+def flows_folder() -> Path:
+    """The folder of the package ``flows``, found without importing it.
+
+    Raises:
+        ConfigError: It is not installed.
+    """
+    spec = importlib.util.find_spec("flows")
+    if spec is None or not spec.submodule_search_locations:
+        raise ConfigError("the package flows is not importable; install the checkout with `pip install -e .`")
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def digest() -> str:
+    """Digest of all that a registration depends on: the files of ``flows`` and where they are."""
+    folder = flows_folder()
+    total = hashlib.sha256(f"{folder}\n{sys.executable}\n".encode())
+    for path in sorted([*folder.glob("*.py"), *folder.glob("*.yaml")]):
+        total.update(path.name.encode() + b"\0" + path.read_bytes())
+    return total.hexdigest()
+
+
+def are_registered(context: Context) -> bool:
+    """Whether the server has any deployment in our work pool."""
+    try:
+        pool = {"name": {"any_": [env.POOL]}}
+        return int(answer(f"{context.url('prefect')}/deployments/count", {"work_pools": pool})) > 0
+    except NotAnswering:
+        return False
+
+
+def command(*arguments: str) -> list[str]:
+    """The command line of ``flows.deployments``."""
+    return [sys.executable, "-P", "-m", "flows.deployments", *arguments]
+
+
+def environment(context: Context) -> dict[str, str]:
+    """Its environment: the worker's."""
+    return {
+        **env.common(context),
+        **env.prefect_client(context),
+        MARK: mark(NAME, context.settings.home),
+    }
+
+
+def schedule(
+    settings: Settings,
+    state: Literal["on", "off", "status"],
+    *,
+    cron: str | None = None,
+    report: Callable[[str], None],
+) -> None:
+    """Turn the nightly run on or off, or say how it stands.
+
+    Args:
+        cron: When to run, as five cron fields, with ``"on"`` or ``"off"``; as it was when omitted.
+        report: Takes one line for a person at a time.
+
+    Raises:
+        ConfigError: No Prefect server is configured, or nothing is registered with it, or the cron
+            expression cannot be used.
+    """
+    if cron is not None and state == "status":
+        raise ConfigError("--cron goes with `schedule on`; `schedule status` takes none")
+    arguments = ["status"] if state == "status" else ["schedule", state]
+    for line in run_deployments(settings, *arguments, *(["--cron", cron] if cron else [])).splitlines():
+        report(line)
+
+
+def run_deployments(settings: Settings, *arguments: str) -> str:
+    """Run ``flows.deployments`` with these arguments and return what it prints.
+
+    Raises:
+        ConfigError: No Prefect is configured, or the command refuses its arguments or cannot do it.
+    """
+    api = settings.require("prefect")
+    context = Context.recorded(settings, StackRecord.load(Layout(settings.home)))
+    done = subprocess.run(
+        command(*arguments),
+        env={**environment(context), "PREFECT_API_URL": api},
+        cwd=settings.home,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_SECONDS,
+    )
+    if done.returncode:
+        secret = settings.s3_secret_access_key.get_secret_value() if settings.s3_secret_access_key else ""
+        said = redact(done.stderr.strip() or done.stdout.strip(), secret).splitlines()[-5:]
+        raise ConfigError("\n".join(said) or f"flows.deployments exited with {done.returncode}")
+    return done.stdout

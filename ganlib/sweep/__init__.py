@@ -1,0 +1,1 @@
+"""Hyperparameter sweeps: configuration, search, stopping, the ledger, and the trials on Ray Tune."""

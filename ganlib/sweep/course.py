@@ -1,0 +1,187 @@
+"""The course of a sweep as its job directs it: what Ray Tune asks, answered from the ledger."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ganlib.ports import ObjectStore, RunStatus, RunTracker
+from ganlib.settings import Settings
+from ganlib.sweep.ledger import ENDED, Ledger
+from ganlib.sweep.records import CurvePoint, Scalar, SweepResult, Trial, TrialStatus
+from ganlib.sweep.search import Source, open_source
+from ganlib.sweep.spec import SweepSpec
+from ganlib.sweep.stopping import Decisions
+from ganlib.sweep.trial_report import TrialReport
+
+TELL_SECONDS = 30.0
+"""A line about the whole sweep at most this often."""
+
+_TRACKED: dict[TrialStatus, RunStatus] = {
+    "finished": "finished",
+    "stopped": "finished",
+    "diverged": "failed",
+    "died": "failed",
+}
+
+
+@dataclass
+class Course:
+    """One attempt at a sweep."""
+
+    settings: Settings
+    store: ObjectStore
+    spec: SweepSpec
+    ledger: Ledger
+    tracker: RunTracker
+    emit: Callable[[str], None]
+    clock: Callable[[], float] = time.monotonic
+    report: Callable[[SweepResult], object] | None = None
+    """Gets what the sweep has so far, after every change; must return at once."""
+    _decisions: Decisions = field(init=False)
+    _source: Source | None = field(init=False, default=None)
+    _told_at: float = field(init=False)
+    _began: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._decisions = Decisions(self.spec.config, self.ledger.judged)
+        self._began = self._told_at = self.clock()
+        # The job may have ended between a verdict and what follows from it.
+        for trial in self.ledger.unfinished():
+            if self.ledger.verdict(trial.number) == "stop":
+                self._end(trial, "stopped", self._why(trial.curve[-1]))
+        self._waiting = [trial.number for trial in self.ledger.unfinished()]
+        self._postponed: list[int] = []
+        self._deaths = Counter[int]()
+
+    @property
+    def left(self) -> int:
+        """Trials that are yet to end."""
+        return self.spec.config.trial_count - sum(trial.status in ENDED for trial in self.ledger.trials)
+
+    def take_up_postponed(self) -> bool:
+        """Put the trials that Tune gave up too early into its next run; whether there are any."""
+        taken, self._postponed = self._postponed, []
+        self._waiting += taken
+        return bool(taken)
+
+    def next_trial(self) -> Trial | None:
+        """The trial to start now: one that an earlier attempt left, else a new one, or none."""
+        if self._waiting:
+            return self.ledger.trials[self._waiting.pop(0)]
+        number = len(self.ledger.trials)
+        if number >= self.spec.config.trial_count:
+            return None
+        if number == 0:
+            return self.ledger.propose(self.spec.config.recipe_values())
+        if self._source is None:
+            self._source = open_source(self.spec.config, self.ledger.trials)
+        return self.ledger.propose(self._source.propose(number))
+
+    def member(self, trial: Trial) -> dict[str, Any]:
+        """What a trial's process has to know; introduces its run to the tracker."""
+        run = self.ledger.specify(trial.number)
+        parent = self.ledger.result.tracking_run_id
+        tracking_run_id = self.tracker.start(run.tracking(self.settings.s3_bucket, parent))
+        self.ledger.introduce(trial.number, tracking_run_id)
+        return {
+            "number": trial.number,
+            "run": trial.run,
+            "tracking_run_id": tracking_run_id,
+            "values": self.ledger.standings[trial.number].values,
+        }
+
+    def started(self, number: int) -> None:
+        """A trial's process is up."""
+        trial = self.ledger.trials[number]
+        if trial.status == "running":
+            return
+        self.ledger.begin(number)
+        again = f", which has come to {trial.curve[-1].images_seen} images" if trial.curve else ""
+        self.emit(f"trial {number}{again}: {_named(number, self.ledger.standings[number].values)}")
+
+    def heard(self, number: int, report: TrialReport) -> bool:
+        """Take a trial's report; whether the trial is over."""
+        trial = self.ledger.trials[number]
+        if report.status != "running":
+            self._end(trial, report.status, report.reason)
+            return True
+        if report.point is None or self.ledger.is_known(number, report):
+            return self.ledger.verdict(number) == "stop"
+        point = report.point
+        verdict = self._decisions.judge(number, point.images_seen, point.distance)
+        self.ledger.judge(number, report, verdict)
+        self.emit(f"trial {number} at {point.images_seen} images: {point.distance:.1f}")
+        if verdict == "stop":
+            self._end(self.ledger.trials[number], "stopped", self._why(point))
+        self.tell()
+        self._report()
+        return verdict == "stop"
+
+    def again(self, number: int, reason: str) -> None:
+        """A trial's process died and another one takes the trial up."""
+        self._deaths[number] += 1
+        self.emit(f"trial {number}: {reason}; it goes on from its last checkpoint")
+
+    def died(self, number: int, reason: str) -> None:
+        """A trial's process died, and Tune gives the trial up.
+
+        It does so at the first death of a process that was about to take the trial up from the one before.
+        Such a trial is postponed to the next run of Tune.
+        """
+        self._deaths[number] += 1
+        if self._deaths[number] > self.spec.config.base.compute.max_failures:
+            self._end(self.ledger.trials[number], "died", reason)
+            return
+        self.ledger.postpone(number)
+        self._postponed.append(number)
+        self.emit(f"trial {number}: {reason}; it is taken up again after the others")
+
+    def tell(self) -> None:
+        """A line about the sweep, when the last one is old enough."""
+        now = self.clock()
+        if now - self._told_at < TELL_SECONDS:
+            return
+        self._told_at = now
+        trials = self.ledger.trials
+        done = sum(trial.status in ENDED for trial in trials)
+        running = sum(trial.status == "running" for trial in trials)
+        line = (
+            f"sweep: {done} of {self.spec.config.trial_count} trials ended, {running} running, "
+            f"{now - self._began:.0f} s"
+        )
+        best = min((trial for trial in trials if trial.curve), key=lambda trial: trial.distance, default=None)
+        if best is not None:
+            line += f"; best so far trial {best.number} with {best.distance:.1f}"
+        self.emit(line)
+
+    def _why(self, point: CurvePoint) -> str:
+        """Why the scheduler stopped a trial there."""
+        scheduler = self.spec.config.scheduler
+        return f"{scheduler} stopped it at {point.images_seen} images with {point.distance:.1f}"
+
+    def _end(self, trial: Trial, status: TrialStatus, reason: str) -> None:
+        # The tracker first: a job that is killed in between ends the trial once more, and would never have
+        # ended its run the other way round.
+        if trial.tracking_run_id:
+            self.tracker.finish(trial.tracking_run_id, _TRACKED[status])
+        ended = self.ledger.end(trial.number, status, reason)
+        if self._source is not None:
+            self._source.ended(ended)
+        best = f", best {ended.distance:.1f}" if ended.curve else ""
+        why = f": {reason}" if reason else ""
+        self.emit(f"trial {trial.number} {status} after {ended.seconds:.0f} s{best}{why}")
+        self._report()
+
+    def _report(self) -> None:
+        if self.report is not None:
+            self.report(self.ledger.result)
+
+
+def _named(number: int, values: Mapping[str, Scalar]) -> str:
+    """What a trial trains with, for a person."""
+    named = ", ".join(f"{field} = {value}" for field, value in values.items())
+    return f"the recipe itself, {named}" if number == 0 else named

@@ -1,0 +1,196 @@
+"""Population-based training: Ray Tune places and perturbs, ganlib's checkpoints are copied.
+
+Members are compared at equal pictures. Each is trained to the next multiple of ``grace_kimg`` and waits
+there until the others have come as far; then the worst quarter goes on as changed copies of the best one
+(arXiv:1711.09846 with a truncation of 25 %). Tune's asynchronous rule compares a member with whatever the
+others have reached, which favours the one that reports last as long as all of them improve; its synchronous
+one asks only when a member reports, so that the others wait for ever for one that died. Tune would also carry
+a member's state through its own storage; here its run takes over the newest checkpoint that the other one
+has in ganlib's object store.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from ray.tune.experiment import Trial as TuneTrial
+from ray.tune.schedulers import PopulationBasedTraining, TrialScheduler
+
+from ganlib.errors import CheckpointRefused, DataError
+from ganlib.sweep.config import SweepConfig
+from ganlib.sweep.course import Course
+from ganlib.sweep.records import Scalar
+from ganlib.sweep.search import domain, fitted
+from ganlib.sweep.space import Choice
+from ganlib.sweep.stopping import RECIPE
+from ganlib.sweep.trial_report import METRIC, TIME, TrialReport
+from ganlib.training.checkpoints import clone, newest, retire
+
+QUANTILE = 0.25
+"""So many of the members are replaced at a rung, by copies of as many; one at least."""
+
+
+class Population(PopulationBasedTraining):
+    """Population-based training on the ledger of a sweep; the perturbing is Tune's."""
+
+    def __init__(self, course: Course) -> None:
+        config = course.spec.config
+        # Tune draws from the process's own generators.
+        seed = config.seed + 1000 * len(course.ledger.judged)
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        self._every = config.grace_kimg * 1000
+        super().__init__(
+            time_attr=TIME,
+            metric=METRIC,
+            mode="min",
+            perturbation_interval=self._every,
+            hyperparam_mutations={"member": {"values": mutations(config)}},
+            log_config=False,
+        )
+        self._course = course
+        self._total_images = round(config.total_kimg * 1000)
+        # The rung that not all have passed; with all of them past it, it may be that it was not judged.
+        come = [course.ledger.images_seen(trial.number) for trial in course.ledger.unfinished()]
+        self._rung = max(1, math.floor(min(come, default=0) / self._every)) * self._every
+        self._size = len(come)
+
+    def on_trial_add(self, tune_controller: Any, trial: TuneTrial) -> None:
+        """A member, which waits at once if an earlier attempt had it wait."""
+        if self._rung <= self._come(trial) < self._total_images:
+            trial.set_status(TuneTrial.PAUSED)
+
+    def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
+        """Let a member go on, wait for the others, or go on as another."""
+        known = len(self._course.ledger.judged)
+        if self._course.heard(_number(trial), TrialReport.of_tune(result)):
+            return TrialScheduler.STOP
+        # At the end of its budget nothing is left to change; what was known before was acted upon before.
+        if len(self._course.ledger.judged) == known or result[TIME] >= self._total_images:
+            return TrialScheduler.CONTINUE
+        self._judge_rungs(tune_controller, here=trial)
+        if trial.status == TuneTrial.PAUSED:
+            return TrialScheduler.NOOP
+        if result[TIME] < self._rung:
+            return TrialScheduler.CONTINUE
+        # Without a checkpoint in Tune's storage: the trial has its own.
+        tune_controller.pause_trial(trial, should_checkpoint=False)
+        return TrialScheduler.NOOP
+
+    def choose_trial_to_run(self, tune_controller: Any) -> TuneTrial | None:
+        """The member that is furthest behind, of those that need not wait.
+
+        Tune asks at each of its turns. So the others do not wait for a member that ended or died.
+        """
+        self._judge_rungs(tune_controller)
+        able = [
+            trial
+            for trial in tune_controller.get_trials()
+            if trial.status == TuneTrial.PENDING
+            or (trial.status == TuneTrial.PAUSED and self._come(trial) < self._rung)
+        ]
+        return min(able, key=self._come, default=None)
+
+    def _come(self, trial: TuneTrial) -> int:
+        return self._course.ledger.images_seen(_number(trial))
+
+    def _judge_rungs(self, tune_controller: Any, here: TuneTrial | None = None) -> None:
+        """Judge each rung that all members have reached; ``here`` has just done so."""
+        trials = tune_controller.get_trials()
+        if len(trials) < self._size:
+            return  # Tune is still adding them
+        members = [trial for trial in trials if not trial.is_finished()]
+        waiting = [trial for trial in members if trial is here or trial.status == TuneTrial.PAUSED]
+        while (
+            members
+            and len(waiting) == len(members)
+            and self._rung < self._total_images
+            and all(self._come(trial) >= self._rung for trial in members)
+        ):
+            self._judge(tune_controller, {_number(trial): trial for trial in members})
+            self._rung += self._every
+
+    def _judge(self, tune_controller: Any, members: Mapping[int, TuneTrial]) -> None:
+        ledger = self._course.ledger
+        if any(ledger.changed_at(number) >= self._rung for number in members):
+            return  # an earlier attempt did
+        reached = {
+            number: distance
+            for number in members
+            if (distance := ledger.distance_at(number, self._rung + self._every / 2)) is not None
+        }
+        for number, others in exchanges(reached).items():
+            self._replace(tune_controller, members[number], members[random.choice(others)])  # noqa: S311
+
+    def _replace(self, tune_controller: Any, trial: TuneTrial, donor: TuneTrial) -> None:
+        """Have a bad member go on as a changed copy of a good one."""
+        course, ledger, number = self._course, self._course.ledger, _number(trial)
+        other, this = ledger.trials[_number(donor)], ledger.trials[number]
+        try:
+            source = newest(course.store, other.run, ledger.standings[other.number].adopted)
+            if source is None:
+                return
+            adopted = clone(course.store, source, this.run)
+        except (DataError, CheckpointRefused) as error:
+            course.emit(f"trial {number} could not go on from trial {other.number}: {error}")
+            return
+        explored, _ = self._get_new_config(trial, donor)
+        values = within(course.spec.config, explored["member"]["values"])
+        before = this.curve[-1]
+        line = (
+            f"at {before.images_seen} images and {before.distance:.1f}: went on from trial {other.number} at "
+            f"{adopted.images_seen} images with "
+            + ", ".join(f"{field} = {value}" for field, value in values.items())
+        )
+        ledger.change(number, values, adopted, line)
+        retire(course.store, this.run, {adopted.key} | ({this.best.key} if this.best else set()))
+        course.emit(f"trial {number} {line}")
+        if trial.status != TuneTrial.PAUSED:
+            tune_controller.pause_trial(trial, should_checkpoint=False)
+        trial.set_config({**trial.config, "member": {**trial.config["member"], "values": values}})
+
+
+def exchanges(distances: Mapping[int, float]) -> dict[int, list[int]]:
+    """Who goes on from whom.
+
+    Args:
+        distances: Of each member, by its number, at equal pictures.
+
+    Returns:
+        The members that are replaced, the worst first, each with the good ones that it may copy. The recipe
+        is never replaced and takes nobody's place among the worst; it may be copied.
+    """
+    ranked = sorted(distances, key=lambda number: distances[number])
+    if len(ranked) < 2:
+        return {}
+    count = min(math.ceil(len(ranked) * QUANTILE), len(ranked) // 2)
+    good = ranked[:count]
+    bad = [number for number in reversed(ranked) if number != RECIPE and number not in good]
+    return dict.fromkeys(bad[:count], good)
+
+
+def mutations(config: SweepConfig) -> dict[str, Any]:
+    """What Tune may make of each field: neighbours in a list, or values around the one it has."""
+    found: dict[str, Any] = {}
+    for field, search in config.search.items():
+        if isinstance(search, Choice):
+            found[field] = list(search.values)
+        elif search.scale == "integers":
+            # As a list it goes to a neighbour: a factor of 1.2 would leave small numbers where they are.
+            found[field] = list(range(int(search.low), int(search.high) + 1))
+        else:
+            found[field] = domain(search)
+    return found
+
+
+def within(config: SweepConfig, values: dict[str, Any]) -> dict[str, Scalar]:
+    """Explored values, kept in the ranges that are searched."""
+    return {field: fitted(config.search[field], value) for field, value in values.items()}
+
+
+def _number(trial: TuneTrial) -> int:
+    return int(trial.config["member"]["number"])

@@ -1,0 +1,180 @@
+"""What the trials of a sweep are to be: proposals by grid, at random, or by Optuna through Ray Tune.
+
+Trial 0 is the recipe. A proposal depends on the seed, on its number and, with TPE, on the trials before it,
+all of which are on record: a sweep that is taken up again goes on proposing where it was.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import optuna
+from ray import tune
+from ray.tune.search.optuna import OptunaSearch
+from ray.tune.search.sample import Domain
+
+from ganlib.sweep.config import SweepConfig
+from ganlib.sweep.ledger import ENDED
+from ganlib.sweep.records import Scalar, Trial
+from ganlib.sweep.space import Choice, Range, Search
+from ganlib.sweep.trial_report import METRIC
+
+_TRIES = 100
+_DIGITS = 6
+"""Significant ones of a number that is drawn: enough to tell apart, and to be written on a plot."""
+
+
+class Source(Protocol):
+    """Proposes what trials are to be."""
+
+    def propose(self, number: int) -> dict[str, Scalar]:
+        """The values of trial ``number``, from 1; they come in turn."""
+        ...
+
+    def ended(self, trial: Trial) -> None:
+        """Hear what became of a trial."""
+        ...
+
+
+def open_source(config: SweepConfig, trials: Sequence[Trial]) -> Source:
+    """The proposals of a sweep.
+
+    Args:
+        config: The sweep.
+        trials: What is on record, trial 0 among it.
+    """
+    if config.algorithm == "tpe":
+        return Parzen(config, trials)
+    return Listed(config) if config.algorithm == "grid" or not _ranges(config) else Drawn(config)
+
+
+class Listed:
+    """Combinations of lists: in their order for a grid, else in one that the seed decides."""
+
+    def __init__(self, config: SweepConfig) -> None:
+        self._rows = config.combinations()
+        if config.algorithm != "grid":
+            random.Random(config.seed).shuffle(self._rows)  # noqa: S311  # no secret
+
+    def propose(self, number: int) -> dict[str, Scalar]:
+        """The next combination."""
+        return self._rows[number - 1]
+
+    def ended(self, trial: Trial) -> None:
+        """It changes nothing."""
+
+
+class Drawn:
+    """Independent draws; each a function of seed and number."""
+
+    def __init__(self, config: SweepConfig) -> None:
+        self._config = config
+
+    def propose(self, number: int) -> dict[str, Scalar]:
+        """A draw."""
+        return draw(self._config, number)
+
+    def ended(self, trial: Trial) -> None:
+        """It changes nothing."""
+
+
+class Parzen:
+    """Optuna's TPE: the first few trials are drawn at random, the others near what was good."""
+
+    def __init__(self, config: SweepConfig, trials: Sequence[Trial]) -> None:
+        self._config = config
+        # Optuna tells of every trial; the sweep does so itself.
+        optuna.logging.set_verbosity(logging.WARNING)
+        self._taken = {_key(trial.values) for trial in trials}
+        space = OptunaSearch.convert_search_space({f: domain(s) for f, s in config.search.items()})
+        self._search = OptunaSearch(
+            space,
+            metric=METRIC,
+            mode="min",
+            # Begun anew it would draw anew what it drew before.
+            sampler=optuna.samplers.TPESampler(
+                seed=config.seed + 1000 * len(trials), n_startup_trials=max(4, config.trial_count // 3)
+            ),
+        )
+        for trial in trials:
+            if trial.status in ENDED:
+                self.ended(trial)
+
+    def propose(self, number: int) -> dict[str, Scalar]:
+        """What is likely to be better than what was."""
+        for attempt in range(_TRIES):
+            values = _rounded(self._config, self._search.suggest(f"{number}-{attempt}") or {})
+            if _key(values) not in self._taken:
+                break
+        else:
+            # Among few lists it may insist on one; another adds more than the same again.
+            values = next(
+                (
+                    row
+                    for n in range(_TRIES)
+                    if _key(row := draw(self._config, number + 1000 * n)) not in self._taken
+                ),
+                values,
+            )
+        self._taken.add(_key(values))
+        return values
+
+    def ended(self, trial: Trial) -> None:
+        """Learn from a trial, unless it lies outside what is searched, as the recipe may."""
+        inside = all(_holds(search, trial.values.get(field)) for field, search in self._config.search.items())
+        if inside and trial.curve:
+            self._search.add_evaluated_point(dict(trial.values), trial.distance)
+
+
+def draw(config: SweepConfig, number: int) -> dict[str, Scalar]:
+    """A draw from the search space, a function of the sweep's seed and ``number``."""
+    state = np.random.RandomState([config.seed, number])
+    drawn = {field: domain(search).sample(random_state=state) for field, search in config.search.items()}
+    return _rounded(config, drawn)
+
+
+def domain(search: Search) -> Domain:
+    """What Tune makes of a field's list or range."""
+    made: Domain
+    if isinstance(search, Choice):
+        made = tune.choice(list(search.values))
+    elif search.scale == "integers":
+        # Tune leaves the upper end out.
+        made = tune.randint(int(search.low), int(search.high) + 1)
+    elif search.scale == "log":
+        made = tune.loguniform(search.low, search.high)
+    else:
+        made = tune.uniform(search.low, search.high)
+    return made
+
+
+def _ranges(config: SweepConfig) -> bool:
+    return any(isinstance(search, Range) for search in config.search.values())
+
+
+def fitted(search: Search, value: Any) -> Scalar:
+    """A drawn value as it is written down: few digits, inside the range, and none of numpy's types."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(search, Range) and search.scale != "integers":
+        return min(max(float(f"{value:.{_DIGITS}g}"), search.low), search.high)
+    found: Scalar = value
+    return found
+
+
+def _rounded(config: SweepConfig, values: Mapping[str, Any]) -> dict[str, Scalar]:
+    return {field: fitted(search, values[field]) for field, search in config.search.items()}
+
+
+def _holds(search: Search, value: Scalar | None) -> bool:
+    if value is None:
+        return False
+    return search.holds(value) if isinstance(search, Range) else value in search.values
+
+
+def _key(values: Mapping[str, Scalar]) -> str:
+    return repr(sorted(values.items()))

@@ -1,0 +1,123 @@
+"""What a sweep may give one field: a list of values or a range."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import Field, model_validator
+
+from ganlib.config.parts import Part
+from ganlib.errors import ConfigError
+from ganlib.sweep.records import Scalar
+
+
+class Choice(Part):
+    """One of some values."""
+
+    kind: Literal["choice"] = "choice"
+    values: tuple[Scalar, ...] = Field(min_length=1, max_length=1000)
+
+    @model_validator(mode="after")
+    def _no_value_twice(self) -> Choice:
+        texts = [repr(value) for value in self.values]
+        for text in texts:
+            if texts.count(text) > 1:
+                raise ValueError(f"{text} is listed twice")
+        return self
+
+    def ends(self) -> tuple[Scalar, ...]:
+        """Every value."""
+        return self.values
+
+    def __str__(self) -> str:
+        return ",".join(map(str, self.values))
+
+
+class Range(Part):
+    """A number between two others, both of them possible."""
+
+    kind: Literal["range"] = "range"
+    low: float
+    high: float
+    scale: Literal["uniform", "log", "integers"] = "uniform"
+    """``log``: each factor of ten alike; ``integers``: whole numbers alone."""
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Range:
+        if self.high <= self.low:
+            raise ValueError(
+                f"the range from {self.low:g} to {self.high:g} is empty: name the lower end first"
+            )
+        if self.scale == "log" and self.low <= 0:
+            raise ValueError(f"a log range begins above 0, not at {self.low:g}")
+        if self.scale == "integers" and (self.low % 1 or self.high % 1):
+            raise ValueError(f"a range of integers ends with integers, not {self.low:g} and {self.high:g}")
+        return self
+
+    def ends(self) -> tuple[Scalar, ...]:
+        """Both ends: what lies between is within a field's bounds when they are."""
+        return (int(self.low), int(self.high)) if self.scale == "integers" else (self.low, self.high)
+
+    def holds(self, value: Scalar) -> bool:
+        """Whether a value lies in the range, and is whole where it has to be."""
+        if isinstance(value, str | bool) or (self.scale == "integers" and value % 1):
+            return False
+        return self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        return f"{self.scale}:{self.low:g}:{self.high:g}"
+
+
+Search = Annotated[Choice | Range, Field(discriminator="kind")]
+
+
+def parse_search(texts: Sequence[str]) -> dict[str, Choice | Range]:
+    """The search space that a command line names.
+
+    Args:
+        texts: ``FIELD=V1,V2,…`` for a list, and ``FIELD=uniform:LOW:HIGH``, ``FIELD=log:LOW:HIGH`` or
+            ``FIELD=integers:LOW:HIGH`` for a range.
+
+    Raises:
+        ConfigError: One is not of that form, or lists or spans nothing.
+    """
+    found: dict[str, Choice | Range] = {}
+    for text in texts:
+        field, equals, what = text.partition("=")
+        if not equals or not field.strip():
+            raise ConfigError(f"{text!r} names no field: write FIELD=V1,V2 or FIELD=log:LOW:HIGH")
+        if field in found:
+            raise ConfigError(f"{field} is searched twice; name all its values at once")
+        try:
+            found[field] = _parse(what)
+        except ValueError as error:
+            # pydantic's own error is one too; its first message is ours.
+            errors = getattr(error, "errors", None)
+            reason = errors()[0]["msg"].removeprefix("Value error, ") if errors else str(error)
+            raise ConfigError(f"{text!r} cannot be searched: {reason}") from error
+    return found
+
+
+def _parse(what: str) -> Choice | Range:
+    scale, colon, ends = what.partition(":")
+    if colon and scale in ("uniform", "log", "integers"):
+        low, colon, high = ends.partition(":")
+        if not colon:
+            raise ValueError(f"a range has two ends, as in {scale}:1:8")
+        return Range.model_validate({"low": float(low), "high": float(high), "scale": scale})
+    values = [yaml.safe_load(part) for part in what.split(",") if part.strip()]
+    if not values:
+        raise ValueError("the list is empty")
+    return Choice(values=tuple(map(_scalar, values)))
+
+
+def _scalar(value: object) -> Scalar:
+    if not isinstance(value, bool | int | float | str):
+        raise ValueError(f"{value!r} is neither a number nor a word")
+    try:
+        # YAML takes 1e-3 for a word.
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value

@@ -1,0 +1,146 @@
+"""A sweep as its job finds it: name, configuration, dataset; and the runs that are its trials."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import version
+
+from ganlib.errors import ConfigError, ObjectMissing
+from ganlib.ports import ObjectStore, RunStart
+from ganlib.records import DatasetVersion, Record, TrainResult
+from ganlib.sweep.config import SweepConfig, values_of
+from ganlib.sweep.names import sweep_name, sweep_result_key, sweep_spec_key, trial_run_name
+from ganlib.sweep.records import Scalar, SweepResult, Trial
+from ganlib.training.spec import RunSpec, read_spec, result_key, run_name
+
+REQUEST = "manual"
+"""What a sweep is told apart by when nothing is named."""
+
+
+class SweepSpec(Record):
+    """Everything the job of a sweep needs to know; kept at ``sweeps/SWEEP/spec.json``."""
+
+    sweep: str
+    config: SweepConfig
+    dataset_name: str
+    dataset_digest: str
+    code_version: str
+    """ganlib's version that wrote it."""
+
+    def tracking(self, bucket: str) -> RunStart:
+        """How the tracker is to introduce the sweep: the parent of its trials."""
+        return RunStart(
+            experiment=self.config.base.recipe,
+            name=self.sweep,
+            params=self.config.flat(),
+            tags={
+                "ganlib.sweep": self.sweep,
+                "ganlib.config_digest": self.config.digest,
+                "ganlib.dataset_digest": self.dataset_digest,
+                "ganlib.code_version": self.code_version,
+            },
+            dataset_name=self.dataset_name,
+            dataset_digest=self.dataset_digest,
+            dataset_source=f"s3://{bucket}/datasets/{self.dataset_name}/{self.dataset_digest}/manifest.json",
+        )
+
+    def trial(self, number: int, values: Mapping[str, Scalar]) -> RunSpec:
+        """A trial as a run."""
+        return RunSpec(
+            run=trial_run_name(self.sweep, number),
+            config=self.config.trial_config(values),
+            dataset_name=self.dataset_name,
+            dataset_digest=self.dataset_digest,
+            code_version=self.code_version,
+        )
+
+
+def sweep_spec(config: SweepConfig, dataset: DatasetVersion, request: str | None = None) -> SweepSpec:
+    """A sweep over a dataset version, under the name by which an equal one is gone on with.
+
+    Args:
+        config: The sweep.
+        dataset: What its trials train on.
+        request: Tells apart sweeps that are otherwise equal.
+
+    Raises:
+        ConfigError: ``request`` is not fit for a name.
+    """
+    return SweepSpec(
+        sweep=sweep_name(config, dataset.digest, request or REQUEST),
+        config=config,
+        dataset_name=dataset.name,
+        dataset_digest=dataset.digest,
+        code_version=version("ganlib"),
+    )
+
+
+def write_sweep_spec(store: ObjectStore, spec: SweepSpec) -> None:
+    """Keep the spec where its job looks for it."""
+    store.put(sweep_spec_key(spec.sweep), spec.to_json().encode())
+
+
+def read_sweep_spec(store: ObjectStore, sweep: str) -> SweepSpec:
+    """The spec of a sweep.
+
+    Raises:
+        ConfigError: There is no such sweep.
+        DataError: The spec was written by a version with other fields.
+    """
+    key = sweep_spec_key(sweep)
+    try:
+        text = store.get(key)
+    except ObjectMissing as error:
+        raise ConfigError(f"there is no sweep {sweep!r}: the object store holds no {key}") from error
+    return SweepSpec.from_json(text, source=key)
+
+
+def read_sweep_result(store: ObjectStore, sweep: str) -> SweepResult:
+    """What a sweep has so far. Raises ``ObjectMissing`` before its job began, ``DataError`` as above."""
+    key = sweep_result_key(sweep)
+    return SweepResult.from_json(store.get(key), source=key)
+
+
+def as_best(spec: SweepSpec, result: SweepResult) -> RunSpec:
+    """The winner's run with the configuration that its best checkpoint was trained with.
+
+    The spec in the store has the last one: population-based training may have changed it since.
+
+    Raises:
+        ConfigError: The sweep has no winner.
+    """
+    winner = _winner(result)
+    return spec.trial(winner.number, winner.settings)
+
+
+def train_on(
+    store: ObjectStore, spec: SweepSpec, result: SweepResult, dataset: DatasetVersion, request: str
+) -> RunSpec:
+    """The run that takes up a sweep's winner and trains it on to the recipe's full budget.
+
+    An ordinary run of the recipe with the winner's values as overrides; its spec is not written yet.
+
+    Raises:
+        ConfigError: The sweep has no winner, or ``request`` is not fit for a name.
+        DataError: What the winner left in the object store is damaged or gone.
+    """
+    trial = _winner(result)
+    key = result_key(trial.run)
+    last = TrainResult.from_json(store.get(key), source=key).last
+    # What population-based training changed in mid-run is in the trial's spec.
+    values = values_of(read_spec(store, trial.run).config, spec.config.search)
+    config = spec.config.final_config(values)
+    return RunSpec(
+        run=run_name(config, dataset, request),
+        config=config,
+        dataset_name=spec.dataset_name,
+        dataset_digest=spec.dataset_digest,
+        code_version=spec.code_version,
+        adopt=last,
+    )
+
+
+def _winner(result: SweepResult) -> Trial:
+    if result.best is None:
+        raise ConfigError(f"sweep {result.sweep} has no winner yet; run it to its end first")
+    return result.trials[result.best]

@@ -1,0 +1,139 @@
+"""A trial of one worker: it trains inside a Ray Tune actor that outlives it and takes the next one.
+
+What the trials of a sweep have in common is loaded once: torch, the dataset's shards, the extractor, the
+held-out split's statistics. Everything a trial leaves behind goes to ganlib's own object store, as with any
+run; Tune gets a few numbers and a line of JSON.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from ray.tune import Trainable
+
+from ganlib.cluster.program import emit
+from ganlib.core.steps import Place
+from ganlib.data.cache import pull
+from ganlib.data.versions import load_version
+from ganlib.errors import ConfigError
+from ganlib.jobs.train import build_host, equip, open_checkpoints, prepare_process, rounds_on
+from ganlib.records import TrainResult
+from ganlib.settings import load_settings
+from ganlib.storage import open_store
+from ganlib.sweep.records import CurvePoint
+from ganlib.sweep.spec import read_sweep_spec
+from ganlib.sweep.trial_report import TrialReport, report_of
+from ganlib.tracking.mlflow import MlflowTracker
+from ganlib.tracking.spool import SpooledTracker
+from ganlib.training.checkpoints import Checkpoints
+from ganlib.training.spec import read_spec, result_key
+
+CLOSE_TRACKER_SECONDS = 30.0
+
+
+class TrialActor(Trainable):
+    """Trains one trial after another; a step is the way to its next evaluation.
+
+    A trial that Tune pauses, moves or starts anew goes on from the newest checkpoint in ganlib's store, so
+    nothing is ever saved into Tune's.
+    """
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Load what all trials share, and begin the first.
+
+        Args:
+            config: ``sweep`` and ``cuda``, and of the trial as ``member``: ``number``, ``run`` and
+                ``tracking_run_id``.
+        """
+        # It tells how long this takes, and how to avoid that.
+        logging.getLogger("ray.tune").setLevel(logging.WARNING)
+        prepare_process()
+        self._settings = load_settings()
+        self._store = open_store(self._settings)
+        spec = read_sweep_spec(self._store, config["sweep"])
+        self._place = Place(device=_device(config["cuda"]))
+        version = load_version(self._store, spec.dataset_name, spec.dataset_digest)
+        dataset = pull(self._store, version, self._settings.cache)
+        evaluation, cache = spec.config.base.evaluation, self._settings.cache
+        self._equipment = equip(self._store, dataset, evaluation, self._place, cache)
+        self._tracker = MlflowTracker(self._settings)
+        self._closer = ThreadPoolExecutor(1, thread_name_prefix="tracker")
+        self._closing: Future[int] | None = None
+        self._trial = ExitStack()
+        self._begin(config["member"])
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """End the trial at hand and begin another one, or the same with changes."""
+        self._end()
+        self._begin(new_config["member"])
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Train to the next evaluation."""
+        return next(self._reports).for_tune()
+
+    def cleanup(self) -> None:
+        """End the trial at hand, and wait until its tracking is sent."""
+        self._end()
+        self._wait_for_tracker()
+        self._closer.shutdown()
+
+    def _begin(self, member: dict[str, Any]) -> None:
+        spec = read_spec(self._store, member["run"])
+        # A journal of tracking has one writer; the trial before may have been the same one.
+        self._wait_for_tracker()
+        spooled = SpooledTracker(self._tracker, self._settings.home / "spool" / spec.run)
+        self._trial.callback(self._close_later, spooled)
+        checkpoints = self._trial.enter_context(open_checkpoints(self._store, spec))
+        host = build_host(
+            self._place,
+            spec,
+            self._equipment,
+            checkpoints,
+            spooled,
+            member["tracking_run_id"],
+            say=_saying(member["number"]),
+        )
+        host.look_at_untrained = False
+        self._reports = self._report(rounds_on(host), checkpoints)
+
+    def _report(
+        self, steps: Iterator[CurvePoint | TrainResult], checkpoints: Checkpoints
+    ) -> Iterator[TrialReport]:
+        for step in steps:
+            if isinstance(step, TrainResult):
+                self._store.put(result_key(step.run), step.to_json().encode())
+            yield report_of(step, checkpoints)
+
+    def _end(self) -> None:
+        self._trial.close()
+
+    def _close_later(self, tracker: SpooledTracker) -> None:
+        # The next trial need not wait for the last pictures of this one.
+        self._closing = self._closer.submit(tracker.close, CLOSE_TRACKER_SECONDS)
+
+    def _wait_for_tracker(self) -> None:
+        if self._closing is not None:
+            closing, self._closing = self._closing, None
+            closing.result()
+
+
+def _device(cuda: bool) -> torch.device:
+    if cuda and not torch.cuda.is_available():
+        raise ConfigError("this node's GPU cannot be used by torch; train with compute.device = cpu")
+    return torch.device("cuda" if cuda else "cpu")
+
+
+def _saying(number: int) -> Callable[[str], None]:
+    """Takes a trial's lines; how it gets on is told by the sweep, in one place for all."""
+
+    def say(line: str) -> None:
+        if line.startswith("warning"):
+            emit(f"trial {number}: {line}")
+
+    return say

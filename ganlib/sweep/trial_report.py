@@ -1,0 +1,48 @@
+"""What a trial tells the sweep's job: a few numbers for Tune, and JSON for the rest."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from ganlib.records import CheckpointRef, Record, TrainResult
+from ganlib.sweep.records import CurvePoint
+from ganlib.training.checkpoints import Checkpoints
+
+TIME, METRIC = "images_seen", "distance"
+"""Tune's names for a trial's clock, and for what is to become small."""
+
+
+class TrialReport(Record):
+    """An evaluation of a trial, or its end."""
+
+    point: CurvePoint | None = None
+    """``None`` at the end: it was reported before."""
+    checkpoint: CheckpointRef | None = None
+    """Of the evaluated state; in the store when this is reported."""
+    status: Literal["running", "finished", "diverged"] = "running"
+    reason: str = ""
+
+    def for_tune(self) -> dict[str, Any]:
+        """As a result of a Tune trial."""
+        return {
+            TIME: self.point.images_seen if self.point else 0,
+            METRIC: self.point.distance if self.point else math.inf,
+            "report": self.model_dump_json(),
+        }
+
+    @classmethod
+    def of_tune(cls, result: Mapping[str, Any]) -> TrialReport:
+        """What :meth:`for_tune` made."""
+        return cls.from_json(result["report"], source="a trial's report")
+
+
+def report_of(step: CurvePoint | TrainResult, checkpoints: Checkpoints) -> TrialReport:
+    """The report of an evaluation, once its checkpoint is in the store, or of a result."""
+    if isinstance(step, TrainResult):
+        status: Literal["finished", "diverged"] = "finished" if step.status == "finished" else "diverged"
+        return TrialReport(status=status, reason=step.reason)
+    # Whoever hears of an evaluation may act upon its checkpoint.
+    checkpoints.wait()
+    return TrialReport(point=step, checkpoint=checkpoints.last())

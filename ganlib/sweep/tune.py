@@ -1,0 +1,186 @@
+"""Ray Tune as a sweep uses it: it places trials, keeps their processes in use and takes up those that died.
+
+What is tried and what is stopped it asks of the :class:`~ganlib.sweep.course.Course`. Its own search
+algorithms and schedulers work behind that; its own records, which cannot be resumed from without losing
+rungs, are thrown away.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune import Callback, PlacementGroupFactory
+from ray.tune.experiment import Trial as TuneTrial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from ganlib.sweep.course import Course
+from ganlib.sweep.population import Population
+from ganlib.sweep.records import SweepPlan
+from ganlib.sweep.trial import TrialActor
+from ganlib.sweep.trial_report import TrialReport
+from ganlib.sweep.trial_workers import train_trial
+
+
+def run_trials(course: Course, plan: SweepPlan) -> None:
+    """Train every trial that is left, at most ``plan.at_once`` at a time, to its end or its stop."""
+    config = course.spec.config
+    shared = {
+        "sweep": course.spec.sweep,
+        "cuda": plan.device == "cuda",
+        "cpus": config.cpus,
+        "gpus": config.gpus,
+    }
+    several = config.workers > 1
+    population = config.scheduler == "pbt"
+    if population:
+        members = list(iter(course.next_trial, None))
+        shared["member"] = tune.grid_search([course.member(trial) for trial in members])
+    with _experiment(course) as folder:
+        # Not through Tuner, which would pickle scheduler and search, and what they hold, before it begins.
+        tune.run(
+            tune.with_resources(train_trial if several else TrialActor, _resources(plan, several=several)),
+            config=shared,
+            search_alg=None if population else Proposals(course),
+            scheduler=Population(course) if population else Judge(course),
+            num_samples=1 if population else course.left,
+            # Trials that wait for room hold some of it (ray#54305); members of a population take turns.
+            max_concurrent_trials=None if population else plan.at_once,
+            reuse_actors=not several,
+            max_failures=config.base.compute.max_failures,
+            raise_on_failed_trial=False,
+            trial_dirname_creator=lambda trial: f"trial-{trial.trial_id}",
+            name=folder.name,
+            storage_path=str(folder.parent),
+            callbacks=[Watcher(course)],
+            verbose=0,
+        )
+
+
+def _resources(plan: SweepPlan, *, several: bool) -> PlacementGroupFactory:
+    if several:
+        # The trial's workers ask for their own; this one only waits for them, and Tune wants a request.
+        return PlacementGroupFactory([{"CPU": 0, "memory": 1}])
+    return PlacementGroupFactory(
+        [{"CPU": plan.cpus_each} | ({"GPU": plan.gpus_each} if plan.gpus_each else {})]
+    )
+
+
+@contextmanager
+def _experiment(course: Course) -> Iterator[Path]:
+    """A folder for Tune's records of this attempt; gone afterwards."""
+    job = ray.get_runtime_context().get_job_id()
+    folder = course.settings.home / "ray-tune" / f"{course.spec.sweep}-{job}"
+    os.environ.update(
+        {
+            "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+            "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+            "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+            # The new one tells of every failed trial whatever its verbosity.
+            "RAY_AIR_NEW_OUTPUT": "0",
+            # A snapshot of its state, a pickle that nobody reads: not while the sweep runs.
+            "TUNE_GLOBAL_CHECKPOINT_S": str(10 * 86_400),
+        }
+    )
+    # What an attempt that was killed has left; only one runs at a time.
+    for left in folder.parent.glob(f"{course.spec.sweep}-{'[0-9a-f]' * 8}"):
+        shutil.rmtree(left, ignore_errors=True)
+    # At the end it looks for the files of its own loggers, which are off.
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class Proposals(Searcher):
+    """Tune's question for the next trial."""
+
+    def __init__(self, course: Course) -> None:
+        super().__init__()
+        self._course = course
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:  # type: ignore[override]
+        """What the next trial's process has to know, or that there is none."""
+        trial = self._course.next_trial()
+        return Searcher.FINISHED if trial is None else {"member": self._course.member(trial)}
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """The course has heard of it."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: what counts is in the ledger."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Never called: each attempt begins with a new one."""
+
+
+class Judge(FIFOScheduler):
+    """Tune's question whether a trial goes on."""
+
+    def __init__(self, course: Course) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._course = course
+
+    def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
+        """Stop it or not."""
+        over = self._course.heard(number_of(trial), TrialReport.of_tune(result))
+        return TrialScheduler.STOP if over else TrialScheduler.CONTINUE
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: what counts is in the ledger."""
+
+
+class Watcher(Callback):
+    """What becomes of the trials' processes."""
+
+    def __init__(self, course: Course) -> None:
+        self._course = course
+
+    def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        """One is up."""
+        self._course.started(number_of(trial))
+
+    def on_trial_recover(
+        self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
+    ) -> None:
+        """One died and is replaced."""
+        self._course.again(number_of(trial), _reason(trial))
+
+    def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
+        """One died too often."""
+        self._course.died(number_of(trial), _reason(trial))
+
+    def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
+        """Time has passed."""
+        self._course.tell()
+
+
+def number_of(trial: TuneTrial) -> int:
+    """Its number in the sweep."""
+    return int(trial.config["member"]["number"])
+
+
+def _reason(trial: TuneTrial) -> str:
+    """Why its process ended, in a line."""
+    file = trial.error_file
+    text = Path(file).read_text() if file and Path(file).is_file() else ""
+    # One file has all of a trial's failures. Of a dead process it has Ray's message, or the traceback of
+    # whoever waited for it.
+    text = text.rpartition("Failure # ")[2]
+    if not text or re.search(r"actor (is dead|died|is unavailable)|Actor(Died|Unavailable)Error", text):
+        return "its process died"
+    # The last line of a traceback; one of our own errors without its class.
+    last = [line.strip() for line in text.splitlines() if line.strip()][-1]
+    return re.sub(r"^ganlib\.errors\.\w+: ", "", last)

@@ -1,0 +1,247 @@
+"""Tracking that training never waits for: written to disk first, sent by a thread, replayed after a crash."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Mapping, Sequence
+from itertools import islice, takewhile
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from ganlib.errors import GanlibError, RequestRefused, ServiceError
+from ganlib.ports import RunStart, RunStatus, RunTracker, check_picture
+from ganlib.tracking.journal import Entry, new_journal, take_over
+
+_log = logging.getLogger(__name__)
+_BATCH = 500
+
+
+@runtime_checkable
+class TakesPoints(Protocol):
+    """A tracker that takes many steps in one request."""
+
+    def points(self, run_id: str, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
+        """Log values at several steps, in order."""
+        ...
+
+
+class SpooledTracker:
+    """A :class:`~ganlib.ports.RunTracker` whose calls return at once, whatever the service does.
+
+    Only :meth:`start` speaks to the service. Everything else is on disk when the call returns, and
+    a thread sends it in order. A service that is down is tried again, after pauses that double up
+    to a limit; an entry that the service refuses for good is logged and given up. Nothing of this
+    raises into the caller.
+
+    What a process leaves unsent, killed or not, the next tracker on the same folder sends. A
+    ``finish`` left behind is given up when its run goes on.
+
+    Args:
+        tracker: The tracker to send to; its calls must bear repetition, as the protocol says.
+        folder: A local folder for the journals, made if missing.
+        pause_seconds: First and longest pause before another try.
+    """
+
+    def __init__(
+        self, tracker: RunTracker, folder: Path, *, pause_seconds: tuple[float, float] = (0.5, 30.0)
+    ) -> None:
+        self._tracker = tracker
+        self._pauses = pause_seconds
+        self._change = threading.Condition()
+        self._pending: deque[Entry] = deque()
+        self._going_on: set[str] = set()
+        self._closing = False
+        self._abandoned = False
+        self._thread: threading.Thread | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+        self._left_behind = take_over(folder)
+        for journal in self._left_behind:
+            entries = journal.unsent()
+            self._drop_finishes({entry.run for entry in entries})
+            self._pending.extend(entries)
+        self._journal = new_journal(folder)
+
+    def start(self, run: RunStart) -> str:
+        """Begin a run, or continue it; this one call goes straight through and raises what it raises."""
+        run_id = self._tracker.start(run)
+        with self._change:
+            self._going_on.add(run_id)
+            self._drop_finishes({run_id})
+        return run_id
+
+    def metrics(self, run_id: str, step: int, values: Mapping[str, float]) -> None:
+        """Log values at ``step`` images."""
+        numbers = {name: float(value) for name, value in values.items()}
+        self._append({"kind": "metrics", "run": run_id, "step": int(step), "values": numbers})
+
+    def image(self, run_id: str, key: str, step: int, image: np.ndarray) -> None:
+        """Log a picture, uint8 [height, width] or [height, width, 3], at ``step`` images."""
+        check_picture(image)
+        file = self._new_file(".npy")
+        np.save(file, image, allow_pickle=False)
+        self._append({"kind": "image", "run": run_id, "key": key, "step": int(step), "file": file.name})
+
+    def artifact(self, run_id: str, path: str, data: bytes) -> None:
+        """Attach a file to the run under ``path``."""
+        file = self._new_file(".bin")
+        file.write_bytes(data)
+        self._append({"kind": "artifact", "run": run_id, "path": path, "file": file.name})
+
+    def finish(self, run_id: str, status: RunStatus) -> None:
+        """End a run, after everything that was logged before."""
+        self._append({"kind": "finish", "run": run_id, "status": status})
+
+    def close(self, timeout_seconds: float) -> int:
+        """Send what is left, for at most this long, and stop.
+
+        Returns:
+            How many entries could not be sent; they stay on disk for the next tracker.
+        """
+        deadline = time.monotonic() + timeout_seconds
+        with self._change:
+            if self._abandoned:
+                return len(self._pending)
+            self._closing = True
+            if self._pending:
+                self._start_sending()
+            self._change.notify_all()
+            self._change.wait_for(lambda: not self._pending, timeout=max(0.0, deadline - time.monotonic()))
+            # From here on the thread, which may be waiting for the service, leaves the disk alone.
+            self._abandoned = True
+            self._change.notify_all()
+            self._let_go()
+            return len(self._pending)
+
+    def _append(self, fields: Mapping[str, Any]) -> None:
+        with self._change:
+            if self._closing:
+                raise ValueError("this tracker is closed")
+            self._goes_on(str(fields["run"]))
+            self._pending.append(Entry(self._journal, self._journal.append(fields), fields))
+            self._start_sending()
+            self._change.notify_all()
+
+    def _new_file(self, suffix: str) -> Path:
+        self._journal.files.mkdir(exist_ok=True)
+        return self._journal.files / f"{uuid.uuid4().hex}{suffix}"
+
+    def _goes_on(self, run_id: str) -> None:
+        if run_id not in self._going_on:
+            self._going_on.add(run_id)
+            self._drop_finishes({run_id})
+
+    def _drop_finishes(self, runs: set[str]) -> None:
+        """Give up the ``finish`` entries of earlier processes for runs that have been taken up since."""
+        self._pending = deque(e for e in self._pending if e.kind != "finish" or e.run not in runs)
+
+    def _start_sending(self) -> None:
+        # Not in the constructor: a finish left behind must not overtake the start of the same run.
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._send_all, name="ganlib-tracking", daemon=True)
+            self._thread.start()
+
+    def _send_all(self) -> None:
+        pause, longest = self._pauses
+        while batch := self._wait_for_batch():
+            if self._sent(batch):
+                pause = self._pauses[0]
+                self._forget(batch)
+            else:
+                self._rest(pause)
+                pause = min(2 * pause, longest)
+
+    def _wait_for_batch(self) -> list[Entry]:
+        """The next entries to send; none when it is time to stop."""
+        with self._change:
+            self._change.wait_for(lambda: self._pending or self._closing)
+            return [] if self._abandoned or not self._pending else self._next_batch()
+
+    def _rest(self, seconds: float) -> None:
+        with self._change:
+            closing = self._closing
+            self._change.wait_for(lambda: self._abandoned or self._closing != closing, timeout=seconds)
+
+    def _next_batch(self) -> list[Entry]:
+        first = self._pending[0]
+        if first.kind != "metrics" or not isinstance(self._tracker, TakesPoints):
+            return [first]
+        alike = takewhile(
+            lambda e: (e.kind, e.run, e.journal) == ("metrics", first.run, first.journal), self._pending
+        )
+        return list(islice(alike, _BATCH))
+
+    def _sent(self, batch: Sequence[Entry]) -> bool:
+        """Send a batch; ``False`` when it is worth another try."""
+        try:
+            self._send(batch)
+        except RequestRefused as error:
+            if len(batch) > 1:  # one bad entry must not take the others with it
+                return all(self._sent([entry]) for entry in batch)
+            self._log_given_up(batch, error)
+        except ServiceError as error:
+            _log.warning("%d tracking entries wait: %s", len(self._pending), error)
+            return False
+        except GanlibError as error:
+            self._log_given_up(batch, error)
+        except Exception as error:  # noqa: BLE001 - a fault in tracking must end neither this thread nor training
+            _log.exception("a fault while sending to the tracker")
+            self._log_given_up(batch, error)
+        return True
+
+    def _send(self, batch: Sequence[Entry]) -> None:
+        entry, fields = batch[0], batch[0].fields
+        match entry.kind:
+            case "metrics" if isinstance(self._tracker, TakesPoints):
+                self._tracker.points(entry.run, [(e.fields["step"], e.fields["values"]) for e in batch])
+            case "metrics":
+                self._tracker.metrics(entry.run, fields["step"], fields["values"])
+            case "finish":
+                self._tracker.finish(entry.run, fields["status"])
+            case "image" | "artifact":
+                self._send_file(entry)
+            case _:
+                raise ValueError(f"{entry.journal.path} holds an entry of unknown kind {entry.kind!r}")
+
+    def _send_file(self, entry: Entry) -> None:
+        fields, file = entry.fields, entry.journal.files / entry.fields["file"]
+        if not file.exists():
+            return  # sent by a process that was killed before it could note so
+        if entry.kind == "image":
+            image = np.load(file, allow_pickle=False)
+            self._tracker.image(entry.run, fields["key"], fields["step"], image)
+        else:
+            self._tracker.artifact(entry.run, fields["path"], file.read_bytes())
+
+    def _log_given_up(self, batch: Sequence[Entry], error: Exception) -> None:
+        kinds = ", ".join(sorted({entry.kind for entry in batch}))
+        _log.warning("%d tracking entries (%s) are given up: %s", len(batch), kinds, error)
+
+    def _forget(self, batch: Sequence[Entry]) -> None:
+        """Note on disk that a batch, the head of the queue, is done with."""
+        with self._change:
+            if self._abandoned:
+                return
+            for entry in batch:
+                if self._pending and self._pending[0] is entry:
+                    self._pending.popleft()
+                if "file" in entry.fields:
+                    (entry.journal.files / entry.fields["file"]).unlink(missing_ok=True)
+            try:
+                batch[-1].journal.note_sent(batch[-1].end)
+            except OSError as error:  # then the next tracker sends it again
+                _log.warning("cannot note what was sent to the tracker: %s", error)
+            self._change.notify_all()
+
+    def _let_go(self) -> None:
+        waiting = {id(entry.journal) for entry in self._pending}
+        for journal in (*self._left_behind, self._journal):
+            if id(journal) in waiting:
+                journal.release()
+            else:
+                journal.remove()

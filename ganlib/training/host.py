@@ -1,0 +1,265 @@
+"""The host of a training loop: everything around :func:`ganlib.core.loop.train` on each worker.
+
+It resumes, reports, evaluates, saves, and decides when to stop; the loop knows none of it. Like the
+loop it is a generator: it hands control back after every evaluation, and whoever iterates may end the
+run there. Every worker runs the same :class:`Host`; rank 0 alone writes. Nothing here knows of Ray.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ganlib.config.run import RunConfig
+from ganlib.core.loop import Progress, train
+from ganlib.core.state import TrainState
+from ganlib.core.steps import Place
+from ganlib.core.workers import mean_over_workers
+from ganlib.data.batches import TrainingBatches
+from ganlib.data.cache import LocalDataset
+from ganlib.errors import CheckpointRefused, DeadEnd, NonFiniteLoss
+from ganlib.ports import RunTracker
+from ganlib.quality.distances import Statistics
+from ganlib.quality.features import Extractor
+from ganlib.quality.generated import to_uint8
+from ganlib.quality.grids import grid
+from ganlib.records import TrainResult
+from ganlib.sweep.records import CurvePoint
+from ganlib.training.build import build_plan, fresh_state
+from ganlib.training.checkpoints import Checkpoints
+from ganlib.training.curve import Curve, Point
+from ganlib.training.progress import Pace, Spent
+from ganlib.training.watch import Watch
+
+REPORT_SECONDS = 2.0
+"""A progress line and a point on the curves at most this often."""
+
+
+@dataclass
+class Host:
+    """One worker's side of a run."""
+
+    run: str
+    tracking_run_id: str
+    config: RunConfig
+    dataset: LocalDataset
+    reference: Statistics
+    """Of the held-out split; used on rank 0."""
+    extractor: Extractor
+    checkpoints: Checkpoints
+    tracker: RunTracker
+    """Must not block: :class:`~ganlib.tracking.mlflow.SpooledTracker` on rank 0, unused elsewhere."""
+    place: Place
+    emit: Callable[[str], None]
+    """Takes rank 0's progress lines."""
+    look_at_untrained: bool = True
+    """Whether a new run begins with an evaluation; in a sweep all would find the same."""
+    _pace: Pace = field(init=False)
+    _curve: Curve = field(init=False)
+    _point: Point = field(init=False, default=Point())
+    """The last evaluation."""
+    _watch: Watch = field(init=False)
+    _spent: Spent = field(init=False, default_factory=Spent)
+    _reported_at: float = field(default=-math.inf, init=False)
+    """Seconds in the loop at the last progress line."""
+
+    def __post_init__(self) -> None:
+        budget = self.config.budget
+        self._watch = Watch(self.config)
+        self._curve = Curve(self.config, self.dataset.version, self.reference, self.extractor, self.place)
+        self._pace = Pace(round(budget.total_kimg * 1000), budget.max_seconds)
+
+    def train(self) -> TrainResult:
+        """Train to the end of the budget. Raises as :meth:`rounds`."""
+        rounds = self.rounds()
+        while True:
+            try:
+                next(rounds)
+            except StopIteration as end:
+                result: TrainResult = end.value
+                return result
+
+    def rounds(self) -> Generator[CurvePoint, None, TrainResult]:
+        """Train to the end of the budget, from the newest checkpoint when there is one.
+
+        Yields:
+            Each evaluation once its checkpoint is on its way to the store. A run that goes on begins with the
+            evaluation of the checkpoint it is taken up from, if that has one: whoever asked before may
+            have been gone before it was handed out.
+
+        Raises:
+            NonFiniteLoss: On every worker at once; nothing was saved after the last good checkpoint.
+            DeadEnd: A rule of the watch that is to stop the run was broken; likewise.
+        """
+        config, place = self.config, self.place
+        state = fresh_state(config, self.dataset.version, place.device)
+        resumed = self.checkpoints.resume(state)
+        self._pace.restart(state.images_seen, state.seconds)
+        self._require_same_start(state)
+        if resumed is not None:
+            self._watch.peak = resumed.estimate_peak
+            if place.rank == 0:
+                lost = resumed.images_lost
+                self.emit(f"resumed {resumed.ref.key} at {state.images_seen} images, {lost} were lost")
+                self.tracker.metrics(self.tracking_run_id, state.images_seen, {"images_lost": lost})
+            if resumed.distance is not None:
+                yield CurvePoint(
+                    images_seen=state.images_seen, distance=resumed.distance, seconds=state.seconds
+                )
+        elif self.look_at_untrained:
+            yield self._evaluate(state)
+        start_images, start_seconds = state.images_seen, state.seconds
+        yield from self._loop(state)
+        if state.images_seen > start_images:
+            yield from self._keep(state, evaluate=True)
+        with self._spent.on("saving"):
+            self.checkpoints.wait()
+        return self._finished(state, state.images_seen - start_images, state.seconds - start_seconds)
+
+    def _finished(self, state: TrainState, images: int, seconds: float) -> TrainResult:
+        """The result of a run that reached its end, ``images`` and ``seconds`` of it in this attempt."""
+        if self.place.rank == 0 and images:
+            shares = self._spent.shares(seconds)
+            self.tracker.metrics(self.tracking_run_id, state.images_seen, shares)
+            evaluating, saving = (f"{100 * share:.1f} %" for share in shares.values())
+            self.emit(f"{seconds:.0f} s in the loop; of the run {evaluating} evaluating, {saving} saving")
+        return TrainResult(
+            run=self.run,
+            tracking_run_id=self.tracking_run_id,
+            status="finished",
+            best=self.checkpoints.best(),
+            last=self.checkpoints.last(),
+            images_seen=state.images_seen,
+            seconds=state.seconds,
+            images_lost=self.checkpoints.images_lost,
+            images_per_second=images / seconds if seconds > 0 else 0.0,
+            evaluating_seconds=self._spent.seconds["evaluating"],
+            saving_seconds=self._spent.seconds["saving"],
+        )
+
+    def _loop(self, state: TrainState) -> Iterator[CurvePoint]:
+        config, place = self.config, self.place
+        batches = TrainingBatches(
+            self.dataset.load("train"),
+            seed=config.seed,
+            batch_size=config.batch_size,
+            rank=place.rank,
+            world_size=place.workers,
+            device=place.device,
+            flip=config.dataset.flip,
+        )
+        plan = build_plan(config, place.device)
+        evaluations = Every(config.evaluation.every_kimg, state.images_seen)
+        saves = Every(config.checkpoint.every_kimg, state.images_seen)
+        if self._out_of_time(state):
+            return
+        for progress in train(state, batches, plan, place):
+            if self._agree(state, progress):
+                return
+            save, evaluation = saves.due(state.images_seen), evaluations.due(state.images_seen)
+            if save or evaluation:
+                yield from self._keep(state, evaluate=evaluation)
+
+    def _agree(self, state: TrainState, progress: Progress) -> bool:
+        """Average the losses over the workers, report them, and decide together whether the run ends."""
+        local = torch.stack([progress.critic_loss, progress.wasserstein, progress.generator_loss])
+        over = torch.tensor([float(self._out_of_time(state))], device=local.device)
+        means = mean_over_workers(torch.cat([local.float(), over])).tolist()
+        values = dict(zip(("critic_loss", "wasserstein", "generator_loss"), means, strict=False))
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise NonFiniteLoss(name, value, state.images_seen)
+        self._watch.add(values["wasserstein"])
+        ended = means[3] > 0 or state.images_seen >= self._pace.total_images
+        if self.place.rank == 0 and (ended or state.seconds - self._reported_at >= REPORT_SECONDS):
+            self._reported_at = state.seconds
+            distance = self._point.distance
+            line = self._pace.line(state.images_seen, state.seconds, values["wasserstein"], distance)
+            self.emit(str(line))
+            values |= {"images_per_second": line.rate, "generator_steps": state.generator_steps}
+            self.tracker.metrics(self.tracking_run_id, state.images_seen, values)
+            self.checkpoints.reached(state.images_seen)
+        return bool(ended)
+
+    def _require_same_start(self, state: TrainState) -> None:
+        """Workers that took up different checkpoints would wait for each other for ever."""
+        mine = torch.tensor([float(state.images_seen)], dtype=torch.float64, device=self.place.device)
+        if float(mean_over_workers(mine)) != float(mine):
+            raise CheckpointRefused(
+                f"worker {self.place.rank} resumed at {state.images_seen} images and another one elsewhere; "
+                "run the same command again"
+            )
+
+    def _out_of_time(self, state: TrainState) -> bool:
+        limit = self.config.budget.max_seconds
+        return limit is not None and state.seconds >= limit
+
+    def _evaluate(self, state: TrainState) -> CurvePoint:
+        """Distance of the averaged generator, on every worker; rank 0 logs it with a sample grid."""
+        with self._spent.on("evaluating"):
+            self._point = self._curve.point(state.average)
+            if not math.isfinite(self._point.distance):
+                raise NonFiniteLoss(self.extractor.metric, self._point.distance, state.images_seen)
+            if self._point.samples is not None:
+                self._log_evaluation(state.images_seen, self._point.samples)
+        return CurvePoint(images_seen=state.images_seen, distance=self._point.distance, seconds=state.seconds)
+
+    def _log_evaluation(self, images_seen: int, samples: Tensor) -> None:
+        picture = grid(to_uint8(samples), columns=8)
+        metric, distance = f"{self.extractor.metric}_curve", self._point.distance
+        self.tracker.image(self.tracking_run_id, "samples", images_seen, picture)
+        self.tracker.metrics(self.tracking_run_id, images_seen, {metric: distance})
+        self.emit(f"evaluated at {images_seen} images: {metric} = {distance:.1f}")
+
+    def _keep(self, state: TrainState, *, evaluate: bool) -> Iterator[CurvePoint]:
+        """Save a checkpoint, evaluated or not, of weights that are numbers; yields the evaluation."""
+        # The losses are those before the last update; the weights after it are what would be kept.
+        for network in (state.generator, state.critic):
+            for name, parameter in network.named_parameters():
+                if not bool(torch.isfinite(parameter).all()):
+                    raise NonFiniteLoss(name, math.nan, state.images_seen)
+        point = self._evaluate(state) if evaluate else None
+        self._look(state, with_samples=evaluate)
+        if self.place.rank == 0:
+            with self._spent.on("saving"):
+                distance = None if point is None else point.distance
+                self.checkpoints.save(state, self.place.workers, distance, self._watch.peak)
+        if point is not None:
+            yield point
+
+    def _look(self, state: TrainState, *, with_samples: bool) -> None:
+        """Warn of a run that looks like a dead end, or stop it before its state is saved."""
+        spread_now = self._point.spread if with_samples else None
+        for alarm in self._watch.check(state.critic, spread_now):
+            text = f"after {state.images_seen} images {alarm.text} ({alarm.rule})"
+            if alarm.action == "stop":
+                raise DeadEnd(text)
+            if self.place.rank == 0:
+                self.emit(f"warning: {text}")
+                name = f"warnings/{state.images_seen:012d}-{alarm.rule}.txt"
+                self.tracker.artifact(self.tracking_run_id, name, text.encode())
+
+
+class Every:
+    """Multiples of an interval on the training clock.
+
+    Args:
+        kimg: The interval, thousand images.
+        images_seen: Where the clock stands; multiples up to here are past.
+    """
+
+    def __init__(self, kimg: float, images_seen: int) -> None:
+        self._interval = kimg * 1000
+        self._past = images_seen // self._interval
+
+    def due(self, images_seen: int) -> bool:
+        """Whether a multiple was passed since this last answered yes."""
+        multiple = images_seen // self._interval
+        if multiple <= self._past:
+            return False
+        self._past = multiple
+        return True

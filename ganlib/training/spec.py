@@ -1,0 +1,98 @@
+"""A run as its jobs find it: name, configuration, dataset."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from ganlib.config.run import RunConfig, name_of
+from ganlib.errors import ConfigError, ObjectMissing
+from ganlib.ports import ObjectStore, RunStart
+from ganlib.records import CheckpointRef, DatasetVersion, Record
+
+
+class RunSpec(Record):
+    """Everything a job needs to know; kept at ``runs/RUN/spec.json``."""
+
+    run: str
+    config: RunConfig
+    dataset_name: str
+    dataset_digest: str
+    code_version: str
+    """ganlib's version that wrote it."""
+    adopt: CheckpointRef | None = None
+    """Another run's checkpoint from which this one begins, instead of from untrained networks."""
+
+    def tracking(self, bucket: str, parent: str = "") -> RunStart:
+        """How the tracker is to introduce this run.
+
+        Args:
+            bucket: Of the object store.
+            parent: Id of the tracker's run that this one is a part of; empty: none.
+        """
+        return RunStart(
+            experiment=self.config.recipe,
+            name=self.run,
+            params=self.config.flat(),
+            tags={
+                "ganlib.config_digest": self.config.digest,
+                "ganlib.dataset_digest": self.dataset_digest,
+                "ganlib.code_version": self.code_version,
+            },
+            dataset_name=self.dataset_name,
+            dataset_digest=self.dataset_digest,
+            dataset_source=f"s3://{bucket}/datasets/{self.dataset_name}/{self.dataset_digest}/manifest.json",
+            parent=parent,
+        )
+
+
+def run_name(config: RunConfig, dataset: DatasetVersion, request: str) -> str:
+    """A run's name. Raises as :func:`~ganlib.config.run.name_of`."""
+    return name_of(config.recipe, dataset.digest, config.digest, request)
+
+
+def result_key(run: str) -> str:
+    """Where a run's :class:`~ganlib.records.TrainResult` lies."""
+    return f"runs/{run}/result.json"
+
+
+def evaluation_key(run: str) -> str:
+    """Where a run's :class:`~ganlib.records.Evaluation` lies."""
+    return f"runs/{run}/evaluation.json"
+
+
+def comparison_key(run: str, champion: int) -> str:
+    """Where the :class:`~ganlib.records.Comparison` of a run's generator with that champion lies."""
+    return f"runs/{run}/comparison-{champion}.json"
+
+
+def write_spec(store: ObjectStore, spec: RunSpec) -> None:
+    """Keep the spec where its jobs look for it."""
+    store.put(f"runs/{spec.run}/spec.json", spec.to_json().encode())
+
+
+def read_spec(store: ObjectStore, run: str) -> RunSpec:
+    """The spec of a run.
+
+    Raises:
+        ConfigError: There is no such run.
+        DataError: The spec was written by a version with other fields.
+    """
+    key = f"runs/{run}/spec.json"
+    try:
+        text = store.get(key)
+    except ObjectMissing as error:
+        raise ConfigError(f"there is no run {run!r}: the object store holds no {key}") from error
+    return RunSpec.from_json(text, source=key)
+
+
+def require_same_code(what: str, code_version: str) -> None:
+    """Refuse work that another version of ganlib submitted.
+
+    Raises:
+        ConfigError: This process has another one.
+    """
+    if code_version != version("ganlib"):
+        raise ConfigError(
+            f"{what} was submitted by ganlib {code_version}, this cluster has {version('ganlib')}; install "
+            "the same version on both"
+        )

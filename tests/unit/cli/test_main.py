@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ganlib.cli.options import parse_overrides
+from ganlib.errors import ConfigError
+
+
+def test_overrides_are_read_as_yaml() -> None:
+    pairs = [
+        "seed=7",
+        "objective.clip=0.05",
+        "cadence.bursts=true",
+        "budget.max_seconds=null",
+        "dataset.name=a-b",
+    ]
+    assert parse_overrides(pairs) == {
+        "seed": 7,
+        "objective.clip": 0.05,
+        "cadence.bursts": True,
+        "budget.max_seconds": None,
+        "dataset.name": "a-b",
+    }
+
+
+@pytest.mark.parametrize("pair", ["seed", "seed: 1", "seed=["])
+def test_what_is_no_override_is_refused(pair: str) -> None:
+    with pytest.raises(ConfigError, match="--set"):
+        parse_overrides([pair])
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["demo", "--set", "objective.clip=-1"], "objective.clip = -1"),
+        (["retrain", "fashion-mnist"], "close to it: fashion-mnist-wgan"),
+        (["generate", "a@b", "--out", "picture.jpg"], "must end with .png"),
+        (["generate", "a@b", "--out", "nowhere/picture.png"], "there is no folder"),
+        (["generate", "a@b", "--out", "a.png", "--steps", "3"], "--steps is for --interpolate"),
+        (["generate", "a@b", "--out", "a.gif", "--count", "1001"], "1001 pictures do not go into"),
+        (["dataset", "prepare", "a", "--size", "28", "--channels", "2"], "1 (grey) or 3 (colour)"),
+        (["retrain", "digits-wgan"], "GANLIB_PREFECT_API_URL"),
+    ],
+)
+def test_bad_input_is_one_line_and_changes_nothing(words: list[str], says: str, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    environ = {k: v for k, v in os.environ.items() if not k.startswith("GANLIB_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "ganlib.cli", *words],
+        env={**environ, "GANLIB_HOME": str(home)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert says in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not home.exists()
+
+
+def test_an_interrupt_says_that_the_command_goes_on() -> None:
+    code = (
+        "import os, signal, typer; from ganlib.cli.main import app\n"
+        "from ganlib.cli.options import resumable\n"
+        "@app.command()\n"
+        "def wait() -> None:\n"
+        "    with resumable():\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "app(['wait'])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 128 + signal.SIGINT
+    assert "the same command goes on from here" in done.stderr

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ganlib.config.parts import (
+    AdamConfig,
+    DcganConfig,
+    DenseConfig,
+    NonSaturatingConfig,
+    RmspropConfig,
+    WassersteinConfig,
+    WassersteinGradientPenaltyConfig,
+)
+from ganlib.config.run import build_config, load_config, recipes
+from ganlib.errors import ConfigError, UnknownName
+from ganlib.records import DatasetVersion
+from ganlib.training.spec import run_name
+
+
+@pytest.mark.parametrize("recipe", recipes())
+def test_every_recipe_is_usable(recipe: str) -> None:
+    config = load_config(recipe)
+    assert config.recipe == recipe
+    assert build_config(config.model_dump()) == config
+
+
+def test_equal_configurations_have_equal_digests_and_compute_does_not_count() -> None:
+    config = load_config("fashion-mnist-wgan")
+    assert config.digest == load_config("fashion-mnist-wgan").digest
+    assert config.digest == load_config("fashion-mnist-wgan", {"compute.workers": 4}).digest
+    assert config.digest != load_config("fashion-mnist-wgan", {"seed": 1}).digest
+    assert config.digest != load_config("fashion-mnist-wgan", {"objective.clip": 0.02}).digest
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("objective.clip", 0, r"objective\.clip = 0 .*greater than 0"),
+        ("objective.clip", float("nan"), r"objective\.clip = nan"),
+        ("cadence.n_critic", 101, r"cadence\.n_critic = 101 .*less than or equal to 100"),
+        ("cadence.n_critic", 0, r"cadence\.n_critic = 0 .*greater than or equal to 1"),
+        ("dataset.size", 30, r"dataset\.size = 30 .*28, 32, 64 or 128"),
+        ("dataset.name", "Fashion MNIST", r"dataset\.name"),
+        ("compute.workers", 3, "batch_size 64 cannot be divided between compute.workers 3"),
+        ("compute.workers", 64, "batch norm needs two"),
+        ("compute.max_workers", 1, "compute.max_workers 1 must not be below compute.workers 2"),
+        ("compute.max_workers", 4, "between compute.workers 3, one of .* up to compute.max_workers 4.*of 12"),
+        ("budget.max_seconds", -1, r"budget\.max_seconds = -1"),
+        ("objective.penalty", 10, r"objective\.penalty = 10 .*objective wasserstein has none"),
+        ("optimizer.beta1", 0.5, r"optimizer\.beta1 = 0\.5 .*optimizer rmsprop has none"),
+        ("network.dropout", 0.5, r"network\.dropout = 0\.5 .*network dcgan has none"),
+        ("objective.kind", "hinge", r"objective.*hinge"),
+        ("objective.kind", "wasserstein-gp", r"critic_norm = batch cannot go with .*wasserstein-gp"),
+        ("network.extra_layers", 17, r"network\.extra_layers = 17 .*less than or equal to 16"),
+        ("schedule.decay_from", 1.0, r"schedule\.decay_from = 1\.0 .*less than 1"),
+    ],
+)
+def test_a_value_out_of_bounds_is_refused_by_field_value_and_bound(field: str, value: Any, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        load_config("fashion-mnist-wgan", {field: value})
+
+
+def test_another_kind_keeps_none_of_the_recipes_fields() -> None:
+    changes = {"objective.kind": "wasserstein-gp", "network.critic_norm": "group", "optimizer.kind": "adam"}
+    config = load_config("fashion-mnist-wgan", changes)
+    assert config.objective == WassersteinGradientPenaltyConfig()
+    assert config.optimizer == AdamConfig()
+    assert config.network.latent_dim == 100
+    dense = load_config("fashion-mnist-wgan", {"network.dropout": 0.1, "network.kind": "dense"}).network
+    assert dense == DenseConfig(dropout=0.1)
+    with pytest.raises(ConfigError, match=r"objective\.clip .*objective wasserstein-gp has none"):
+        load_config("fashion-mnist-wgan-gp", {"objective.clip": 0.1})
+
+
+def test_a_part_without_a_kind_is_of_the_usual_one() -> None:
+    config = build_config({"recipe": "r", "dataset": {"name": "d"}, "network": {"latent_dim": 7}})
+    assert config.network == DcganConfig(latent_dim=7)
+    assert (config.objective, config.optimizer) == (WassersteinConfig(), RmspropConfig())
+
+
+def test_recipes_have_the_numbers_of_their_documents() -> None:
+    vanilla = load_config("fashion-mnist-vanilla")
+    assert vanilla.network == DenseConfig(
+        generator_widths=(256, 512, 1024), critic_widths=(1024, 512, 256), dropout=0.3
+    )
+    assert vanilla.objective == NonSaturatingConfig(real_label=0.9)
+    assert vanilla.budget.total_kimg == 400 * 60
+    penalty = load_config("fashion-mnist-wgan-gp")
+    assert penalty.objective == WassersteinGradientPenaltyConfig(penalty=10)
+    assert penalty.optimizer == AdamConfig(beta1=0, beta2=0.9)
+    statefarm = load_config("statefarm-wgan-64")
+    assert (statefarm.objective, statefarm.optimizer) == (WassersteinConfig(clip=0.01), RmspropConfig())
+    assert (statefarm.cadence.n_critic, statefarm.cadence.bursts) == (5, True)
+
+
+def test_an_unknown_field_or_recipe_names_what_is_close() -> None:
+    with pytest.raises(UnknownName, match="close to it: objective.clip"):
+        load_config("fashion-mnist-wgan", {"objective.clop": 1})
+    with pytest.raises(UnknownName, match="close to it: fashion-mnist-wgan"):
+        load_config("fashion-mnist-gan")
+
+
+def test_flat_names_are_those_of_overrides() -> None:
+    config = load_config("fashion-mnist-wgan")
+    flat = config.flat()
+    assert flat["objective.clip"] == str(config.objective.clip)
+    assert load_config("fashion-mnist-wgan", {"objective.clip": float(flat["objective.clip"])}) == config
+
+
+def test_run_names_tell_apart_what_must_not_be_mixed() -> None:
+    dataset = DatasetVersion(
+        name="d", digest="a" * 64, image_shape=(1, 28, 28), classes=(), shards=(), source=""
+    )
+    other = dataset.model_copy(update={"digest": "b" * 64})
+    config, seeded = load_config("digits-wgan"), load_config("digits-wgan", {"seed": 1})
+    names = {
+        run_name(config, dataset, "manual"),
+        run_name(config, other, "manual"),
+        run_name(seeded, dataset, "manual"),
+        run_name(config, dataset, "20261121t0300"),
+    }
+    assert len(names) == 4
+    assert run_name(config, dataset, "manual") == run_name(load_config("digits-wgan"), dataset, "manual")
+    with pytest.raises(ConfigError, match="request 'A b'"):
+        run_name(config, dataset, "A b")

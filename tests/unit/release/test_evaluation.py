@@ -1,0 +1,318 @@
+"""An evaluation in one process: real networks and checkpoints, a store in memory."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ganlib.config.parts import EvaluationConfig
+from ganlib.config.run import load_config
+from ganlib.core.steps import Place
+from ganlib.data.cache import LocalDataset, pull
+from ganlib.data.prepare import Preparation, prepare
+from ganlib.data.raw.add import add_dataset
+from ganlib.errors import ConfigError, DigestMismatch
+from ganlib.fakes.stores import MemoryStore, MemoryTracker
+from ganlib.jobs.evaluate import log_evaluation, metrics_of, summary
+from ganlib.ports import RunStart
+from ganlib.quality import classifier
+from ganlib.quality.classifier import Classifier
+from ganlib.quality.copying import merge
+from ganlib.quality.extractors import open_extractor, provide_weights, require_classes
+from ganlib.quality.inception_weights import weights_key
+from ganlib.quality.shared_reference import reference_over_workers
+from ganlib.records import CheckpointRef, Evaluation
+from ganlib.release.evaluation import Judged, Task, judge, nearest_of_share, share_of_task
+from ganlib.settings import Settings
+from ganlib.training.build import fresh_state
+from ganlib.training.checkpoints import Checkpoints
+from ganlib.training.spec import RunSpec
+
+pytestmark = pytest.mark.filterwarnings("ignore::ganlib.quality.distances.TooFewSamples")
+
+TINY: dict[str, Any] = {
+    "dataset.name": "shades",
+    "network.generator_width": 4,
+    "network.critic_width": 4,
+    "network.latent_dim": 4,
+    "batch_size": 60,
+    "evaluation.samples": 50,
+    "evaluation.extractor": "classifier",
+}
+
+
+def add(store: MemoryStore, name: str, classes: tuple[str, ...], folder: Path) -> LocalDataset:
+    """Upright and lying stripes of all shades."""
+    random = np.random.default_rng(0)
+    for label, kind in enumerate(classes):
+        for index in range(120 // len(classes)):
+            picture = random.integers(0, 100, (28, 28), dtype=np.uint8)
+            (picture if label == 0 else picture.T)[:: 3 + index % 5] += np.uint8(50 + index)
+            path = folder / name / kind / f"{index}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(path)
+    add_dataset(store, name, str(folder / name), open_store=lambda _: store, scratch=folder / "s")
+    version = prepare(store, name, Preparation(size=28, channels=1), scratch=folder / "s")
+    return pull(store, version, folder / "home" / "cache")
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    return Settings(home=tmp_path_factory.mktemp("judge") / "home")
+
+
+@pytest.fixture(scope="module")
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture(scope="module")
+def dataset(store: MemoryStore, settings: Settings) -> LocalDataset:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(classifier, "MAX_EPOCHS", 4)
+        found = add(store, "shades", ("upright", "lying"), settings.home.parent)
+        open_extractor(store, found, EvaluationConfig(extractor="classifier"), settings.cache)
+        return found
+
+
+@pytest.fixture(scope="module")
+def checkpoint(store: MemoryStore, dataset: LocalDataset) -> CheckpointRef:
+    """Of a run whose generator is not as it was in the beginning."""
+    config = spec(dataset, 1).config
+    state = fresh_state(config, dataset.version, torch.device("cpu"))
+    with torch.no_grad():
+        for parameter in state.average.parameters():
+            parameter.mul_(1.5)
+    state.images_seen = 640
+    with Checkpoints(store, "run", config, ("0", "0")) as checkpoints:
+        checkpoints.save(state, 1, 1.0, 1.0)
+        checkpoints.wait()
+        best = checkpoints.best()
+    assert best is not None
+    return best
+
+
+def spec(dataset: LocalDataset, workers: int) -> RunSpec:
+    version = dataset.version
+    config = load_config("digits-wgan", {**TINY, "compute.workers": workers})
+    return RunSpec(
+        run="run", config=config, dataset_name="shades", dataset_digest=version.digest, code_version="0"
+    )
+
+
+def evaluate(settings: Settings, store: MemoryStore, task: Task) -> Judged:
+    workers = range(task.spec.config.compute.workers)
+    return judge(settings, store, task, [share_of_task(settings, store, task, rank) for rank in workers])
+
+
+@pytest.fixture(scope="module")
+def judged(
+    settings: Settings, store: MemoryStore, dataset: LocalDataset, checkpoint: CheckpointRef
+) -> Judged:
+    return evaluate(settings, store, Task(spec=spec(dataset, 1), checkpoint=checkpoint, samples=50))
+
+
+def test_every_field_of_an_evaluation_is_filled(judged: Judged, checkpoint: CheckpointRef) -> None:
+    found = judged.evaluation
+    assert found.metric == "fd_classifier"
+    assert (found.run, found.samples, found.draw, found.checkpoint) == ("run", 50, 1, checkpoint)
+    assert 0 < found.value != found.value_untrained > 0
+    assert found.kernel_distance > 0
+    assert 0 < found.kernel_distance_error < found.kernel_distance
+    assert 0 <= found.precision <= 1
+    assert 0 <= found.recall <= 1
+    assert "own size" in found.resizing
+    assert found.copying is not None
+    assert found.copying.samples == 12, "as many as are held out"
+    assert found.copying.ratio > 0.8
+    assert judged.strip.dtype == np.uint8
+
+
+def test_workers_change_nothing_but_rounding(
+    settings: Settings, store: MemoryStore, dataset: LocalDataset, checkpoint: CheckpointRef, judged: Judged
+) -> None:
+    one = judged.evaluation
+    three, strip = evaluate(
+        settings, store, Task(spec=spec(dataset, 3), checkpoint=checkpoint, samples=50, untrained=False)
+    )
+    assert math.isnan(three.value_untrained)
+    for name in ("value", "kernel_distance", "kernel_distance_error", "precision", "recall"):
+        assert getattr(three, name) == pytest.approx(getattr(one, name), rel=1e-3), name
+    assert three.copying == one.copying
+    assert np.array_equal(strip, judged.strip)
+
+
+def test_a_fresh_draw_is_another_sample_of_the_same(
+    settings: Settings, store: MemoryStore, dataset: LocalDataset, checkpoint: CheckpointRef, judged: Judged
+) -> None:
+    task = Task(spec=spec(dataset, 1), checkpoint=checkpoint, samples=80, draw=2, untrained=False)
+    fresh = evaluate(settings, store, task).evaluation
+    assert (fresh.draw, fresh.samples) == (2, 80)
+    assert fresh.kernel_distance != judged.evaluation.kernel_distance
+    error = math.hypot(fresh.kernel_distance_error, judged.evaluation.kernel_distance_error)
+    assert abs(fresh.kernel_distance - judged.evaluation.kernel_distance) < 5 * error
+
+
+def test_it_is_logged_with_all_its_numbers_and_the_strip(judged: Judged) -> None:
+    tracker, found = MemoryTracker(), judged.evaluation
+    run_id = tracker.start(RunStart("shades", "run", {}, {}, "shades", "0" * 64, "s3://b/k"))
+    log_evaluation(tracker, run_id, found, judged.strip)
+    run = tracker.runs[run_id]
+    assert run.metrics["fd_classifier"] == [(0, found.value_untrained), (640, found.value)]
+    assert run.metrics["kd_classifier"] == [(640, found.kernel_distance)]
+    assert {"kd_classifier_error", "precision", "recall", "copying_ratio"} < set(run.metrics)
+    assert list(run.images) == [("copying", 640)]
+    assert summary(found).startswith(f"fd_classifier = {found.value:.1f} (untrained ")
+    assert "copying_ratio" in summary(found)
+
+
+def test_what_an_older_ganlib_evaluated_is_still_read(judged: Judged) -> None:
+    old = json.loads(judged.evaluation.to_json())
+    for name in ("kernel_distance", "kernel_distance_error", "precision", "recall", "copying", "resizing"):
+        del old[name]
+    del old["draw"]
+    read = Evaluation.from_json(json.dumps(old))
+    assert read.value == judged.evaluation.value
+    assert metrics_of(read) == {"fd_classifier": read.value}
+
+
+def test_the_name_of_the_metric_is_known_before_the_extractor_is_there() -> None:
+    names = {
+        name: EvaluationConfig(extractor=name).metric  # type: ignore[arg-type]
+        for name in ("efficientnet_lite0", "inception", "classifier")
+    }
+    assert names == {
+        "efficientnet_lite0": "fd_efficientnet_lite0",
+        "inception": "fid",
+        "classifier": "fd_classifier",
+    }
+
+
+def test_the_nearest_training_pictures_are_found_by_any_number_of_workers(dataset: LocalDataset) -> None:
+    train = dataset.load("train")
+    pictures = train.gather(torch.tensor([5, 0, 70]))[0]
+    found = merge(nearest_of_share(dataset, pictures, Place(rank, 4)) for rank in range(4))
+    assert found.indices.tolist() == [5, 0, 70]
+    assert found.distances.tolist() == [0, 0, 0]
+
+
+def test_the_reference_is_computed_once(
+    store: MemoryStore, dataset: LocalDataset, settings: Settings
+) -> None:
+    extractor = open_extractor(store, dataset, EvaluationConfig(extractor="classifier"), settings.cache)
+    first = reference_over_workers(store, dataset, extractor, 10, Place())
+    again = reference_over_workers(store, dataset, _Unused(extractor), 10, Place())  # type: ignore[arg-type]
+    assert torch.equal(first.features, again.features)
+    assert torch.equal(first.within.radii, again.within.radii)
+    assert again.statistics.count == 10
+
+
+class _Unused:
+    """An extractor that is known but must not be called."""
+
+    def __init__(self, extractor: Classifier) -> None:
+        self.name, self.dimensions = extractor.name, extractor.dimensions
+        self.weights_sha256, self.resizing = extractor.weights_sha256, extractor.resizing
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        raise AssertionError("computed again")
+
+
+def test_the_classifier_is_trained_once_and_again_if_it_is_damaged(
+    store: MemoryStore,
+    dataset: LocalDataset,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(classifier, "MAX_EPOCHS", 4)
+    config = EvaluationConfig(extractor="classifier")
+    [key] = [key for key in store.objects if key.endswith("classifier/weights.safetensors")]
+    before = store.get(key)
+    first = open_extractor(store, dataset, config, settings.cache)
+    assert store.get(key) == before
+    assert not capsys.readouterr().out
+    store.put(key, before[:-4] + b"\x00" * 4)
+    again = open_extractor(store, dataset, config, settings.cache)
+    assert "training a classifier of" in capsys.readouterr().out, "it takes a while"
+    assert again.weights_sha256 == first.weights_sha256, "the same, from the same version"
+    assert store.get(key) == before
+
+
+def test_a_dataset_without_classes_trains_no_classifier(tmp_path: Path) -> None:
+    store = MemoryStore()
+    plain = add(store, "plain", ("",), tmp_path)
+    assert plain.version.classes == ()
+    config = EvaluationConfig(extractor="classifier")
+    with pytest.raises(ConfigError, match=r"evaluation\.extractor = classifier.*plain has no classes"):
+        require_classes(config, plain.version)
+    require_classes(EvaluationConfig(), plain.version)
+    with pytest.raises(ConfigError, match="plain has no classes"):
+        open_extractor(store, plain, config, tmp_path)
+    assert not any("classifier" in key for key in store.objects)
+
+
+INCEPTION = EvaluationConfig(extractor="inception")
+
+
+def test_weights_are_brought_to_the_store_before_a_run(tmp_path: Path) -> None:
+    import hashlib
+
+    data, store, bucket = b"weights", MemoryStore(), MemoryStore()
+    sha256 = hashlib.sha256(data).hexdigest()
+    (tmp_path / "weights.pth").write_bytes(data)
+    bucket.put("weights.pth", data)
+    opened: list[str] = []
+
+    def open_store(uri: str) -> MemoryStore:
+        opened.append(uri)
+        return bucket
+
+    def provide(config: EvaluationConfig, cache: str, sha256: str = sha256) -> None:
+        provide_weights(store, config, tmp_path / cache, open_store, sha256=sha256)
+
+    with pytest.raises(ConfigError, match=r"set evaluation\.weights"):
+        provide(INCEPTION, "a")
+    for index, where in enumerate([str(tmp_path / "weights.pth"), "s3://bucket/folder/weights.pth"]):
+        provide(INCEPTION.model_copy(update={"weights": where}), f"b{index}")
+        assert store.objects == {weights_key(sha256): data}
+        provide(INCEPTION, f"c{index}")
+        assert (tmp_path / f"c{index}" / "weights" / sha256).read_bytes() == data
+        store.delete(weights_key(sha256))
+    assert opened == ["s3://bucket/folder"]
+    provide(EvaluationConfig(), "d")
+
+
+def test_weights_that_cannot_be_had_or_are_others_are_refused_before_a_run(tmp_path: Path) -> None:
+    store, bucket = MemoryStore(), MemoryStore()
+    (tmp_path / "others.pth").write_bytes(b"others")
+
+    def provide(where: str) -> None:
+        config = INCEPTION.model_copy(update={"weights": where})
+        provide_weights(store, config, tmp_path / "cache", lambda _: bucket)
+
+    with pytest.raises(DigestMismatch, match=r"others\.pth.*6726825d"):
+        provide(str(tmp_path / "others.pth"))
+    for missing in (str(tmp_path / "missing.pth"), "s3://bucket/missing.pth", str(tmp_path)):
+        with pytest.raises(ConfigError, match=r"evaluation\.weights = .* cannot be read"):
+            provide(missing)
+    assert not store.objects
+    assert not (tmp_path / "cache").exists()
+
+
+def test_where_weights_lie_is_no_part_of_a_run_s_identity() -> None:
+    inception = {"evaluation.extractor": "inception"}
+    one = load_config("digits-wgan", inception)
+    assert one.digest == load_config("digits-wgan", {**inception, "evaluation.weights": "/a/file"}).digest
+    assert one.digest != load_config("digits-wgan").digest
+    with pytest.raises(ConfigError, match="classifier, which has its own"):
+        load_config("digits-wgan", {"evaluation.extractor": "classifier", "evaluation.weights": "/a/file"})
+    with pytest.raises(ConfigError, match=r"evaluation\.extractor = 'vgg' cannot be used: .*'inception'"):
+        load_config("digits-wgan", {"evaluation.extractor": "vgg"})

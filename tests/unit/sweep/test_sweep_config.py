@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ganlib.config.run import load_config
+from ganlib.errors import ConfigError, UnknownName
+from ganlib.sweep.config import SweepConfig, values_of
+from ganlib.sweep.load import load_sweep
+from ganlib.sweep.names import sweep_name, trial_run_name
+from ganlib.sweep.space import Choice, Range, parse_search
+
+RECIPE = "fashion-mnist-wgan"
+
+
+def test_a_sweep_that_names_nothing_searches_critic_steps_and_clip_at_the_recipes_budget() -> None:
+    sweep = load_sweep(RECIPE)
+    assert set(sweep.search) == {"cadence.n_critic", "objective.clip"}
+    assert (sweep.total_kimg, sweep.final_samples, sweep.trial_count) == (400, 2000, 12)
+    assert sweep.grace_kimg == pytest.approx(400 / 9)
+    assert sweep.recipe_values() == {"cadence.n_critic": 1, "objective.clip": 0.1}
+
+
+def test_a_trial_is_the_recipe_with_its_values_one_worker_and_the_sweeps_budget() -> None:
+    sweep = load_sweep(RECIPE, {"evaluation.curve_samples": 64}, total_kimg=90, grace_kimg=10)
+    trial = sweep.trial_config({"cadence.n_critic": 3})
+    assert trial.cadence.n_critic == 3
+    assert trial.objective == sweep.base.objective
+    assert (trial.budget.total_kimg, trial.budget.max_seconds) == (90, None)
+    assert trial.evaluation.every_kimg == 10, "a trial is looked at on every rung"
+    assert trial.evaluation.curve_samples == 64
+    assert trial.compute.workers == 1
+    assert sweep.final_config({"cadence.n_critic": 3}).budget == load_config(RECIPE).budget
+
+
+def test_a_grid_has_every_combination_and_the_recipe_once() -> None:
+    search = parse_search(["cadence.n_critic=1,2", "objective.clip=0.1,0.3"])
+    sweep = load_sweep(RECIPE, search=search, algorithm="grid")
+    assert sweep.trial_count == 4, "the recipe is one of them"
+    rows = [tuple(row.values()) for row in sweep.combinations()]
+    assert rows == [(1, 0.3), (2, 0.1), (2, 0.3)]
+    beside = load_sweep(RECIPE, search=parse_search(["objective.clip=0.2,0.3"]), algorithm="grid")
+    assert beside.trial_count == 3, "it is none of them"
+
+
+def test_what_does_not_change_the_result_does_not_change_the_name() -> None:
+    one = load_sweep(RECIPE)
+    same = load_sweep(RECIPE, {"compute.device": "cpu"}, concurrency=1, cpus=2, gpus=0.25, workers=2)
+    assert one.digest == same.digest
+    assert one.digest != load_sweep(RECIPE, seed=1).digest != load_sweep(RECIPE, trials=5).digest
+    name = sweep_name(one, "ab" * 32, "tonight")
+    assert name == f"{RECIPE}-abababab-{one.digest[:8]}-tonight"
+    assert trial_run_name(name, 7) == f"{name}-trial-007"
+    with pytest.raises(ConfigError, match="request 'To night'"):
+        sweep_name(one, "ab" * 32, "To night")
+
+
+def test_a_sweep_is_the_same_after_a_way_through_json() -> None:
+    sweep = load_sweep(RECIPE, algorithm="tpe", scheduler="median", train_on=True)
+    again = SweepConfig.model_validate_json(sweep.model_dump_json())
+    assert again == sweep
+    assert again.digest == sweep.digest
+
+
+WRONG: list[tuple[dict[str, Any], list[str], type[ConfigError], str]] = [
+    ({}, ["cadence.n_critics=1,2"], UnknownName, "close to it: cadence.n_critic"),
+    ({}, ["objective.clip=0,1"], ConfigError, "objective.clip = 0 cannot be used: .* greater than 0"),
+    ({}, ["objective.clip=log:0.1:20"], ConfigError, "objective.clip = 20"),
+    ({}, ["cadence.n_critic=integers:1:101"], ConfigError, "cadence.n_critic = 101"),
+    ({}, ["objective.penalty=1,10"], ConfigError, "objective.penalty = 1 .*wasserstein has none"),
+    ({}, ["budget.total_kimg=1,2"], ConfigError, "budget.total_kimg cannot be searched: trials compare"),
+    ({}, ["dataset.size=28,32"], ConfigError, "dataset.size cannot be searched"),
+    ({"total_kimg": 10, "grace_kimg": 20}, [], ConfigError, "below the first rung, grace_kimg = 20"),
+    ({"algorithm": "grid"}, ["objective.clip=log:0.1:1"], ConfigError, "a grid needs lists"),
+    ({"algorithm": "grid", "trials": 13}, [], ConfigError, "more than the 12 configurations"),
+    ({"trials": 0}, [], ConfigError, "trials = 0 cannot be used: .* greater than or equal to 1"),
+    ({"algorithm": "bayes"}, [], ConfigError, "algorithm = 'bayes'"),
+    ({"algorithm": "tpe", "scheduler": "pbt"}, [], ConfigError, "choose random or grid"),
+    ({"scheduler": "pbt", "trials": 2}, [], ConfigError, "2 trials are no population"),
+    ({"scheduler": "pbt", "workers": 2}, [], ConfigError, "workers = 2 cannot go with scheduler pbt"),
+    ({"scheduler": "pbt"}, ["network.generator_width=8,16"], ConfigError, "in the middle of a trial"),
+    ({"final_samples": 100}, [], ConfigError, "at least evaluation.curve_samples = 500"),
+    ({"reductions": 2}, [], UnknownName, "close to it: reduction"),
+]
+
+
+@pytest.mark.parametrize(("options", "search", "kind", "says"), WRONG, ids=[says for *_, says in WRONG])
+def test_a_sweep_that_cannot_be_is_refused_when_it_is_built(
+    options: dict[str, Any], search: list[str], kind: type[ConfigError], says: str
+) -> None:
+    with pytest.raises(kind, match=says):
+        load_sweep(RECIPE, search=parse_search(search), **options)
+
+
+def test_a_recipe_without_a_clip_value_has_nothing_to_search_by_itself() -> None:
+    with pytest.raises(ConfigError, match="name the fields to search"):
+        load_sweep("fashion-mnist-wgan-gp")
+    sweep = load_sweep("fashion-mnist-wgan-gp", search=parse_search(["objective.penalty=1,10"]))
+    assert sweep.recipe_values() == {"objective.penalty": 10.0}
+
+
+def test_other_kinds_can_be_searched() -> None:
+    search = parse_search(["objective.kind=wasserstein,non-saturating"])
+    sweep = load_sweep(RECIPE, search=search, algorithm="grid")
+    kinds = [sweep.trial_config(values).objective.kind for values in sweep.combinations()]
+    assert kinds == ["non-saturating"]
+    assert values_of(sweep.base, ["objective.clip", "objective.penalty"]) == {"objective.clip": 0.1}
+
+
+def test_the_search_space_of_a_command_line() -> None:
+    found = parse_search(
+        ["a=1,2.5,x", "b=log:1e-4:1e-2", "c=integers:1:8", "d=uniform:0:1", "e=true,false", "f=1e-3"]
+    )
+    assert found == {
+        "a": Choice(values=(1, 2.5, "x")),
+        "b": Range(low=1e-4, high=1e-2, scale="log"),
+        "c": Range(low=1, high=8, scale="integers"),
+        "d": Range(low=0, high=1),
+        "e": Choice(values=(True, False)),
+        "f": Choice(values=(0.001,)),
+    }
+    assert [str(search) for search in found.values()][:3] == ["1,2.5,x", "log:0.0001:0.01", "integers:1:8"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a", "names no field"),
+        ("a=", "the list is empty"),
+        ("a=1,1", "1 is listed twice"),
+        ("a=uniform:2:1", "empty: name the lower end first"),
+        ("a=log:0:1", "begins above 0"),
+        ("a=integers:1.5:3", "ends with integers"),
+        ("a=log:1", "two ends, as in log:1:8"),
+        ("a=log:x:1", "could not convert"),
+        ("a=[1],2", r"\[1\] is neither a number nor a word"),
+    ],
+)
+def test_what_is_no_search_space_is_refused(text: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        parse_search([text])
