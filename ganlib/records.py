@@ -128,6 +128,16 @@ class CheckpointRef(Record):
     """Of its tensor file."""
 
 
+class CurvePoint(Record):
+    """An evaluation during a run."""
+
+    images_seen: int
+    distance: float
+    """``<metric>_curve``."""
+    seconds: float
+    """In the loop, up to here."""
+
+
 class TrainResult(Record):
     """What a training job leaves behind."""
 

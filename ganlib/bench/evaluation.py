@@ -24,7 +24,7 @@ from ganlib.core.steps import Place
 from ganlib.data.cache import LocalDataset
 from ganlib.fakes.stores import MemoryStore
 from ganlib.quality.extractors import open_extractor
-from ganlib.quality.shared_reference import reference_over_workers
+from ganlib.quality.reference import reference_over_workers
 from ganlib.release.evaluation import Task, judge, share_of_task
 from ganlib.settings import load_settings
 from ganlib.training.build import fresh_state

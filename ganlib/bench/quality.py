@@ -28,14 +28,14 @@ from ganlib.core.steps import Place
 from ganlib.data.cache import LocalDataset, pull
 from ganlib.errors import TrainingError
 from ganlib.fakes.stores import MemoryStore, MemoryTracker
-from ganlib.jobs.train import open_checkpoints, train_on
 from ganlib.quality.extractors import open_extractor
-from ganlib.quality.shared_reference import reference_over_workers
+from ganlib.quality.reference import reference_over_workers
 from ganlib.records import CheckpointRef, TrainResult
 from ganlib.release.evaluation import Task, judge, share_of_task
 from ganlib.settings import Settings, load_settings
 from ganlib.tracking.spool import SpooledTracker
 from ganlib.training.spec import RunSpec, run_name
+from ganlib.training.worker import build_host, equip, open_checkpoints, rounds_on
 
 RECIPE, WORKERS = "fashion-mnist-wgan", 2
 REFERENCE: dict[str, Any] = {
@@ -85,8 +85,11 @@ def worker(rank: int, spec_json: str, objects: dict[str, bytes], folder: str) ->
         tracker = SpooledTracker(memory, Path(folder, f"spool-{rank}"))
         stack.callback(lambda: tracker.close(CLOSE_SECONDS))
         run_id = memory.start(spec.tracking("benchmark"))
-        place, cache = Place(rank, WORKERS), settings.cache
-        result = train_on(place, spec, dataset, store, checkpoints, tracker, run_id, cache)
+        place, say = Place(rank, WORKERS), logging.info
+        equipment = equip(store, dataset, spec.config.evaluation, place, settings.cache, say)
+        host = build_host(place, spec, equipment, checkpoints, tracker, run_id, say)
+        *_, result = rounds_on(host)
+    assert isinstance(result, TrainResult)
     if rank == 0:
         Path(folder, "result.json").write_text(result.to_json())
         for info in store.list(f"runs/{spec.run}/"):

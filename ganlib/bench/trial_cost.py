@@ -20,9 +20,8 @@ from ganlib.settings import load_settings
 from ganlib.storage import open_store
 from ganlib.sweep.config import SweepConfig
 from ganlib.sweep.load import load_sweep
-from ganlib.sweep.names import sweep_name
 from ganlib.sweep.space import Choice
-from ganlib.sweep.spec import SweepSpec, write_sweep_spec
+from ganlib.sweep.spec import SweepSpec, sweep_name, write_sweep_spec
 
 TRIALS = 9
 

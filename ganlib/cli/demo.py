@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ganlib.config.run import load_config
+from ganlib.cli.flow_runs import pages, retrain
 from ganlib.data.raw.add import add_dataset
 from ganlib.data.raw.known import Places
-from ganlib.doctor.preflight import preflight, require_prefect
 from ganlib.errors import SourceUnavailable
 from ganlib.generators.fetch import load
 from ganlib.quality.grids import grid, write_png
@@ -133,39 +131,3 @@ class Demo:
         for page, url in summary["urls"].items():
             self.say(f"{page + ':':<12} {url}")
         self.say(f"It took {summary['seconds']['total']:.0f} s. `ganlib down` ends the services.")
-
-
-def pages(settings: Settings) -> dict[str, str]:
-    """The web pages a person looks at, by service."""
-    prefect = (settings.prefect_api_url or "").removesuffix("/api")
-    return {"mlflow": settings.mlflow_uri or "", "prefect": prefect, "ray": settings.ray_address or ""}
-
-
-def point_to_prefect(settings: Settings) -> None:
-    """Have flows of this process run against the configured server; to be called before one is imported."""
-    # Prefect reads these when it is imported, and nothing but flows imports it.
-    os.environ["PREFECT_API_URL"] = settings.require("prefect")
-    os.environ.setdefault("PREFECT_HOME", str(settings.home / "prefect"))
-    os.environ.setdefault("DO_NOT_TRACK", "true")
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO")
-
-
-def retrain(settings: Settings, recipe: str, overrides: Mapping[str, Any], **options: Any) -> Retrained:
-    """Run the flow ``retrain`` in this process, as a flow run that Prefect's page shows.
-
-    Args:
-        settings: Where the services are.
-        recipe: Recipe name.
-        overrides: Configuration fields to change, by dotted name.
-        options: ``request`` and ``force`` of the flow.
-
-    Raises:
-        GanlibError: What :func:`~ganlib.doctor.preflight.preflight` finds; nothing was started.
-    """
-    require_prefect(settings)
-    preflight(settings, load_config(recipe, overrides))
-    point_to_prefect(settings)
-    from flows.retrain import retrain as flow
-
-    retrained: Retrained = flow(recipe=recipe, overrides=dict(overrides), **options)
-    return retrained

@@ -12,7 +12,7 @@ import typer
 
 from ganlib.cli.options import say
 from ganlib.errors import ConfigError
-from ganlib.ports import parse_reference
+from ganlib.names import parse_reference
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -79,7 +79,7 @@ def retrain(
     """Run the flow `retrain` for RECIPE here, and show its progress."""
     values = parse_overrides(overrides)
     load_config(recipe, values)
-    from ganlib.cli.demo import retrain as run_flow
+    from ganlib.cli.flow_runs import retrain as run_flow
 
     with resumable():
         done = run_flow(load_settings(), recipe, values, request=request, force=force)

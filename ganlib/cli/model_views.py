@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ganlib.errors import RegistryError, UnknownName
-from ganlib.ports import ModelCatalog, Registry, parse_reference
+from ganlib.names import parse_reference
+from ganlib.ports import ModelCatalog, Registry
 from ganlib.registry.aliases import folded
 
 if TYPE_CHECKING:

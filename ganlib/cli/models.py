@@ -53,7 +53,7 @@ def show(
 ) -> None:
     """Show a version: numbers, tags, files, and the history of the model's aliases."""
     from ganlib.cli.model_views import describe, print_description, resolve_or_newest
-    from ganlib.ports import parse_reference
+    from ganlib.names import parse_reference
 
     registry = _registry(ctx)
     parse_reference(generator)
@@ -163,7 +163,7 @@ def _registry(ctx: typer.Context) -> Registry:
 
 
 def _resolve_explicit(registry: Registry, reference: str) -> RegisteredGenerator:
-    from ganlib.ports import parse_reference
+    from ganlib.names import parse_reference
 
     model, which = parse_reference(reference)
     if model == reference:
@@ -172,7 +172,7 @@ def _resolve_explicit(registry: Registry, reference: str) -> RegisteredGenerator
 
 
 def _pointed(registry: Registry, model: str, alias: str) -> int | None:
-    from ganlib.ports import check_alias
+    from ganlib.names import check_alias
 
     check_alias(alias)
     return next((found.version for found in registry.versions(model) if alias in found.aliases), None)

@@ -100,7 +100,8 @@ def sweep(
 
         show_plan(settings, config, request, say)
         return
-    from ganlib.cli.sweep_views import run_sweep, show_result
+    from ganlib.cli.flow_runs import run_sweep
+    from ganlib.cli.sweep_views import show_result
 
     with resumable():
         done = run_sweep(

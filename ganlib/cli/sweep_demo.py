@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ganlib.cli.demo import Demo
-from ganlib.cli.sweep_views import run_sweep, show_result, write_report
+from ganlib.cli.flow_runs import run_sweep
+from ganlib.cli.sweep_views import show_result, write_report
 from ganlib.settings import load_settings
 from ganlib.stack import down, status, up
 from ganlib.sweep.records import SweepResult

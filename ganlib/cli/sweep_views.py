@@ -1,53 +1,24 @@
-"""What the commands about sweeps share: running one as a flow, finding it again, showing how it came out."""
+"""Sweeps on the command line: finding one by name, showing its plan and how it came out."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from ganlib.cli.demo import pages, point_to_prefect
+from ganlib.cli.flow_runs import pages
 from ganlib.cluster.launch import run_job
 from ganlib.data.prepare import Preparation, prepare
-from ganlib.doctor.preflight import preflight, require_prefect
+from ganlib.doctor.preflight import preflight
 from ganlib.errors import ConfigError, UnknownName
 from ganlib.ports import ObjectStore
 from ganlib.settings import Settings
 from ganlib.storage import open_store
 from ganlib.sweep.config import SweepConfig
-from ganlib.sweep.load import load_sweep
 from ganlib.sweep.records import SweepResult
-from ganlib.sweep.space import parse_search
 from ganlib.sweep.spec import read_sweep_result, sweep_spec, write_sweep_spec
-
-if TYPE_CHECKING:
-    from flows.sweep import Swept
 
 MOST_LISTED = 40
 """Trials of a grid that a dry run lists."""
-
-
-def run_sweep(settings: Settings, recipe: str, overrides: Mapping[str, Any], **parameters: Any) -> Swept:
-    """Run the flow ``sweep`` in this process, as a flow run that Prefect's page shows.
-
-    Args:
-        settings: Where the services are.
-        recipe: Recipe name.
-        overrides: Configuration fields to change, by dotted name.
-        parameters: The flow's others: ``search``, ``options``, ``publish_best``, ``request``.
-
-    Raises:
-        GanlibError: What :func:`~ganlib.doctor.preflight.preflight` finds; nothing was started.
-    """
-    search, options = parse_search(parameters.get("search") or []), parameters.get("options") or {}
-    config = load_sweep(recipe, overrides, search, **options)
-    require_prefect(settings)
-    preflight(settings, config.trial_config({}))
-    point_to_prefect(settings)
-    from flows.sweep import sweep as flow
-
-    swept: Swept = flow(recipe=recipe, overrides=dict(overrides), **parameters)
-    return swept
 
 
 def sweeps(store: ObjectStore) -> list[SweepResult]:
@@ -121,7 +92,7 @@ def show_plan(
     write_sweep_spec(store, spec)
     say("measuring how fast the cluster trains …")
     lines: list[str] = []
-    run_job(settings, f"{spec.sweep}-plan", ["ganlib.jobs.sweep_dry_run", spec.sweep], lines.append)
+    run_job(settings, f"{spec.sweep}-plan", ["ganlib.jobs.sweep", spec.sweep, "--dry-run"], lines.append)
     say(lines[-1])  # those before it are Ray's
 
 

@@ -8,10 +8,14 @@ import signal
 import sys
 from collections.abc import Callable
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import ray
 
 from ganlib.errors import GanlibError
+
+if TYPE_CHECKING:
+    from ganlib.core.steps import Place
 
 
 def connect() -> None:
@@ -24,6 +28,18 @@ def connect() -> None:
         runtime_env={"env_vars": {"RAY_ADDRESS": address}},
         logging_level=logging.WARNING,
     )
+
+
+def worker_place() -> Place:
+    """The place of this Ray Train worker among all of its run, with the device that Ray gave it."""
+    # Drivers and light jobs import this module and must not wait for torch.
+    import ray.train
+    from ray.train.torch import get_device
+
+    from ganlib.core.steps import Place
+
+    context = ray.train.get_context()
+    return Place(context.get_world_rank(), context.get_world_size(), get_device())
 
 
 def emit(line: str) -> None:

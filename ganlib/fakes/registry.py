@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ganlib.errors import UnknownName
-from ganlib.ports import Publication, check_alias, check_tags
+from ganlib.names import check_alias, check_tags
+from ganlib.ports import Publication
 from ganlib.records import AliasMove, RegisteredGenerator
 from ganlib.registry.aliases import Entry, Intent, fold, move
 from ganlib.registry.checksums import DIGEST_TAG, verify_listing, write_listing

@@ -13,7 +13,8 @@ from torch import nn
 from ganlib.errors import ConfigError, RegistryError, RequestRefused, ServiceError, UnknownName
 from ganlib.generators.cache import GeneratorCache
 from ganlib.generators.loaded import LoadedGenerator
-from ganlib.ports import ModelRegistry, parse_reference
+from ganlib.names import parse_reference
+from ganlib.ports import ModelRegistry
 from ganlib.records import RegisteredGenerator
 from ganlib.registry.mlflow import MlflowRegistry
 from ganlib.registry.program import read_program

@@ -11,6 +11,7 @@ from typing import Literal
 
 from ganlib.cluster.program import connect, emit, run_main
 from ganlib.errors import GanlibError, TrainingError
+from ganlib.jobs.evaluate import evaluate_checkpoint
 from ganlib.ports import ObjectStore, RunStatus
 from ganlib.report.sweep_run import SampleMaker, SweepReport
 from ganlib.settings import load_settings
@@ -18,15 +19,15 @@ from ganlib.storage import open_store
 from ganlib.sweep.course import Course
 from ganlib.sweep.final import hold_final, verdict, winner
 from ganlib.sweep.ledger import Ledger
-from ganlib.sweep.names import sweep_plan_key
 from ganlib.sweep.plan import cluster_nodes, describe, make_plan, room_for
-from ganlib.sweep.spec import SweepSpec, read_sweep_spec
+from ganlib.sweep.spec import SweepSpec, read_sweep_spec, sweep_plan_key
 from ganlib.sweep.tune import run_trials
 from ganlib.tracking.mlflow import MlflowTracker
 from ganlib.tracking.spool import SpooledTracker
 from ganlib.training.spec import require_same_code
 
 CLOSE_TRACKER_SECONDS = 30.0
+DRY_RUN = "--dry-run"
 
 
 def main(sweep: str) -> None:
@@ -73,7 +74,7 @@ def run(course: Course) -> None:
         run_trials(course, plan)
         while course.take_up_postponed():
             run_trials(course, plan)
-    hold_final(course.store, spec, ledger, course.tracker, emit, plan.at_once)
+    hold_final(course.store, spec, ledger, course.tracker, emit, plan.at_once, evaluate_checkpoint)
 
 
 def conclude(course: Course, report: SweepReport) -> None:
@@ -99,5 +100,26 @@ def conclude(course: Course, report: SweepReport) -> None:
     course.emit(verdict(ledger.trials, best))
 
 
+def dry_run(sweep: str) -> None:
+    """Measure on the cluster what the sweep would need and how long it may take, and say it in a line.
+
+    Nothing of the sweep begins.
+
+    Raises:
+        ConfigError: There is no such sweep, or no trial of it would ever find room.
+    """
+    spec = read_sweep_spec(open_store(load_settings()), sweep)
+    connect()
+    emit(describe(make_plan(spec, (), spec.config.trial_count)))
+
+
+def start(sweep: str, *options: str) -> None:
+    """``python -m ganlib.jobs.sweep SWEEP [--dry-run]``."""
+    if options == (DRY_RUN,):
+        dry_run(sweep)
+    else:
+        main(sweep)
+
+
 if __name__ == "__main__":
-    run_main(main)
+    run_main(start)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 
-from ganlib.cluster.program import emit
 from ganlib.config.parts import EvaluationConfig
 from ganlib.core.steps import Place
 from ganlib.core.workers import barrier, mean_over_workers
@@ -38,6 +37,7 @@ def open_extractor(
     config: EvaluationConfig,
     cache: Path,
     place: Place | None = None,
+    say: Callable[[str], None] = log.info,
 ) -> Extractor:
     """The extractor of a run.
 
@@ -50,6 +50,7 @@ def open_extractor(
         config: Names the extractor.
         cache: The machine's cache.
         place: This worker; left out, a single process on the CPU.
+        say: Takes a line when a classifier has to be trained.
 
     Raises:
         ConfigError: The dataset has no classes to train a classifier on, or the store has no weights.
@@ -62,7 +63,7 @@ def open_extractor(
 
         return Inception(fetch_weights(store, INCEPTION_SHA256, cache), place.device)
     if config.extractor == "classifier":
-        return _classifier(store, dataset, place)
+        return _classifier(store, dataset, place, say)
     return EfficientNetLite0(place.device)
 
 
@@ -127,13 +128,15 @@ def _read(where: str, open_store: Callable[[str], ObjectStore]) -> bytes:
         ) from error
 
 
-def _classifier(store: ObjectStore, dataset: LocalDataset, place: Place) -> Classifier:
+def _classifier(
+    store: ObjectStore, dataset: LocalDataset, place: Place, say: Callable[[str], None]
+) -> Classifier:
     version = dataset.version
     found = _find(store, version) if place.rank == 0 else None
     missing = torch.tensor([float(place.rank == 0 and found is None)], device=place.device)
     if float(mean_over_workers(missing)) > 0:
         if place.rank == 0:
-            _train(store, dataset, place)
+            _train(store, dataset, place, say)
         barrier()
     # What is stored is what is used, should somebody else have trained it at the same time.
     found = found or find_classifier(store, version)
@@ -151,10 +154,10 @@ def _find(store: ObjectStore, version: DatasetVersion) -> tuple[Network, Trained
         return None
 
 
-def _train(store: ObjectStore, dataset: LocalDataset, place: Place) -> None:
+def _train(store: ObjectStore, dataset: LocalDataset, place: Place, say: Callable[[str], None]) -> None:
     version = dataset.version
     require_classes(EvaluationConfig(extractor="classifier"), version)
-    emit(f"training a classifier of {version.name}'s {len(version.classes)} classes, once for this version")
+    say(f"training a classifier of {version.name}'s {len(version.classes)} classes, once for this version")
     train, held_out = (dataset.load("train"), dataset.load("held_out"))
     _, record, weights = train_classifier(
         version,
@@ -163,4 +166,4 @@ def _train(store: ObjectStore, dataset: LocalDataset, place: Place) -> None:
         place.device,
     )
     keep_classifier(store, version, record, weights)
-    emit(f"the classifier is right on {record.accuracy:.1%} of held-out pictures ({record.seconds:.0f} s)")
+    say(f"the classifier is right on {record.accuracy:.1%} of held-out pictures ({record.seconds:.0f} s)")

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from ganlib.errors import UnknownName
-from ganlib.ports import log_name
+from ganlib.names import log_name
 from ganlib.records import MoveKind
 from ganlib.registry.aliases import Entry, Intent
 from ganlib.tracking.server import quoted

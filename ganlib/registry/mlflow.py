@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ganlib.errors import RegistryError
-from ganlib.ports import Publication, check_alias, check_tags, is_log_name
+from ganlib.names import check_alias, check_tags, is_log_name
+from ganlib.ports import Publication
 from ganlib.records import AliasMove, RegisteredGenerator
 from ganlib.registry.alias_log import MlflowLedger, ensure_model, patiently, timestamp
 from ganlib.registry.aliases import Intent, fold, move

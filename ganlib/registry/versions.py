@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ganlib.errors import RegistryError, UnknownName
-from ganlib.ports import Publication, is_log_name
+from ganlib.names import is_log_name
+from ganlib.ports import Publication
 from ganlib.records import RegisteredGenerator
 from ganlib.registry.alias_log import timestamp
 from ganlib.registry.checksums import write_listing

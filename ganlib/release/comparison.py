@@ -21,7 +21,7 @@ from ganlib.quality.generated import generate_features, to_uint8
 from ganlib.quality.grids import side_by_side
 from ganlib.quality.kernel import gram
 from ganlib.quality.measure import measure
-from ganlib.quality.shared_reference import reference_over_workers
+from ganlib.quality.reference import reference_over_workers
 from ganlib.records import Comparison, Measures, RegisteredGenerator
 from ganlib.registry.mlflow import MlflowRegistry
 from ganlib.release.decision import Interval, difference_interval

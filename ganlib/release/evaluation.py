@@ -13,8 +13,7 @@ from safetensors.torch import save as save_safetensors
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
-from ganlib.core.checkpoint import restore_network
-from ganlib.core.sampling import calibrate_batch_norm, generate, labels_in_turn, latents
+from ganlib.core.sampling import generate, labels_in_turn, latents
 from ganlib.core.steps import Place
 from ganlib.core.workers import share_of
 from ganlib.data.cache import LocalDataset, pull
@@ -26,11 +25,11 @@ from ganlib.quality.extractors import open_extractor
 from ganlib.quality.generated import generate_features, to_uint8
 from ganlib.quality.grids import Picture
 from ganlib.quality.measure import Measures, measure
-from ganlib.quality.shared_reference import reference_over_workers
+from ganlib.quality.reference import reference_over_workers
 from ganlib.records import CheckpointRef, DatasetVersion, Evaluation, Record
 from ganlib.settings import Settings
-from ganlib.training.build import build_generator, count_classes, untrained
-from ganlib.training.checkpoints import read_tensors
+from ganlib.training.build import count_classes
+from ganlib.training.generator import trained_generator, untrained_generator
 from ganlib.training.spec import RunSpec
 
 
@@ -163,24 +162,3 @@ def nearest_of_share(dataset: LocalDataset, pictures: Tensor, place: Place) -> N
         for start in range(here.start, here.stop, BLOCK)
     )
     return nearest(vectors(pictures), blocks)
-
-
-def trained_generator(
-    store: ObjectStore, spec: RunSpec, checkpoint: CheckpointRef, dataset: DatasetVersion
-) -> nn.Module:
-    """The averaged generator of a checkpoint as it is evaluated and published: on the CPU, in eval mode.
-
-    Raises:
-        CheckpointRefused: The checkpoint is damaged or half-written.
-    """
-    generator = build_generator(spec.config, dataset)
-    restore_network(generator, "average", read_tensors(store, checkpoint))
-    calibrate_batch_norm(generator, spec.config.seed)
-    return generator.eval().requires_grad_(False)
-
-
-def untrained_generator(spec: RunSpec, dataset: DatasetVersion) -> nn.Module:
-    """The generator as the run began with it, in eval mode."""
-    generator, _ = untrained(spec.config, dataset)
-    calibrate_batch_norm(generator, spec.config.seed)
-    return generator.eval().requires_grad_(False)

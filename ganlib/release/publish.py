@@ -14,8 +14,8 @@ from ganlib.quality.generated import to_uint8
 from ganlib.quality.grids import grid, png
 from ganlib.records import DatasetVersion, Evaluation, RegisteredGenerator, TrainResult
 from ganlib.release.card import evaluation_numbers, model_card
-from ganlib.release.evaluation import trained_generator
 from ganlib.release.weights import dump_weights
+from ganlib.training.generator import trained_generator
 from ganlib.training.spec import RunSpec
 
 GRID_PICTURES = 64

@@ -119,9 +119,9 @@ class SampleMaker:
         from ganlib.core.sampling import generate, labels_in_turn, latents
         from ganlib.data.versions import load_version
         from ganlib.quality.generated import to_uint8
-        from ganlib.release.evaluation import trained_generator
         from ganlib.report.samples import TrialSamples
         from ganlib.training.build import count_classes
+        from ganlib.training.generator import trained_generator
 
         spec = read_spec(self._store, trial.run)
         version = load_version(self._store, spec.dataset_name, spec.dataset_digest)

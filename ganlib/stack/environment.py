@@ -14,7 +14,6 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-import ganlib
 from ganlib.errors import ConfigError
 from ganlib.records import digest_of
 from ganlib.settings import ADDRESS_VARIABLE, Settings
@@ -89,7 +88,7 @@ def common(context: Context) -> dict[str, str]:
         AWS_REQUEST_CHECKSUM_CALCULATION=settings.s3_checksums,
         AWS_RESPONSE_CHECKSUM_VALIDATION=settings.s3_checksums,
         PATH=_first(sysconfig.get_path("scripts"), environment.get("PATH", os.defpath)),
-        PYTHONPATH=_first(str(Path(ganlib.__file__).parent.parent), environment.get("PYTHONPATH", "")),
+        PYTHONPATH=_first(str(Path(__file__).parents[2]), environment.get("PYTHONPATH", "")),
         PYTHONUNBUFFERED="1",
         DO_NOT_TRACK="true",
         MLFLOW_DISABLE_TELEMETRY="true",

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ganlib.ports import ObjectStore, RunStatus, RunTracker
+from ganlib.records import CurvePoint
 from ganlib.settings import Settings
 from ganlib.sweep.ledger import ENDED, Ledger
-from ganlib.sweep.records import CurvePoint, Scalar, SweepResult, Trial, TrialStatus
+from ganlib.sweep.records import Scalar, SweepResult, Trial, TrialStatus
 from ganlib.sweep.search import Source, open_source
 from ganlib.sweep.spec import SweepSpec
 from ganlib.sweep.stopping import Decisions

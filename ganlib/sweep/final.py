@@ -9,18 +9,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 
-from ganlib.jobs.evaluate import evaluate_checkpoint
 from ganlib.ports import ObjectStore, RunTracker
-from ganlib.records import Evaluation
+from ganlib.records import CheckpointRef, Evaluation
 from ganlib.sweep.ledger import Ledger
 from ganlib.sweep.records import Trial, TrialStatus
 from ganlib.sweep.spec import SweepSpec
 from ganlib.sweep.stopping import RECIPE
-from ganlib.training.spec import read_spec
+from ganlib.training.spec import RunSpec, read_spec
 
 DRAW = 2
 """Which latents: the curves have 0, evaluations of finished runs 1."""
+
+
+class EvaluateCheckpoint(Protocol):
+    """Evaluates a checkpoint of a run with latents of draw ``draw``."""
+
+    def __call__(
+        self, spec: RunSpec, checkpoint: CheckpointRef, *, samples: int, draw: int, untrained: bool
+    ) -> Evaluation:
+        """The evaluation of ``samples`` generated pictures."""
+        ...
+
 
 _SOUND: tuple[TrialStatus, ...] = ("finished", "stopped")
 
@@ -40,8 +51,19 @@ def hold_final(
     tracker: RunTracker,
     emit: Callable[[str], None],
     at_once: int,
+    evaluate: EvaluateCheckpoint,
 ) -> None:
-    """Evaluate the finalists that have not been; each is on record as soon as it is done."""
+    """Evaluate the finalists that have not been; each is on record as soon as it is done.
+
+    Args:
+        store: Holds the trials' specifications.
+        spec: The sweep.
+        ledger: Takes each finalist's evaluation.
+        tracker: Takes each finalist's distance, under its own run.
+        emit: Takes lines for the job's log.
+        at_once: Evaluations that the cluster has room for at a time.
+        evaluate: Evaluates a checkpoint on the cluster.
+    """
     config = spec.config
     chosen = [trial for trial in finalists(ledger.trials, config.finalists) if trial.evaluation is None]
     if not chosen:
@@ -49,13 +71,13 @@ def hold_final(
     names = ", ".join(str(trial.number) for trial in chosen)
     emit(f"final: trials {names} are evaluated again, {config.final_samples} fresh samples each")
 
-    def evaluate(trial: Trial) -> Evaluation:
+    def evaluate_best(trial: Trial) -> Evaluation:
         assert trial.best is not None
         run = read_spec(store, trial.run)
-        return evaluate_checkpoint(run, trial.best, samples=config.final_samples, draw=DRAW, untrained=False)
+        return evaluate(run, trial.best, samples=config.final_samples, draw=DRAW, untrained=False)
 
     with ThreadPoolExecutor(at_once) as pool:
-        for trial, evaluation in zip(chosen, pool.map(evaluate, chosen), strict=True):
+        for trial, evaluation in zip(chosen, pool.map(evaluate_best, chosen), strict=True):
             ledger.judge_finalist(trial.number, evaluation)
             values = {f"{evaluation.metric}_final": evaluation.value}
             tracker.metrics(trial.tracking_run_id, evaluation.checkpoint.images_seen, values)

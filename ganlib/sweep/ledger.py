@@ -13,9 +13,8 @@ from typing import Literal
 from ganlib.errors import ObjectMissing
 from ganlib.ports import ObjectStore
 from ganlib.records import CheckpointRef, Evaluation, Record, TrainResult
-from ganlib.sweep.names import sweep_result_key, sweep_state_key, trial_run_name
 from ganlib.sweep.records import Scalar, SweepResult, Trial, TrialStatus
-from ganlib.sweep.spec import SweepSpec
+from ganlib.sweep.spec import SweepSpec, sweep_result_key, sweep_state_key, trial_run_name
 from ganlib.sweep.trial_report import TrialReport
 from ganlib.training.spec import RunSpec, result_key, write_spec
 

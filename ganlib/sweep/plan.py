@@ -10,6 +10,7 @@ from typing import Any
 
 import ray
 
+from ganlib.cluster.program import emit
 from ganlib.errors import ConfigError
 from ganlib.settings import load_settings
 from ganlib.storage import open_store
@@ -165,9 +166,9 @@ def _measure(sweep: str, cuda: bool) -> str:
     from ganlib.data.batches import TrainingBatches
     from ganlib.data.cache import pull
     from ganlib.data.versions import load_version
-    from ganlib.jobs.train import equip, prepare_process
     from ganlib.training.build import build_plan, fresh_state
     from ganlib.training.curve import Curve
+    from ganlib.training.worker import equip, prepare_process
 
     prepare_process()
     settings = load_settings()
@@ -176,7 +177,7 @@ def _measure(sweep: str, cuda: bool) -> str:
     config = spec.config.trial_config({})
     place = Place(device=torch.device("cuda" if cuda else "cpu"))
     dataset = pull(store, load_version(store, spec.dataset_name, spec.dataset_digest), settings.cache)
-    equipment = equip(store, dataset, config.evaluation, place, settings.cache)
+    equipment = equip(store, dataset, config.evaluation, place, settings.cache, emit)
     state = fresh_state(config, dataset.version, place.device)
     batches = TrainingBatches(
         dataset.load("train"),

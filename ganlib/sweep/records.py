@@ -7,23 +7,13 @@ from typing import Literal
 
 from pydantic import Field
 
-from ganlib.records import CheckpointRef, Evaluation, Record, Sha256
+from ganlib.records import CheckpointRef, CurvePoint, Evaluation, Record, Sha256
 
 Scalar = bool | int | float | str
 """The value of a configuration field that a sweep varies."""
 
 TrialStatus = Literal["waiting", "running", "finished", "stopped", "diverged", "died"]
 """``stopped``: by the scheduler, at a rung; ``diverged``: its numbers ended it; ``died``: its process did."""
-
-
-class CurvePoint(Record):
-    """An evaluation during a run."""
-
-    images_seen: int
-    distance: float
-    """``<metric>_curve``."""
-    seconds: float
-    """In the loop, up to here."""
 
 
 class Trial(Record):

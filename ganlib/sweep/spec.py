@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib.metadata import version
 
+from ganlib.config.run import name_of
 from ganlib.errors import ConfigError, ObjectMissing
 from ganlib.ports import ObjectStore, RunStart
 from ganlib.records import DatasetVersion, Record, TrainResult
 from ganlib.sweep.config import SweepConfig, values_of
-from ganlib.sweep.names import sweep_name, sweep_result_key, sweep_spec_key, trial_run_name
 from ganlib.sweep.records import Scalar, SweepResult, Trial
 from ganlib.training.spec import RunSpec, read_spec, result_key, run_name
 
@@ -138,6 +138,36 @@ def train_on(
         code_version=spec.code_version,
         adopt=last,
     )
+
+
+def sweep_name(config: SweepConfig, dataset_digest: str, request: str) -> str:
+    """A sweep's name. Raises as :func:`~ganlib.config.run.name_of`."""
+    return name_of(config.base.recipe, dataset_digest, config.digest, request)
+
+
+def trial_run_name(sweep: str, number: int) -> str:
+    """Run name of a trial; what it trains may change in mid-run, its name does not."""
+    return f"{sweep}-trial-{number:03d}"
+
+
+def sweep_spec_key(sweep: str) -> str:
+    """Where a sweep's specification lies."""
+    return f"sweeps/{sweep}/spec.json"
+
+
+def sweep_result_key(sweep: str) -> str:
+    """Where a sweep's :class:`~ganlib.sweep.records.SweepResult` lies; rewritten as trials change."""
+    return f"sweeps/{sweep}/result.json"
+
+
+def sweep_state_key(sweep: str) -> str:
+    """Where a sweep's job keeps what it needs to go on."""
+    return f"sweeps/{sweep}/state.json"
+
+
+def sweep_plan_key(sweep: str) -> str:
+    """Where a sweep's :class:`~ganlib.sweep.records.SweepPlan` lies."""
+    return f"sweeps/{sweep}/plan.json"
 
 
 def _winner(result: SweepResult) -> Trial:

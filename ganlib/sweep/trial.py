@@ -1,4 +1,6 @@
-"""A trial of one worker: it trains inside a Ray Tune actor that outlives it and takes the next one.
+"""The trials of a sweep on Ray Tune: of one worker inside an actor, of several as a Ray Train run.
+
+A trial of one worker trains inside a Tune actor that outlives it and takes the next one.
 
 What the trials of a sweep have in common is loaded once: torch, the dataset's shards, the extractor, the
 held-out split's statistics. Everything a trial leaves behind goes to ganlib's own object store, as with any
@@ -13,27 +15,38 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
 
+import ray.train
+import ray.tune
 import torch
+from ray.train import FailureConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
 from ray.tune import Trainable
+from ray.tune.integration.ray_train import TuneReportCallback
 
-from ganlib.cluster.program import emit
+from ganlib.cluster.program import emit, worker_place
 from ganlib.core.steps import Place
 from ganlib.data.cache import pull
 from ganlib.data.versions import load_version
 from ganlib.errors import ConfigError
-from ganlib.jobs.train import build_host, equip, open_checkpoints, prepare_process, rounds_on
-from ganlib.records import TrainResult
+from ganlib.records import CurvePoint, TrainResult
 from ganlib.settings import load_settings
 from ganlib.storage import open_store
-from ganlib.sweep.records import CurvePoint
 from ganlib.sweep.spec import read_sweep_spec
 from ganlib.sweep.trial_report import TrialReport, report_of
 from ganlib.tracking.mlflow import MlflowTracker
 from ganlib.tracking.spool import SpooledTracker
 from ganlib.training.checkpoints import Checkpoints
 from ganlib.training.spec import read_spec, result_key
-
-CLOSE_TRACKER_SECONDS = 30.0
+from ganlib.training.worker import (
+    CLOSE_TRACKER_SECONDS,
+    build_host,
+    equip,
+    open_checkpoints,
+    prepare_process,
+    rounds_on,
+    worker_host,
+    write_result,
+)
 
 
 class TrialActor(Trainable):
@@ -60,7 +73,7 @@ class TrialActor(Trainable):
         version = load_version(self._store, spec.dataset_name, spec.dataset_digest)
         dataset = pull(self._store, version, self._settings.cache)
         evaluation, cache = spec.config.base.evaluation, self._settings.cache
-        self._equipment = equip(self._store, dataset, evaluation, self._place, cache)
+        self._equipment = equip(self._store, dataset, evaluation, self._place, cache, emit)
         self._tracker = MlflowTracker(self._settings)
         self._closer = ThreadPoolExecutor(1, thread_name_prefix="tracker")
         self._closing: Future[int] | None = None
@@ -121,6 +134,46 @@ class TrialActor(Trainable):
         if self._closing is not None:
             closing, self._closing = self._closing, None
             closing.result()
+
+
+def train_trial(config: dict[str, Any]) -> None:
+    """What the Tune trial runs: a trainer, whose reports are handed on.
+
+    Args:
+        config: ``cuda``, ``cpus``, ``gpus``, and of the trial as ``member``: ``run`` and ``tracking_run_id``.
+    """
+    member = config["member"]
+    settings = load_settings()
+    store = open_store(settings)
+    spec = read_spec(store, member["run"])
+    resources = {"CPU": float(config["cpus"])} | ({"GPU": config["gpus"]} if config["cuda"] else {})
+    trainer = TorchTrainer(
+        trial_worker,
+        train_loop_config={"run": spec.run, "tracking_run_id": member["tracking_run_id"], "trial": True},
+        scaling_config=ScalingConfig(
+            num_workers=spec.config.compute.workers, use_gpu=config["cuda"], resources_per_worker=resources
+        ),
+        run_config=ray.train.RunConfig(
+            # A name of its own for each attempt: Ray would take up what another one left.
+            name=f"{spec.run}-{ray.tune.get_context().get_trial_id()}",
+            storage_path=str(settings.home / "ray-train"),
+            failure_config=FailureConfig(max_failures=spec.config.compute.max_failures),
+            callbacks=[TuneReportCallback()],  # type: ignore[list-item]  # annotated for V1
+        ),
+    )
+    trainer.fit()
+    result = TrainResult.from_json(store.get(result_key(spec.run)), source=result_key(spec.run))
+    end = TrialReport(status="finished" if result.status == "finished" else "diverged", reason=result.reason)
+    ray.tune.report(end.for_tune())
+
+
+def trial_worker(parameters: dict[str, Any]) -> None:
+    """What each worker runs: as in a run of its own, with every evaluation reported."""
+    with worker_host(parameters, worker_place(), emit) as host:
+        for step in rounds_on(host):
+            if isinstance(step, CurvePoint):
+                ray.train.report(report_of(step, host.checkpoints).for_tune())
+    write_result(step, host.place)
 
 
 def _device(cuda: bool) -> torch.device:

@@ -6,8 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from ganlib.records import CheckpointRef, Record, TrainResult
-from ganlib.sweep.records import CurvePoint
+from ganlib.records import CheckpointRef, CurvePoint, Record, TrainResult
 from ganlib.training.checkpoints import Checkpoints
 
 TIME, METRIC = "images_seen", "distance"

@@ -26,9 +26,8 @@ from ray.tune.search import Searcher
 from ganlib.sweep.course import Course
 from ganlib.sweep.population import Population
 from ganlib.sweep.records import SweepPlan
-from ganlib.sweep.trial import TrialActor
+from ganlib.sweep.trial import TrialActor, train_trial
 from ganlib.sweep.trial_report import TrialReport
-from ganlib.sweep.trial_workers import train_trial
 
 
 def run_trials(course: Course, plan: SweepPlan) -> None:

@@ -21,7 +21,7 @@ from ganlib.quality.features import Extractor
 from ganlib.quality.generated import generate_features
 from ganlib.records import DatasetVersion
 from ganlib.training.build import count_classes
-from ganlib.training.signs import spread
+from ganlib.training.watch import spread
 
 GRID_SAMPLES = 64
 
@@ -32,7 +32,7 @@ class Point(NamedTuple):
     distance: float = math.nan
     """Fréchet distance on ``curve_samples`` pictures; the same on every worker."""
     spread: float = math.nan
-    """How much the samples differ (:func:`ganlib.training.signs.spread`)."""
+    """How much the samples differ (:func:`ganlib.training.watch.spread`)."""
     samples: Tensor | None = None
     """Float [64, c, h, w] in [−1, 1], of the same latents every time; rank 0's alone."""
 

@@ -27,8 +27,7 @@ from ganlib.quality.distances import Statistics
 from ganlib.quality.features import Extractor
 from ganlib.quality.generated import to_uint8
 from ganlib.quality.grids import grid
-from ganlib.records import TrainResult
-from ganlib.sweep.records import CurvePoint
+from ganlib.records import CurvePoint, TrainResult
 from ganlib.training.build import build_plan, fresh_state
 from ganlib.training.checkpoints import Checkpoints
 from ganlib.training.curve import Curve, Point

@@ -23,10 +23,16 @@ from ganlib.settings import Settings
 from ganlib.storage import S3Store
 from ganlib.sweep.ledger import ENDED, SweepState
 from ganlib.sweep.load import load_sweep
-from ganlib.sweep.names import sweep_name, sweep_plan_key, sweep_state_key
 from ganlib.sweep.records import SweepPlan, Trial
 from ganlib.sweep.space import parse_search
-from ganlib.sweep.spec import SweepSpec, read_sweep_result, write_sweep_spec
+from ganlib.sweep.spec import (
+    SweepSpec,
+    read_sweep_result,
+    sweep_name,
+    sweep_plan_key,
+    sweep_state_key,
+    write_sweep_spec,
+)
 from ganlib.sweep.stopping import Decisions
 from ganlib.training.spec import read_spec, result_key
 

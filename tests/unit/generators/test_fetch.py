@@ -10,7 +10,8 @@ from ganlib.core.dense import DenseGenerator
 from ganlib.errors import ConfigError, RegistryError, ServiceError, UnknownName
 from ganlib.fakes.stores import MemoryRegistry
 from ganlib.generators.fetch import OfflineWarning, fetch, load
-from ganlib.ports import Publication, parse_reference
+from ganlib.names import parse_reference
+from ganlib.ports import Publication
 from ganlib.records import RegisteredGenerator
 from ganlib.settings import Settings
 

@@ -10,7 +10,8 @@ from ganlib.errors import ConfigError, UnknownName
 from ganlib.fakes.stores import MemoryRegistry
 from ganlib.generators.fetch import load
 from ganlib.generators.loaded import LoadedGenerator
-from ganlib.ports import Publication, parse_reference
+from ganlib.names import parse_reference
+from ganlib.ports import Publication
 from ganlib.quality.generated import to_uint8
 
 

@@ -27,7 +27,7 @@ from ganlib.quality.classifier import Classifier
 from ganlib.quality.copying import merge
 from ganlib.quality.extractors import open_extractor, provide_weights, require_classes
 from ganlib.quality.inception_weights import weights_key
-from ganlib.quality.shared_reference import reference_over_workers
+from ganlib.quality.reference import reference_over_workers
 from ganlib.records import CheckpointRef, Evaluation
 from ganlib.release.evaluation import Judged, Task, judge, nearest_of_share, share_of_task
 from ganlib.settings import Settings
@@ -230,18 +230,18 @@ def test_the_classifier_is_trained_once_and_again_if_it_is_damaged(
     dataset: LocalDataset,
     settings: Settings,
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    said: list[str] = []
     monkeypatch.setattr(classifier, "MAX_EPOCHS", 4)
     config = EvaluationConfig(extractor="classifier")
     [key] = [key for key in store.objects if key.endswith("classifier/weights.safetensors")]
     before = store.get(key)
-    first = open_extractor(store, dataset, config, settings.cache)
+    first = open_extractor(store, dataset, config, settings.cache, say=said.append)
     assert store.get(key) == before
-    assert not capsys.readouterr().out
+    assert not said
     store.put(key, before[:-4] + b"\x00" * 4)
-    again = open_extractor(store, dataset, config, settings.cache)
-    assert "training a classifier of" in capsys.readouterr().out, "it takes a while"
+    again = open_extractor(store, dataset, config, settings.cache, say=said.append)
+    assert "training a classifier of" in said[0], "it takes a while"
     assert again.weights_sha256 == first.weights_sha256, "the same, from the same version"
     assert store.get(key) == before
 

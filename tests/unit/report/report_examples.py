@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ganlib.records import CheckpointRef, Evaluation
-from ganlib.sweep.records import CurvePoint, Scalar, SweepResult, Trial, TrialStatus
+from ganlib.records import CheckpointRef, CurvePoint, Evaluation
+from ganlib.sweep.records import Scalar, SweepResult, Trial, TrialStatus
 
 METRIC = "fd_efficientnet_lite0_curve"
 PAIR = ("cadence.n_critic", "objective.clip")

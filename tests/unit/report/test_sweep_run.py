@@ -10,11 +10,11 @@ from ganlib.config.run import RunConfig, load_config
 from ganlib.errors import CheckpointRefused, ServiceError
 from ganlib.fakes.stores import MemoryStore, MemoryTracker
 from ganlib.ports import RunStart
-from ganlib.records import CheckpointRef, DatasetVersion, Evaluation, Shard
+from ganlib.records import CheckpointRef, CurvePoint, DatasetVersion, Evaluation, Shard
 from ganlib.report import sweep_run
 from ganlib.report.samples import TrialSamples
 from ganlib.report.sweep_run import SampleMaker, SweepReport, clock, metrics, report_sweep
-from ganlib.sweep.records import CurvePoint, SweepResult, Trial, TrialStatus
+from ganlib.sweep.records import SweepResult, Trial, TrialStatus
 from ganlib.training.build import fresh_state
 from ganlib.training.checkpoints import Checkpoints
 from ganlib.training.spec import RunSpec, write_spec

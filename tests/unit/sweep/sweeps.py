@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from ganlib.fakes.stores import MemoryStore, MemoryTracker
-from ganlib.records import CheckpointRef, Evaluation
+from ganlib.records import CheckpointRef, CurvePoint, Evaluation
 from ganlib.settings import Settings
 from ganlib.sweep.course import Course
 from ganlib.sweep.ledger import Ledger
 from ganlib.sweep.load import load_sweep
-from ganlib.sweep.records import CurvePoint
 from ganlib.sweep.space import parse_search
 from ganlib.sweep.spec import SweepSpec
 from ganlib.sweep.trial_report import TrialReport

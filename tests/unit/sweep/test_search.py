@@ -3,9 +3,10 @@ from __future__ import annotations
 import pytest
 from sweeps import spec
 
+from ganlib.records import CurvePoint
 from ganlib.sweep.config import SweepConfig
 from ganlib.sweep.population import mutations, within
-from ganlib.sweep.records import CurvePoint, Scalar, Trial
+from ganlib.sweep.records import Scalar, Trial
 from ganlib.sweep.search import draw, open_source
 
 LISTS = ("cadence.n_critic=1,2,3", "objective.clip=0.1,0.2,0.3")

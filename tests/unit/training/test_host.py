@@ -27,9 +27,8 @@ from ganlib.errors import DeadEnd, NonFiniteLoss
 from ganlib.fakes.stores import MemoryStore, MemoryTracker
 from ganlib.ports import RunStart
 from ganlib.quality.features import Extractor
-from ganlib.quality.shared_reference import reference_over_workers
-from ganlib.records import TrainResult
-from ganlib.sweep.records import CurvePoint
+from ganlib.quality.reference import reference_over_workers
+from ganlib.records import CurvePoint, TrainResult
 from ganlib.training.build import fresh_state
 from ganlib.training.checkpoints import Checkpoints
 from ganlib.training.host import Every, Host

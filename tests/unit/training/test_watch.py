@@ -7,8 +7,7 @@ import torch
 from torch import nn
 
 from ganlib.config.run import load_config
-from ganlib.training.signs import share_at_bounds, spread
-from ganlib.training.watch import Watch
+from ganlib.training.watch import Watch, share_at_bounds, spread
 
 
 def watch(**rules: Any) -> Watch:

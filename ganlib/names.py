@@ -1,0 +1,82 @@
+"""Names from outside, checked before they become keys, paths or entries of a registry."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from ganlib.errors import ConfigError
+
+_REFERENCE = re.compile(r"^(?P<model>[^@/\s]+)(?:[@/](?P<which>[^@/\s]+))?$")
+LOG_SUFFIX = ".moves"
+"""Ends the name under which the history of a model's aliases is kept."""
+
+
+def check_model_name(name: str) -> None:
+    """Refuse what no registry takes as a model's name.
+
+    Raises:
+        ConfigError: It is empty or longer than 250 characters, has a ``/``, ``:``, ``@``, a control
+            character or both kinds of quotes, is ``.`` or ``..``, or ends as a log's name does.
+    """
+    characters = not name.isprintable() or any(c in name for c in "/:@") or ("'" in name and '"' in name)
+    if not name.strip() or len(name) > 250 or name in {".", ".."} or characters or is_log_name(name):
+        raise ConfigError(
+            f"{name!r} cannot be a model's name: 1 to 250 printable characters without '/', ':' and '@', "
+            f"with one kind of quotation marks at the most, and not ending in {LOG_SUFFIX!r}, as in "
+            "'fashion-mnist-wgan'"
+        )
+
+
+def log_name(model: str) -> str:
+    """Under which name a registry keeps the history of a model's aliases."""
+    return model + LOG_SUFFIX
+
+
+def is_log_name(name: str) -> bool:
+    """Whether it is the name of such a history, and no model's."""
+    return name.endswith(LOG_SUFFIX)
+
+
+def parse_reference(reference: str) -> tuple[str, str]:
+    """``NAME@ALIAS``, ``NAME/VERSION`` or ``NAME`` as (name, alias or version).
+
+    Raises:
+        ConfigError: It is none of these.
+    """
+    found = _REFERENCE.match(reference)
+    if found is None:
+        raise ConfigError(f"{reference!r} is no generator: give NAME@ALIAS, NAME/VERSION or NAME")
+    if is_log_name(found["model"]):
+        raise ConfigError(f"{reference!r} is no generator: it names the history of a model's aliases")
+    return found["model"], found["which"] or "champion"
+
+
+def check_alias(alias: str) -> None:
+    """Refuse what cannot be told from a version number, or is reserved.
+
+    Raises:
+        ConfigError: It is not 1 to 255 letters, digits, ``_`` or ``-``, or is ``latest``, ``7`` or ``v7``.
+    """
+    reserved = alias.lower() == "latest" or re.fullmatch(r"[vV]?\d+", alias)
+    if not re.fullmatch(r"[A-Za-z0-9_-]{1,255}", alias) or reserved:
+        raise ConfigError(
+            f"{alias!r} cannot be an alias: 1 to 255 letters, digits, '_' or '-', and neither 'latest' "
+            "nor a version number, as in 'champion'"
+        )
+
+
+def check_tags(tags: Mapping[str, str]) -> None:
+    """Refuse what no registry takes as a version's tags.
+
+    Raises:
+        ConfigError: A name is not 1 to 250 letters, digits, ``_``, ``-`` and dots, or a value is longer
+            than 5,000 characters.
+    """
+    for name, value in tags.items():
+        if not re.fullmatch(r"[A-Za-z0-9_.-]{1,250}", name) or len(value) > 5000:
+            raise ConfigError(
+                f"tag {name[:60]!r} with a value of {len(value)} characters cannot be set: the name must be "
+                "1 to 250 letters, digits, '_', '-' and dots, the value at most 5000 characters, as in "
+                "ganlib.dataset"
+            )

@@ -1,0 +1,164 @@
+"""A worker of a training run: what it needs, its host, and the result that it leaves.
+
+Nothing here knows of Ray: a job, a sweep's trial, a benchmark and a test train in the same way.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from ganlib.config.parts import EvaluationConfig
+from ganlib.core.hardware import allow_tf32
+from ganlib.core.steps import Place
+from ganlib.data.cache import LocalDataset, pull
+from ganlib.data.versions import load_version
+from ganlib.errors import TrainingError
+from ganlib.ports import ObjectStore, RunTracker
+from ganlib.quality.distances import Statistics
+from ganlib.quality.extractors import open_extractor
+from ganlib.quality.features import Extractor
+from ganlib.quality.reference import reference_over_workers
+from ganlib.records import CurvePoint, TrainResult
+from ganlib.settings import load_settings
+from ganlib.storage import open_store
+from ganlib.tracking.mlflow import MlflowTracker
+from ganlib.tracking.spool import SpooledTracker
+from ganlib.training.build import build_acceleration, pick_kernels
+from ganlib.training.checkpoints import Checkpoints
+from ganlib.training.host import Host
+from ganlib.training.spec import RunSpec, read_spec, result_key
+
+CLOSE_TRACKER_SECONDS = 30.0
+"""Seconds that a worker waits at its end for MLflow to take what is spooled."""
+
+
+@contextmanager
+def worker_host(parameters: dict[str, Any], place: Place, say: Callable[[str], None]) -> Iterator[Host]:
+    """The host of a worker, with its tracker and checkpoints closed at the end.
+
+    Args:
+        place: This worker among all of the run.
+        say: Takes lines for the job's log.
+        parameters: ``run`` and ``tracking_run_id``; with ``trial`` the run is a trial of a sweep.
+    """
+    prepare_process()
+    settings = load_settings()
+    store = open_store(settings)
+    spec = read_spec(store, parameters["run"])
+    dataset = pull(store, load_version(store, spec.dataset_name, spec.dataset_digest), settings.cache)
+    equipment = equip(store, dataset, spec.config.evaluation, place, settings.cache, say)
+    with ExitStack() as stack:
+        checkpoints = stack.enter_context(open_checkpoints(store, spec))
+        tracker: RunTracker = MlflowTracker(settings)
+        if place.rank == 0:
+            tracker = spooled = SpooledTracker(tracker, settings.home / "spool" / spec.run)
+            stack.callback(lambda: spooled.close(CLOSE_TRACKER_SECONDS))
+        host = build_host(place, spec, equipment, checkpoints, tracker, parameters["tracking_run_id"], say)
+        host.look_at_untrained = not parameters.get("trial", False)
+        yield host
+
+
+def write_result(result: CurvePoint | TrainResult, place: Place) -> None:
+    """Put a run's result into the object store, before any of its workers counts as done."""
+    assert isinstance(result, TrainResult), "the last of a run's rounds"
+    if place.rank == 0:
+        open_store(load_settings()).put(result_key(result.run), result.to_json().encode())
+    if dist.is_initialized():
+        dist.barrier()
+
+
+def prepare_process() -> None:
+    """Set what holds for all of a worker's process."""
+    # Ray and torch would else fall back on one another's thread counts.
+    torch.set_num_threads(max(1, int(os.environ.get("OMP_NUM_THREADS", "1"))))
+    # Numbers below 1e-38 cost a CPU a hundred times as much as others, and change nothing.
+    torch.set_flush_denormal(True)
+
+
+@dataclass(frozen=True)
+class Equipment:
+    """What runs on one dataset version have in common, in one process."""
+
+    dataset: LocalDataset
+    extractor: Extractor
+    reference: Statistics
+
+
+def equip(
+    store: ObjectStore,
+    dataset: LocalDataset,
+    config: EvaluationConfig,
+    place: Place,
+    cache: Path,
+    say: Callable[[str], None],
+) -> Equipment:
+    """Extractor and the held-out split's statistics; on all workers of a process group together."""
+    features = open_extractor(store, dataset, config, cache, place, say)
+    reference = reference_over_workers(store, dataset, features, config.reference_images, place)
+    return Equipment(dataset, features, reference.statistics)
+
+
+def build_host(
+    place: Place,
+    spec: RunSpec,
+    equipment: Equipment,
+    checkpoints: Checkpoints,
+    tracker: RunTracker,
+    tracking_run_id: str,
+    say: Callable[[str], None],
+) -> Host:
+    """The host of this worker; rank 0 says how it trains."""
+    config = spec.config
+    acceleration = build_acceleration(config, place.device)
+    allow_tf32(acceleration.precision == "tf32")
+    if place.rank == 0:
+        how = f"{acceleration.describe()}, {pick_kernels(config)} {config.optimizer.kind}"
+        threads = torch.get_num_threads()
+        say(f"training on {place.workers} × {place.device.type}: {how}, threads each: {threads}")
+    return Host(
+        run=spec.run,
+        tracking_run_id=tracking_run_id,
+        config=config,
+        dataset=equipment.dataset,
+        reference=equipment.reference,
+        extractor=equipment.extractor,
+        checkpoints=checkpoints,
+        tracker=tracker,
+        place=place,
+        emit=say,
+    )
+
+
+def rounds_on(host: Host) -> Iterator[CurvePoint | TrainResult]:
+    """A run's evaluations and, last, its result; a run that must not go on has a failed one."""
+    try:
+        yield (yield from host.rounds())
+    except TrainingError as error:
+        # Handed out, not raised: Ray would take the run up again, only to end here again.
+        host.checkpoints.wait()
+        if host.place.rank == 0:
+            host.tracker.artifact(host.tracking_run_id, "reason.txt", str(error).encode())
+        yield TrainResult(
+            run=host.run,
+            tracking_run_id=host.tracking_run_id,
+            status="failed",
+            reason=str(error),
+            best=host.checkpoints.best(),
+            last=host.checkpoints.last(),
+            images_lost=host.checkpoints.images_lost,
+        )
+
+
+def open_checkpoints(store: ObjectStore, spec: RunSpec) -> Checkpoints:
+    """The checkpoints of a run, as this code writes them."""
+    versions = (version("ganlib"), torch.__version__)
+    return Checkpoints(store, spec.run, spec.config, versions, spec.adopt)
