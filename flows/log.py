@@ -55,7 +55,7 @@ class JobLog:
         now = time.monotonic()
         if now - self._logged_at >= LOG_EVERY_SECONDS:
             self._logged_at = now
-            self._log(describe(progress))
+            self._log(progress_text(progress))
 
     def _log(self, text: str) -> None:
         # The logger has a console of its own, which would write into the bar's line.
@@ -79,11 +79,11 @@ class JobLog:
             self._bar.start()
         assert self._task is not None
         self._bar.update(
-            self._task, completed=progress.images, total=progress.total, status=describe(progress)
+            self._task, completed=progress.images, total=progress.total, status=progress_text(progress)
         )
 
 
-def describe(progress: ProgressLine) -> str:
+def progress_text(progress: ProgressLine) -> str:
     """Images seen, images a second, Wasserstein estimate, distance at the last evaluation, time left."""
     parts = [
         f"{progress.images / 1000:.0f} of {progress.total / 1000:.0f} kimg",

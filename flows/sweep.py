@@ -19,7 +19,7 @@ from ganlib.doctor.preflight import preflight
 from ganlib.errors import JobFailed, ObjectMissing
 from ganlib.quality.extractors import require_classes
 from ganlib.records import DatasetVersion, Decision, Record, RegisteredGenerator, TrainResult
-from ganlib.report.table import as_markdown, verdict
+from ganlib.report.table import as_markdown, result_summary
 from ganlib.settings import load_settings
 from ganlib.storage import open_store
 from ganlib.sweep.load import load_sweep
@@ -113,11 +113,11 @@ def search_best(spec: SweepSpec) -> SweepResult:
         with JobLog(log) as lines:
             run_job(settings, f"{spec.sweep}-sweep", ["ganlib.jobs.sweep", spec.sweep], lines)
         result = read_sweep_result(store, spec.sweep)
-    log.info("sweep %s: %s", spec.sweep, verdict(result))
+    log.info("sweep %s: %s", spec.sweep, result_summary(result))
     create_markdown_artifact(as_markdown(result), key="swept", description=spec.sweep)
     if result.status != "finished":
         raise JobFailed(
-            f"{spec.sweep}-sweep", "SUCCEEDED", f"the sweep is {result.status}: {verdict(result)}"
+            f"{spec.sweep}-sweep", "SUCCEEDED", f"the sweep is {result.status}: {result_summary(result)}"
         )
     return result
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ganlib.bench.parts import Measure, Measured, Part, in_turn, median
+from ganlib.bench.parts import Measure, Measured, TimedPart, in_turn, median
 from ganlib.bench.rows import Row, Target
 
 SECONDS = 15.0
@@ -33,14 +33,14 @@ class Session:
     fashion_mnist: Path | None = None
     """A folder that holds it; ``None``: it is looked for."""
 
-    def timed(self, label: str, module: str, which: str, *, threads: int | None = None) -> Part:
+    def timed(self, label: str, module: str, which: str, *, threads: int | None = None) -> TimedPart:
         """A part that takes the usual seconds."""
-        return Part(label, module, (which, f"{self.seconds or SECONDS:g}"), threads)
+        return TimedPart(label, module, (which, f"{self.seconds or SECONDS:g}"), threads)
 
 
 def loop(session: Session) -> list[Row]:
     """ganlib's loop against the plain one and against the machine's peak."""
-    session.measure(Part("making pictures", "datasets", ("pictures",)))
+    session.measure(TimedPart("making pictures", "datasets", ("pictures",)))
     ours, plain, peak = in_turn(
         session.measure,
         [
@@ -77,7 +77,7 @@ def loop_rows(ours: Sequence[Measured], plain: Sequence[Measured], peak: Sequenc
 
 def ddp(session: Session) -> list[Row]:
     """Two workers of one thread against one."""
-    session.measure(Part("making pictures", "datasets", ("pictures",)))
+    session.measure(TimedPart("making pictures", "datasets", ("pictures",)))
     two, one, apart = in_turn(
         session.measure,
         [
@@ -106,7 +106,7 @@ def ddp(session: Session) -> list[Row]:
 
 def batches(session: Session) -> list[Row]:
     """Mapped shards against ``ImageFolder``, and how long the loop waits for pictures."""
-    session.measure(Part("making pictures", "datasets", ("pictures",)))
+    session.measure(TimedPart("making pictures", "datasets", ("pictures",)))
     ours, plain, training = in_turn(
         session.measure,
         [
@@ -141,8 +141,8 @@ def fixed_cost(session: Session) -> list[Row]:
     ours, bare = in_turn(
         session.measure,
         [
-            Part("a job of zero pictures", "fixed_cost", ("ours",)),
-            Part("a bare TorchTrainer", "fixed_cost", ("bare",)),
+            TimedPart("a job of zero pictures", "fixed_cost", ("ours",)),
+            TimedPart("a bare TorchTrainer", "fixed_cost", ("bare",)),
         ],
     )
     beside = f"bare TorchTrainer with two workers, {median(bare):.1f} s; ours, {median(ours):.1f} s"
@@ -154,19 +154,19 @@ def fixed_cost(session: Session) -> list[Row]:
 
 def trial(session: Session) -> list[Row]:
     """What each trial of a sweep costs beyond its training, the first one apart."""
-    measured = session.measure(Part("a sweep of trials of one step", "trial_cost", threads=1))
+    measured = session.measure(TimedPart("a sweep of trials of one step", "trial_cost", threads=1))
     beside = "a trial of one step: its run, networks, evaluation of 16 samples, checkpoint and tracking"
     return [Row("trial", measured.value, "s", beside, Target("at most", 2))]
 
 
 def memory(session: Session) -> list[Row]:
     """Peak of one worker's process."""
-    session.measure(Part("making pictures", "datasets", ("pictures",)))
+    session.measure(TimedPart("making pictures", "datasets", ("pictures",)))
     ours, plain = in_turn(
         session.measure,
         [
-            Part("ganlib's loop", "loop", ("ours", f"{MEMORY_SECONDS:g}")),
-            Part("the plain loop", "loop", ("plain", f"{MEMORY_SECONDS:g}")),
+            TimedPart("ganlib's loop", "loop", ("ours", f"{MEMORY_SECONDS:g}")),
+            TimedPart("the plain loop", "loop", ("plain", f"{MEMORY_SECONDS:g}")),
         ],
         rounds=1,
     )
@@ -193,12 +193,12 @@ def quality(session: Session) -> list[Row]:
     """The recipe against the reference settings, after the same time."""
     seconds = session.seconds or QUALITY_SECONDS
     source = () if session.fashion_mnist is None else (str(session.fashion_mnist.absolute()),)
-    found = session.measure(Part("looking for Fashion-MNIST", "datasets", ("fashion-mnist", *source)))
+    found = session.measure(TimedPart("looking for Fashion-MNIST", "datasets", ("fashion-mnist", *source)))
     names, target = BENCHMARKS["quality"].rows, Target("at most", 190, aim=120)
     if found.missing:
         return [Row(name, found.missing, "", "") for name in names]
     recipe, reference = (
-        session.measure(Part(f"training, {which}", "quality", (which, f"{seconds:g}")))
+        session.measure(TimedPart(f"training, {which}", "quality", (which, f"{seconds:g}")))
         for which in ("recipe", "reference")
     )
     unit = "fd_efficientnet_lite0"
@@ -216,7 +216,7 @@ def quality(session: Session) -> list[Row]:
 
 def evaluate(session: Session) -> list[Row]:
     """Evaluating 2,000 pictures with two processes, all of it but the start of the job."""
-    seconds = session.measure(Part("an evaluation", "evaluation")).value
+    seconds = session.measure(TimedPart("an evaluation", "evaluation")).value
     beside = "2,000 pictures of 32×32 against 5,000 real ones and 20,000 in training"
     return [Row("evaluate", seconds, "s", beside, Target("at most", 6))]
 

@@ -16,7 +16,7 @@ from torch.multiprocessing.spawn import spawn
 
 from ganlib.bench import datasets, rates
 from ganlib.bench.parts import Measured, answer
-from ganlib.core.steps import Place
+from ganlib.core.steps import WorkerPlace
 from ganlib.settings import load_settings
 
 BATCH = 64
@@ -28,9 +28,9 @@ def worker(rank: int, workers: int, together: bool, seconds: float, folder: str,
         dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=workers)
     dataset = datasets.pictures(load_settings())
     if together:
-        run, place = rates.config(width, BATCH, workers), Place(rank, workers)
+        run, place = rates.config(width, BATCH, workers), WorkerPlace(rank, workers)
     else:
-        run, place = rates.config(width, BATCH // workers), Place()
+        run, place = rates.config(width, BATCH // workers), WorkerPlace()
     rate = rates.measure(run, dataset, place, seconds)
     Path(folder, f"{rank}.json").write_text(
         Measured(value=rate.images_per_second, precision=rate.precision).to_json()

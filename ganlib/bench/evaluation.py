@@ -20,7 +20,7 @@ from torch.multiprocessing.spawn import spawn
 from ganlib.bench import datasets, rates
 from ganlib.bench.parts import Measured, answer
 from ganlib.config.run import RunConfig, load_config
-from ganlib.core.steps import Place
+from ganlib.core.steps import WorkerPlace
 from ganlib.data.cache import LocalDataset
 from ganlib.fakes.stores import MemoryStore
 from ganlib.quality.extractors import open_extractor
@@ -83,7 +83,7 @@ def main() -> Measured:
     dataset = datasets.shapes(settings, SIZE)
     store.put(f"{dataset.version.prefix}/manifest.json", dataset.version.to_json().encode())
     extractor = open_extractor(store, dataset, run.evaluation, settings.cache)
-    reference_over_workers(store, dataset, extractor, run.evaluation.reference_images, Place())
+    reference_over_workers(store, dataset, extractor, run.evaluation.reference_images, WorkerPlace())
     task = task_on(store, dataset, run)
     seconds = []
     for _ in range(3):

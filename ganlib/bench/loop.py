@@ -14,7 +14,7 @@ import torch
 from ganlib.bench import datasets, plain, rates
 from ganlib.bench.parts import Measured, answer
 from ganlib.core.hardware import accelerate
-from ganlib.core.steps import Place
+from ganlib.core.steps import WorkerPlace
 from ganlib.data.cache import LocalDataset
 from ganlib.settings import load_settings
 
@@ -24,7 +24,7 @@ PRODUCT = 2048
 
 def ours(dataset: LocalDataset, seconds: float) -> Measured:
     """Pictures a second of ganlib's loop."""
-    rate = rates.measure(rates.config(), dataset, Place(), seconds)
+    rate = rates.measure(rates.config(), dataset, WorkerPlace(), seconds)
     return Measured(value=rate.images_per_second, precision=rate.precision, waiting_share=rate.waiting_share)
 
 

@@ -40,7 +40,7 @@ class Measured(Record):
 
 
 @dataclass(frozen=True)
-class Part:
+class TimedPart:
     """A timed part: a module of this package with its arguments."""
 
     label: str
@@ -52,7 +52,7 @@ class Part:
     """Threads of each of its processes; ``None``: as many as there are processors."""
 
 
-Measure = Callable[[Part], Measured]
+Measure = Callable[[TimedPart], Measured]
 """Runs a part."""
 
 
@@ -64,7 +64,7 @@ def answer(main: Callable[[], Measured]) -> None:
         sys.exit(str(error))
 
 
-def run_part(part: Part, environ: Mapping[str, str] | None = None) -> Measured:
+def run_part(part: TimedPart, environ: Mapping[str, str] | None = None) -> Measured:
     """Run a part in a fresh process. Interrupted, it ends the process.
 
     A process begins with its parent's memory peak, so this one must not grow: torch and Ray are
@@ -91,7 +91,7 @@ def run_part(part: Part, environ: Mapping[str, str] | None = None) -> Measured:
     return Measured.from_json(lines[-1], source=part.label)
 
 
-def in_turn(measure: Measure, parts: Sequence[Part], rounds: int = 2) -> list[list[Measured]]:
+def in_turn(measure: Measure, parts: Sequence[TimedPart], rounds: int = 2) -> list[list[Measured]]:
     """Measure parts A and B as A B A B A, and any number of them likewise.
 
     The first is measured once more at the end: a machine that becomes steadily slower or faster

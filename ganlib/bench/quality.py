@@ -24,7 +24,7 @@ from ganlib.bench import datasets, rates
 from ganlib.bench.parts import Measured, answer
 from ganlib.config.run import RunConfig, load_config
 from ganlib.core.hardware import accelerate
-from ganlib.core.steps import Place
+from ganlib.core.steps import WorkerPlace
 from ganlib.data.cache import LocalDataset, pull
 from ganlib.errors import TrainingError
 from ganlib.fakes.stores import MemoryStore, MemoryTracker
@@ -85,7 +85,7 @@ def worker(rank: int, spec_json: str, objects: dict[str, bytes], folder: str) ->
         tracker = SpooledTracker(memory, Path(folder, f"spool-{rank}"))
         stack.callback(lambda: tracker.close(CLOSE_SECONDS))
         run_id = memory.start(spec.tracking("benchmark"))
-        place, say = Place(rank, WORKERS), logging.info
+        place, say = WorkerPlace(rank, WORKERS), logging.info
         equipment = equip(store, dataset, spec.config.evaluation, place, settings.cache, say)
         host = build_host(place, spec, equipment, checkpoints, tracker, run_id, say)
         *_, result = rounds_on(host)
@@ -122,7 +122,7 @@ def measure(run: RunConfig, dataset: LocalDataset, settings: Settings) -> Measur
     store.put(f"{version_.prefix}/manifest.json", version_.to_json().encode())
     # Once for both workers, with all threads.
     features = open_extractor(store, dataset, run.evaluation, settings.cache)
-    reference_over_workers(store, dataset, features, run.evaluation.reference_images, Place())
+    reference_over_workers(store, dataset, features, run.evaluation.reference_images, WorkerPlace())
     spec = RunSpec(
         run=run_name(run, version_, "bench"),
         config=run,

@@ -10,7 +10,7 @@ import torch
 
 from ganlib.config.run import RunConfig, build_config
 from ganlib.core.loop import Batch, train
-from ganlib.core.steps import Place
+from ganlib.core.steps import WorkerPlace
 from ganlib.core.workers import mean_over_workers
 from ganlib.data.batches import TrainingBatches
 from ganlib.data.cache import LocalDataset
@@ -64,7 +64,7 @@ class Timed:
         return batch
 
 
-def measure(run: RunConfig, dataset: LocalDataset, place: Place, seconds: float) -> Rate:
+def measure(run: RunConfig, dataset: LocalDataset, place: WorkerPlace, seconds: float) -> Rate:
     """Train for at least ``seconds`` after warming up; workers of a process group end together."""
     as_a_job_does()
     state, plan = fresh_state(run, dataset.version, place.device), build_plan(run, place.device)

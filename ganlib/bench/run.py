@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ganlib.bench.comparisons import BENCHMARKS, Session
-from ganlib.bench.parts import Measure, Measured, Part, run_part
+from ganlib.bench.parts import Measure, Measured, TimedPart, run_part
 from ganlib.bench.rows import Machine, Row, table, write_json
 from ganlib.errors import ConfigError, UnknownName
 from ganlib.settings import Settings
@@ -47,7 +47,7 @@ def run(
     machine = Machine.here()
     environ = {**os.environ, "GANLIB_HOME": str(settings.home)}
 
-    def watched(part: Part) -> Measured:
+    def watched(part: TimedPart) -> Measured:
         say(f"  {part.label} …")
         return (measure or (lambda part: run_part(part, environ)))(part)
 

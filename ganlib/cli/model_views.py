@@ -97,7 +97,7 @@ def resolve_or_newest(registry: Registry, reference: str) -> RegisteredGenerator
         return registry.versions(model)[0]
 
 
-def describe(registry: Registry, generator: RegisteredGenerator) -> dict[str, Any]:
+def version_details(registry: Registry, generator: RegisteredGenerator) -> dict[str, Any]:
     """Everything about a version, and the history of its model's aliases, as JSON values."""
     found = registry.resolve(generator.model, str(generator.version))
     history = registry.history(generator.model)
@@ -147,7 +147,7 @@ def print_rows(rows: Sequence[Row]) -> None:
 
 
 def print_description(described: Mapping[str, Any]) -> None:
-    """Print what :func:`describe` found."""
+    """Print what :func:`version_details` found."""
     console = _console()
     aliases = ", ".join(described["aliases"]) or "no alias"
     title = f"{described['model']} version {described['version']} ({aliases})"

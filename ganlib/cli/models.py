@@ -52,12 +52,12 @@ def show(
     json: Json = False,
 ) -> None:
     """Show a version: numbers, tags, files, and the history of the model's aliases."""
-    from ganlib.cli.model_views import describe, print_description, resolve_or_newest
+    from ganlib.cli.model_views import print_description, resolve_or_newest, version_details
     from ganlib.names import parse_reference
 
     registry = _registry(ctx)
     parse_reference(generator)
-    described = describe(registry, resolve_or_newest(registry, generator))
+    described = version_details(registry, resolve_or_newest(registry, generator))
     if json:
         say(json_module.dumps(described, indent=2, ensure_ascii=False))
     else:

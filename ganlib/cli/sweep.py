@@ -139,7 +139,7 @@ def sweep_status(
 ) -> None:
     """Show the trials of a sweep, also of one that runs; or list the sweeps there are."""
     from ganlib.cli.sweep_views import show_result, sweep_named, sweeps
-    from ganlib.report.table import verdict
+    from ganlib.report.table import result_summary
     from ganlib.storage import open_store
 
     settings = load_settings()
@@ -149,7 +149,7 @@ def sweep_status(
         return
     for found in sweeps(store):
         state = "not ended" if found.status == "running" else found.status
-        say(f"{found.sweep}: {state}, {len(found.trials)} trials; {verdict(found)}")
+        say(f"{found.sweep}: {state}, {len(found.trials)} trials; {result_summary(found)}")
 
 
 def sweep_demo(overrides: Overrides = None) -> None:

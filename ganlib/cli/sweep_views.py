@@ -58,10 +58,10 @@ def write_report(settings: Settings, result: SweepResult, folder: Path) -> list[
 
 def show_result(settings: Settings, result: SweepResult, say: Callable[[str], None]) -> None:
     """The table of the trials, which is the best and how the recipe compares, and where to look."""
-    from ganlib.report.table import verdict
+    from ganlib.report.table import result_summary
     from ganlib.report.terminal import print_trials
 
-    said = verdict(result)
+    said = result_summary(result)
     print_trials(result)
     say("")
     say(said[0].upper() + said[1:] + ".")

@@ -15,7 +15,7 @@ import ray
 from ganlib.errors import GanlibError
 
 if TYPE_CHECKING:
-    from ganlib.core.steps import Place
+    from ganlib.core.steps import WorkerPlace
 
 
 def connect() -> None:
@@ -30,16 +30,16 @@ def connect() -> None:
     )
 
 
-def worker_place() -> Place:
+def worker_place() -> WorkerPlace:
     """The place of this Ray Train worker among all of its run, with the device that Ray gave it."""
     # Drivers and light jobs import this module and must not wait for torch.
     import ray.train
     from ray.train.torch import get_device
 
-    from ganlib.core.steps import Place
+    from ganlib.core.steps import WorkerPlace
 
     context = ray.train.get_context()
-    return Place(context.get_world_rank(), context.get_world_size(), get_device())
+    return WorkerPlace(context.get_world_rank(), context.get_world_size(), get_device())
 
 
 def emit(line: str) -> None:

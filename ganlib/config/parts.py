@@ -15,13 +15,13 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 """Lower-case letters, digits and dashes, at most 63: fit for keys, model names and job ids."""
 
 
-class Part(BaseModel):
+class ConfigPart(BaseModel):
     """Base of the parts: frozen, unknown fields refused, numbers finite."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-class DatasetConfig(Part):
+class DatasetConfig(ConfigPart):
     """Which pictures, and how they are prepared."""
 
     name: Name
@@ -38,7 +38,7 @@ class DatasetConfig(Part):
     """Of the pictures, for the registered generator's card: ``MIT``, ``CC-BY-4.0``, or a sentence."""
 
 
-class DcganConfig(Part):
+class DcganConfig(ConfigPart):
     """The DCGAN pair (arXiv:1511.06434)."""
 
     kind: Literal["dcgan"] = "dcgan"
@@ -63,7 +63,7 @@ class DcganConfig(Part):
 Widths = Annotated[tuple[Annotated[int, Field(ge=1, le=16_384)], ...], Field(min_length=1, max_length=16)]
 
 
-class DenseConfig(Part):
+class DenseConfig(ConfigPart):
     """The fully connected pair."""
 
     kind: Literal["dense"] = "dense"
@@ -83,7 +83,7 @@ class DenseConfig(Part):
         return False
 
 
-class WassersteinConfig(Part):
+class WassersteinConfig(ConfigPart):
     """WGAN with weight clipping (arXiv:1701.07875)."""
 
     kind: Literal["wasserstein"] = "wasserstein"
@@ -91,7 +91,7 @@ class WassersteinConfig(Part):
     """Every critic parameter is kept in [−clip, clip]."""
 
 
-class WassersteinGradientPenaltyConfig(Part):
+class WassersteinGradientPenaltyConfig(ConfigPart):
     """WGAN with gradient penalty (arXiv:1704.00028)."""
 
     kind: Literal["wasserstein-gp"] = "wasserstein-gp"
@@ -99,7 +99,7 @@ class WassersteinGradientPenaltyConfig(Part):
     """Weight of the penalty."""
 
 
-class NonSaturatingConfig(Part):
+class NonSaturatingConfig(ConfigPart):
     """The non-saturating loss (arXiv:1406.2661)."""
 
     kind: Literal["non-saturating"] = "non-saturating"
@@ -107,7 +107,7 @@ class NonSaturatingConfig(Part):
     """What real pictures are to be called; below 1 it is one-sided label smoothing."""
 
 
-class CadenceConfig(Part):
+class CadenceConfig(ConfigPart):
     """Critic steps for each generator step."""
 
     n_critic: int = Field(default=5, ge=1, le=100)
@@ -116,7 +116,7 @@ class CadenceConfig(Part):
     authors' code."""
 
 
-class RmspropConfig(Part):
+class RmspropConfig(ConfigPart):
     """RMSprop for both networks, as in the WGAN paper: momentum unsettles a clipped critic."""
 
     kind: Literal["rmsprop"] = "rmsprop"
@@ -124,7 +124,7 @@ class RmspropConfig(Part):
     critic_learning_rate: float = Field(default=5e-5, gt=0, le=1)
 
 
-class AdamConfig(Part):
+class AdamConfig(ConfigPart):
     """Adam for both networks."""
 
     kind: Literal["adam"] = "adam"
@@ -136,7 +136,7 @@ class AdamConfig(Part):
     """Of the mean of their squares."""
 
 
-class ScheduleConfig(Part):
+class ScheduleConfig(ConfigPart):
     """Learning rates over the run."""
 
     kind: Literal["constant", "linear"] = "constant"
@@ -144,7 +144,7 @@ class ScheduleConfig(Part):
     decay_from: float = Field(default=0.5, ge=0, lt=1)
 
 
-class AveragingConfig(Part):
+class AveragingConfig(ConfigPart):
     """Moving average of the generator."""
 
     half_life_kimg: float = Field(default=10.0, ge=0, le=10_000)
@@ -153,7 +153,7 @@ class AveragingConfig(Part):
     """The half-life is at most this share of the images seen so far."""
 
 
-class BudgetConfig(Part):
+class BudgetConfig(ConfigPart):
     """When a run ends: at whichever limit comes first."""
 
     total_kimg: float = Field(default=1000.0, gt=0, le=1_000_000)
@@ -162,7 +162,7 @@ class BudgetConfig(Part):
     """Seconds in the loop, evaluations and start-up not counted; ``None``: no such limit."""
 
 
-class EvaluationConfig(Part):
+class EvaluationConfig(ConfigPart):
     """Distance to the held-out split."""
 
     every_kimg: float = Field(default=100.0, gt=0, le=1_000_000)
@@ -195,7 +195,7 @@ class EvaluationConfig(Part):
         return self
 
 
-class CheckpointConfig(Part):
+class CheckpointConfig(ConfigPart):
     """How often the state is saved; always at evaluations and at the end."""
 
     every_kimg: float = Field(default=25.0, gt=0, le=1_000_000)
@@ -204,7 +204,7 @@ class CheckpointConfig(Part):
 WatchAction = Literal["off", "warn", "stop"]
 
 
-class WatchConfig(Part):
+class WatchConfig(ConfigPart):
     """What is to happen when a run looks like a dead end. Values that are not finite always stop it."""
 
     critic_at_bounds: WatchAction = "warn"
@@ -221,7 +221,7 @@ class WatchConfig(Part):
     """Standard deviation of a pixel between samples, pixels in [−1, 1], below which they count so."""
 
 
-class Compute(Part):
+class Compute(ConfigPart):
     """With what a run is done; not part of its identity."""
 
     workers: int = Field(default=2, ge=1, le=1024)
@@ -244,7 +244,7 @@ class Compute(Part):
     """Times that a run whose workers died is taken up again from its last checkpoint."""
 
 
-class GateConfig(Part):
+class GateConfig(ConfigPart):
     """What a new generator must show before it becomes the champion; not part of a run's identity."""
 
     margin: float = Field(default=0.02, ge=0, lt=1)

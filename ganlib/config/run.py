@@ -24,6 +24,7 @@ from ganlib.config.parts import (
     CadenceConfig,
     CheckpointConfig,
     Compute,
+    ConfigPart,
     DatasetConfig,
     DcganConfig,
     DenseConfig,
@@ -31,7 +32,6 @@ from ganlib.config.parts import (
     GateConfig,
     Name,
     NonSaturatingConfig,
-    Part,
     RmspropConfig,
     ScheduleConfig,
     WassersteinConfig,
@@ -67,7 +67,7 @@ def outside_identity(field: str) -> bool:
     return name in outside if isinstance(outside, set) else outside
 
 
-class RunConfig(Part):
+class RunConfig(ConfigPart):
     """A whole run."""
 
     recipe: Name
@@ -237,7 +237,9 @@ def known_fields(model: type[BaseModel] = RunConfig, prefix: str = "") -> list[t
     for name, info in model.model_fields.items():
         kind = info.annotation
         parts = [
-            part for part in (kind, *get_args(kind)) if isinstance(part, type) and issubclass(part, Part)
+            part
+            for part in (kind, *get_args(kind))
+            if isinstance(part, type) and issubclass(part, ConfigPart)
         ]
         for part in parts:
             rows += known_fields(part, f"{prefix}{name}.")

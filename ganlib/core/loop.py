@@ -29,7 +29,7 @@ from ganlib.core.objectives import Objective
 from ganlib.core.sampling import Stream, latents, uniforms
 from ganlib.core.schedule import Schedule
 from ganlib.core.state import TrainState
-from ganlib.core.steps import Place, Steps, data_parallel, seed_dropout
+from ganlib.core.steps import Steps, WorkerPlace, data_parallel, seed_dropout
 
 
 class Batch(Protocol):
@@ -81,7 +81,12 @@ class Progress:
     """This worker's; a scalar."""
 
 
-def train(state: TrainState, batches: Batches, plan: Plan, place: Place = Place()) -> Iterator[Progress]:  # noqa: B008
+def train(
+    state: TrainState,
+    batches: Batches,
+    plan: Plan,
+    place: WorkerPlace = WorkerPlace(),  # noqa: B008
+) -> Iterator[Progress]:
     """Train ``state`` in place until ``plan.total_images``, yielding after every generator step.
 
     A state that was saved and loaded goes on exactly where it was: noise and pictures are functions

@@ -30,7 +30,7 @@ from ganlib.core.sampling import Stream, stream_seed
 from ganlib.core.state import TrainState
 
 
-class Place(NamedTuple):
+class WorkerPlace(NamedTuple):
     """Where this process stands among the workers of a run."""
 
     rank: int = 0
@@ -43,7 +43,7 @@ class Place(NamedTuple):
         return batch[self.rank * size : (self.rank + 1) * size].to(self.device, non_blocking=True)
 
 
-def data_parallel(network: nn.Module, place: Place) -> nn.Module:
+def data_parallel(network: nn.Module, place: WorkerPlace) -> nn.Module:
     """The network, wrapped for gradient averaging when a process group is up."""
     if not dist.is_initialized():
         return network
@@ -65,7 +65,7 @@ def frozen(network: nn.Module) -> Iterator[None]:
         network.requires_grad_(True)
 
 
-def seed_dropout(network: nn.Module, seed: int, stream: Stream, step: int, place: Place) -> None:
+def seed_dropout(network: nn.Module, seed: int, stream: Stream, step: int, place: WorkerPlace) -> None:
     """Make the dropout masks of a step functions of (seed, stream, step, place in the global batch)."""
     for layer, module in enumerate(network.modules()):
         if isinstance(module, Dropout):

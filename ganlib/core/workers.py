@@ -6,7 +6,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ganlib.core.steps import Place
+from ganlib.core.steps import WorkerPlace
 
 
 def mean_over_workers(values: Tensor) -> Tensor:
@@ -22,12 +22,12 @@ def mean_over_workers(values: Tensor) -> Tensor:
     return values / dist.get_world_size()
 
 
-def share_of(count: int, place: Place) -> slice:
+def share_of(count: int, place: WorkerPlace) -> slice:
     """This worker's contiguous part of ``count`` rows; the parts differ by at most one row."""
     return slice(count * place.rank // place.workers, count * (place.rank + 1) // place.workers)
 
 
-def gather_rows(rows: Tensor, count: int, place: Place) -> Tensor:
+def gather_rows(rows: Tensor, count: int, place: WorkerPlace) -> Tensor:
     """All workers' parts by :func:`share_of`, joined to [count, …] on every worker."""
     if not dist.is_initialized():
         return rows

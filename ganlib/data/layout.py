@@ -62,7 +62,7 @@ def datasets(store: ObjectStore) -> list[str]:
     return sorted({key.split("/")[1] for key in keys if key.count("/") == 2 and key.endswith(ending)})
 
 
-def describe(store: ObjectStore, name: str) -> RawDataset:
+def describe_raw(store: ObjectStore, name: str) -> RawDataset:
     """What is known about a raw dataset.
 
     Raises:

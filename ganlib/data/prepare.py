@@ -19,7 +19,7 @@ from pydantic import Field
 
 from ganlib.data.formats.decode import Fit, decode_picture, fit_grey
 from ganlib.data.formats.idx import IDX_FILES, IDX_NAMES, IdxFile, check_idx_set, open_idx
-from ganlib.data.layout import RawDataset, classes_of, describe, format_of, raw_objects
+from ganlib.data.layout import RawDataset, classes_of, describe_raw, format_of, raw_objects
 from ganlib.data.scratch import scratch_folder
 from ganlib.data.shards import Block, shard_capacity, write_shards
 from ganlib.data.threads import TRANSFER_THREADS, decode_threads, ordered_map
@@ -89,7 +89,7 @@ def prepare(
         DataError: It was added in part only, has no pictures for one of the splits, or a picture
             that cannot be opened; the message names it.
     """
-    raw = describe(store, name)
+    raw = describe_raw(store, name)
     objects = raw_objects(store, name)
     channels = preparation.channels or (1 if raw.format == "idx" else 3)
     key = _preparation_key(raw, objects, preparation, channels)

@@ -7,7 +7,7 @@ import urllib.request
 
 from ganlib.cluster.launch import require_capacity
 from ganlib.config.run import RunConfig
-from ganlib.data.layout import describe
+from ganlib.data.layout import describe_raw
 from ganlib.errors import ServiceError
 from ganlib.registry.mlflow import MlflowRegistry
 from ganlib.settings import ADDRESS_VARIABLE, Settings
@@ -27,7 +27,7 @@ def preflight(settings: Settings, config: RunConfig) -> None:
         DigestMismatch: The extractor's weights are not the ones that they must be.
     """
     store = open_store(settings)
-    describe(store, config.dataset.name)
+    describe_raw(store, config.dataset.name)
     MlflowRegistry(settings).models()
     require_capacity(settings, config.compute.workers)
     if config.evaluation.extractor == "inception":

@@ -16,7 +16,7 @@ from ganlib.errors import UnknownName
 from ganlib.names import check_alias, check_tags
 from ganlib.ports import Publication
 from ganlib.records import AliasMove, RegisteredGenerator
-from ganlib.registry.aliases import Entry, Intent, fold, move
+from ganlib.registry.aliases import Intent, MoveEntry, fold, move
 from ganlib.registry.checksums import DIGEST_TAG, verify_listing, write_listing
 
 if TYPE_CHECKING:
@@ -34,23 +34,23 @@ class MemoryVersion:
 
 
 @dataclass
-class MemoryLedger:
+class MemoryAliasLog:
     """A model's log and aliases; a step at a time is safe from several threads."""
 
-    log: list[Entry] = field(default_factory=list)
+    log: list[MoveEntry] = field(default_factory=list)
     aliases: dict[str, int] = field(default_factory=dict)
     versions: list[MemoryVersion] = field(default_factory=list)
     """The first is number 1."""
     lock: threading.RLock = field(default_factory=threading.RLock)
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[MoveEntry]:
         """The whole log."""
         return list(self.log)
 
-    def append(self, intent: Intent, settled: bool) -> Entry:
+    def append(self, intent: Intent, settled: bool) -> MoveEntry:
         """Put an intent at the end of the log."""
         with self.lock:
-            entry = Entry(len(self.log) + 1, intent, time.time(), _now(), settled)
+            entry = MoveEntry(len(self.log) + 1, intent, time.time(), _now(), settled)
             self.log.append(entry)
             return entry
 
@@ -58,7 +58,7 @@ class MemoryLedger:
         """Mark an entry as settled."""
         with self.lock:
             known = self.log[number - 1]
-            self.log[number - 1] = Entry(number, known.intent, known.seconds, known.when, True)
+            self.log[number - 1] = MoveEntry(number, known.intent, known.seconds, known.when, True)
 
     def pointed(self, alias: str) -> int | None:
         """Where an alias points."""
@@ -77,7 +77,7 @@ class MemoryRegistry:
     """A :class:`~ganlib.ports.ModelRegistry` and ``ModelCatalog`` in a dictionary."""
 
     def __init__(self) -> None:
-        self.ledgers: dict[str, MemoryLedger] = {}
+        self.ledgers: dict[str, MemoryAliasLog] = {}
         """Versions, aliases and their log, by model."""
         self._lock = threading.Lock()
 
@@ -107,7 +107,7 @@ class MemoryRegistry:
 
         generator, _ = frozen_copy(publication)
         with self._lock:
-            ledger = self.ledgers.get(publication.model) or MemoryLedger()
+            ledger = self.ledgers.get(publication.model) or MemoryAliasLog()
             for number, version in enumerate(ledger.versions, start=1):
                 if version.record.tags["ganlib.run"] == publication.run:
                     return self._record(ledger, number)
@@ -184,7 +184,7 @@ class MemoryRegistry:
         """Every move of the model's aliases, the oldest first. Raises ``UnknownName``."""
         return fold(model, self._ledger(model).entries())
 
-    def _ledger(self, model: str) -> MemoryLedger:
+    def _ledger(self, model: str) -> MemoryAliasLog:
         try:
             return self.ledgers[model]
         except KeyError:
@@ -196,7 +196,7 @@ class MemoryRegistry:
             raise UnknownName(f"version of {model}", str(number), (str(n + 1) for n in range(len(versions))))
         return versions[number - 1]
 
-    def _record(self, ledger: MemoryLedger, number: int) -> RegisteredGenerator:
+    def _record(self, ledger: MemoryAliasLog, number: int) -> RegisteredGenerator:
         aliases = tuple(sorted(a for a, v in ledger.aliases.items() if v == number))
         record = ledger.versions[number - 1].record
         return record.model_copy(update={"aliases": aliases, "tags": dict(record.tags)})

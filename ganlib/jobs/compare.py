@@ -13,7 +13,7 @@ from ganlib.cluster.program import connect, emit, run_main
 from ganlib.errors import ObjectMissing
 from ganlib.ports import ObjectStore
 from ganlib.records import Comparison
-from ganlib.release.decision import describe
+from ganlib.release.decision import comparison_summary
 from ganlib.settings import load_settings
 from ganlib.storage import open_store
 from ganlib.training.spec import comparison_key, read_spec
@@ -37,7 +37,7 @@ def main(run: str, candidate: str, champion: str) -> None:
     key = comparison_key(run, versions[1])
     comparison = Comparison.from_json(ray.get(judge.remote(run, versions, *shares)), source=key)
     store.put(key, comparison.to_json().encode())
-    emit(f"version {candidate} against {champion}: {describe(comparison)}")
+    emit(f"version {candidate} against {champion}: {comparison_summary(comparison)}")
 
 
 def read_comparison(store: ObjectStore, run: str, candidate: int, champion: int) -> Comparison | None:

@@ -16,10 +16,10 @@ from ganlib.ports import ObjectStore, RunStatus
 from ganlib.report.sweep_run import SampleMaker, SweepReport
 from ganlib.settings import load_settings
 from ganlib.storage import open_store
-from ganlib.sweep.course import Course
-from ganlib.sweep.final import hold_final, verdict, winner
+from ganlib.sweep.course import SweepRun
+from ganlib.sweep.final import hold_final, winner, winner_summary
 from ganlib.sweep.ledger import Ledger
-from ganlib.sweep.plan import cluster_nodes, describe, make_plan, room_for
+from ganlib.sweep.plan import cluster_nodes, make_plan, plan_summary, room_for
 from ganlib.sweep.spec import SweepSpec, read_sweep_spec, sweep_plan_key
 from ganlib.sweep.tune import run_trials
 from ganlib.tracking.mlflow import MlflowTracker
@@ -49,12 +49,12 @@ def main(sweep: str) -> None:
         report = SweepReport(tracker, SampleMaker(store))
         ledger = open_ledger(store, spec, tracking_run_id)
         try:
-            course = Course(settings, store, spec, ledger, tracker, emit, report=report.update)
-            run(course)
+            sweep_run = SweepRun(settings, store, spec, ledger, tracker, emit, report=report.update)
+            run(sweep_run)
         except BaseException as error:
             tracker.finish(tracking_run_id, "failed" if isinstance(error, GanlibError) else "killed")
             raise
-        conclude(course, report)
+        conclude(sweep_run, report)
     finally:
         tracker.close(CLOSE_TRACKER_SECONDS)
 
@@ -64,27 +64,27 @@ def open_ledger(store: ObjectStore, spec: SweepSpec, tracking_run_id: str) -> Le
     return Ledger(store, spec, tracking_run_id, f"{spec.config.base.evaluation.metric}_curve")
 
 
-def run(course: Course) -> None:
+def run(sweep_run: SweepRun) -> None:
     """Train what is left and hold the final."""
-    spec, ledger = course.spec, course.ledger
-    plan = make_plan(spec, ledger.trials, course.left)
-    course.store.put(sweep_plan_key(spec.sweep), plan.to_json().encode())
-    emit(describe(plan))
+    spec, ledger = sweep_run.spec, sweep_run.ledger
+    plan = make_plan(spec, ledger.trials, sweep_run.left)
+    sweep_run.store.put(sweep_plan_key(spec.sweep), plan.to_json().encode())
+    emit(plan_summary(plan))
     if plan.trials:
-        run_trials(course, plan)
-        while course.take_up_postponed():
-            run_trials(course, plan)
-    hold_final(course.store, spec, ledger, course.tracker, emit, plan.at_once, evaluate_checkpoint)
+        run_trials(sweep_run, plan)
+        while sweep_run.take_up_postponed():
+            run_trials(sweep_run, plan)
+    hold_final(sweep_run.store, spec, ledger, sweep_run.tracker, emit, plan.at_once, evaluate_checkpoint)
 
 
-def conclude(course: Course, report: SweepReport) -> None:
+def conclude(sweep_run: SweepRun, report: SweepReport) -> None:
     """Name the winner and report; then the sweep has ended.
 
     Raises:
         TrainingError: There is no winner.
         GanlibError: What the report failed with; the sweep has ended all the same.
     """
-    ledger = course.ledger
+    ledger = sweep_run.ledger
     best = winner(ledger.trials)
     status: Literal["finished", "failed"] = "failed" if best is None else "finished"
     tracked: RunStatus = "failed"
@@ -92,12 +92,14 @@ def conclude(course: Course, report: SweepReport) -> None:
         report.finish(ledger.result.model_copy(update={"status": status, "best": best}))
         tracked = status
     finally:
-        course.tracker.finish(ledger.result.tracking_run_id, tracked)
+        sweep_run.tracker.finish(ledger.result.tracking_run_id, tracked)
         # Last: a job that is killed before this comes back to it, and to one that has ended nobody does.
         ledger.finish(status, best)
     if best is None:
-        raise TrainingError(f"no trial of {course.spec.sweep} came to a checkpoint; their reasons are above")
-    course.emit(verdict(ledger.trials, best))
+        raise TrainingError(
+            f"no trial of {sweep_run.spec.sweep} came to a checkpoint; their reasons are above"
+        )
+    sweep_run.emit(winner_summary(ledger.trials, best))
 
 
 def dry_run(sweep: str) -> None:
@@ -110,7 +112,7 @@ def dry_run(sweep: str) -> None:
     """
     spec = read_sweep_spec(open_store(load_settings()), sweep)
     connect()
-    emit(describe(make_plan(spec, (), spec.config.trial_count)))
+    emit(plan_summary(make_plan(spec, (), spec.config.trial_count)))
 
 
 def start(sweep: str, *options: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from ganlib.config.parts import EvaluationConfig
-from ganlib.core.steps import Place
+from ganlib.core.steps import WorkerPlace
 from ganlib.core.workers import barrier, mean_over_workers
 from ganlib.data.cache import LocalDataset
 from ganlib.errors import ConfigError, DataError
@@ -36,7 +36,7 @@ def open_extractor(
     dataset: LocalDataset,
     config: EvaluationConfig,
     cache: Path,
-    place: Place | None = None,
+    place: WorkerPlace | None = None,
     say: Callable[[str], None] = log.info,
 ) -> Extractor:
     """The extractor of a run.
@@ -56,7 +56,7 @@ def open_extractor(
         ConfigError: The dataset has no classes to train a classifier on, or the store has no weights.
         DigestMismatch: The weights are not the standard ones.
     """
-    place = place or Place()
+    place = place or WorkerPlace()
     if config.extractor == "inception":
         # Imports a second to a few of what no other extractor needs.
         from ganlib.quality.inception import Inception
@@ -129,7 +129,7 @@ def _read(where: str, open_store: Callable[[str], ObjectStore]) -> bytes:
 
 
 def _classifier(
-    store: ObjectStore, dataset: LocalDataset, place: Place, say: Callable[[str], None]
+    store: ObjectStore, dataset: LocalDataset, place: WorkerPlace, say: Callable[[str], None]
 ) -> Classifier:
     version = dataset.version
     found = _find(store, version) if place.rank == 0 else None
@@ -154,7 +154,7 @@ def _find(store: ObjectStore, version: DatasetVersion) -> tuple[Network, Trained
         return None
 
 
-def _train(store: ObjectStore, dataset: LocalDataset, place: Place, say: Callable[[str], None]) -> None:
+def _train(store: ObjectStore, dataset: LocalDataset, place: WorkerPlace, say: Callable[[str], None]) -> None:
     version = dataset.version
     require_classes(EvaluationConfig(extractor="classifier"), version)
     say(f"training a classifier of {version.name}'s {len(version.classes)} classes, once for this version")

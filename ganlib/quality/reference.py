@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from ganlib.core.steps import Place
+from ganlib.core.steps import WorkerPlace
 from ganlib.core.workers import gather_rows, mean_over_workers, share_of
 from ganlib.data.cache import LocalDataset
 from ganlib.errors import DataError, ObjectMissing
@@ -168,7 +168,7 @@ def _digest(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> str:
 
 
 def reference_over_workers(
-    store: ObjectStore, dataset: LocalDataset, extractor: Extractor, limit: int, place: Place
+    store: ObjectStore, dataset: LocalDataset, extractor: Extractor, limit: int, place: WorkerPlace
 ) -> Reference:
     """The reference of the first ``limit`` held-out pictures: from the store, or computed by all workers.
 
@@ -190,10 +190,12 @@ def reference_over_workers(
     if found is None:
         found = find_reference(store, version, extractor, limit)
     # Should it be gone since rank 0 looked, nobody waits for this worker: it computes by itself.
-    return found if found is not None else _compute(dataset, extractor, limit, Place(device=place.device))
+    return (
+        found if found is not None else _compute(dataset, extractor, limit, WorkerPlace(device=place.device))
+    )
 
 
-def _compute(dataset: LocalDataset, extractor: Extractor, limit: int, place: Place) -> Reference:
+def _compute(dataset: LocalDataset, extractor: Extractor, limit: int, place: WorkerPlace) -> Reference:
     count = sample_count(dataset.version, limit)
     images = first(dataset.version, dataset.load("held_out").gather(torch.arange(count))[0], limit)
     features = _gathered(extractor(images[share_of(count, place)]), count, place)
@@ -203,6 +205,6 @@ def _compute(dataset: LocalDataset, extractor: Extractor, limit: int, place: Pla
     return Reference(Statistics.from_features(features), kept, Within(both[:, 0].clone(), both[:, 1].clone()))
 
 
-def _gathered(rows: Tensor, count: int, place: Place) -> Tensor:
+def _gathered(rows: Tensor, count: int, place: WorkerPlace) -> Tensor:
     """All workers' rows, on the CPU."""
     return gather_rows(rows.to(place.device), count, place).cpu()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from ganlib.errors import UnknownName
 from ganlib.names import log_name
 from ganlib.records import MoveKind
-from ganlib.registry.aliases import Entry, Intent
+from ganlib.registry.aliases import Intent, MoveEntry
 from ganlib.tracking.server import quoted
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _DESCRIPTION = (
 )
 
 
-class MlflowLedger:
+class MlflowAliasLog:
     """A :class:`~ganlib.registry.aliases.Ledger` on an MLflow server.
 
     The server gives every new version the next number in a transaction of its own, so entries
@@ -45,7 +45,7 @@ class MlflowLedger:
     def __init__(self, client: MlflowClient, model: str) -> None:
         self._client, self._model, self._log = client, model, log_name(model)
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[MoveEntry]:
         """The whole log in its order; versions that ganlib did not write are left out."""
         found, token = [], None
         while True:
@@ -57,7 +57,7 @@ class MlflowLedger:
             if not token:
                 return sorted(found, key=lambda entry: entry.number)
 
-    def append(self, intent: Intent, settled: bool) -> Entry:
+    def append(self, intent: Intent, settled: bool) -> MoveEntry:
         """Put an intent at the end of the log."""
         ensure_model(self._client, self._log, _DESCRIPTION.format(model=self._model))
         where = "nowhere" if intent.version is None else f"to version {intent.version}"
@@ -82,13 +82,15 @@ class MlflowLedger:
                 await_creation_for=0,
             )
 
-        entry = _entry(patiently(create))
+        entry = _entry(retry_when_locked(create))
         assert entry is not None
         return entry
 
     def settle(self, number: int) -> None:
         """Mark an entry as settled."""
-        patiently(lambda: self._client.set_model_version_tag(self._log, str(number), _SETTLED, "true"))
+        retry_when_locked(
+            lambda: self._client.set_model_version_tag(self._log, str(number), _SETTLED, "true")
+        )
 
     def pointed(self, alias: str) -> int | None:
         """Where an alias points."""
@@ -106,7 +108,7 @@ class MlflowLedger:
                 self._client.set_registered_model_alias(self._model, alias, str(version))
 
         try:
-            patiently(write)
+            retry_when_locked(write)
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
@@ -125,13 +127,13 @@ def ensure_model(client: MlflowClient, name: str, description: str | None = None
     else:
         return
     try:
-        patiently(lambda: client.create_registered_model(name, description=description))
+        retry_when_locked(lambda: client.create_registered_model(name, description=description))
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
 
 
-def patiently(ask: Callable[[], T]) -> T:
+def retry_when_locked(ask: Callable[[], T]) -> T:
     """What the server answers, asked again when many write at once and its database gives up."""
     from mlflow.exceptions import MlflowException
 
@@ -148,7 +150,7 @@ def patiently(ask: Callable[[], T]) -> T:
     raise AssertionError("unreachable")
 
 
-def _entry(version: ModelVersion) -> Entry | None:
+def _entry(version: ModelVersion) -> MoveEntry | None:
     tags = {name.removeprefix(_PREFIX): value for name, value in version.tags.items()}
     try:
         intent = Intent(
@@ -166,7 +168,7 @@ def _entry(version: ModelVersion) -> Entry | None:
     if intent.kind not in ("move", "rollback", "found"):
         return None
     seconds = version.creation_timestamp / 1000
-    return Entry(int(version.version), intent, seconds, timestamp(seconds), "settled" in tags)
+    return MoveEntry(int(version.version), intent, seconds, timestamp(seconds), "settled" in tags)
 
 
 def timestamp(seconds: float) -> str:

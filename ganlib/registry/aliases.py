@@ -80,7 +80,7 @@ class Intent:
 
 
 @dataclass(frozen=True)
-class Entry:
+class MoveEntry:
     """An intent in the log."""
 
     number: int
@@ -93,14 +93,14 @@ class Entry:
     settled: bool
 
 
-class Ledger(Protocol):
+class AliasLog(Protocol):
     """One model's log and aliases."""
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[MoveEntry]:
         """The whole log in its order."""
         ...
 
-    def append(self, intent: Intent, settled: bool) -> Entry:
+    def append(self, intent: Intent, settled: bool) -> MoveEntry:
         """Put an intent at the end of the log; nobody else gets its number."""
         ...
 
@@ -117,7 +117,7 @@ class Ledger(Protocol):
         ...
 
 
-def fold(model: str, entries: Iterable[Entry]) -> list[AliasMove]:
+def fold(model: str, entries: Iterable[MoveEntry]) -> list[AliasMove]:
     """What became of every entry, in order (rule 2)."""
     state: dict[str, int | None] = {}
     seen: set[str] = set()
@@ -157,7 +157,7 @@ def folded(moves: Iterable[AliasMove], alias: str) -> int | None:
     return state
 
 
-def move(model: str, ledger: Ledger, intent: Intent, now: float) -> AliasMove:
+def move(model: str, ledger: AliasLog, intent: Intent, now: float) -> AliasMove:
     """Record an intent and make the aliases follow the log.
 
     Args:
@@ -185,7 +185,7 @@ def move(model: str, ledger: Ledger, intent: Intent, now: float) -> AliasMove:
     return mine
 
 
-def _adopt(model: str, ledger: Ledger, alias: str, now: float) -> None:
+def _adopt(model: str, ledger: AliasLog, alias: str, now: float) -> None:
     """Rule 5: record where somebody has moved the alias without us."""
     for _ in range(_ROUNDS):
         before = ledger.entries()
@@ -206,10 +206,10 @@ def _adopt(model: str, ledger: Ledger, alias: str, now: float) -> None:
             after=before[-1].number if before else 0,
         )
         ledger.append(found, settled=True)
-    raise _restless(model, alias)
+    raise _too_many_moves(model, alias)
 
 
-def _explained(model: str, entries: Sequence[Entry], alias: str, pointed: int | None, now: float) -> bool:
+def _explained(model: str, entries: Sequence[MoveEntry], alias: str, pointed: int | None, now: float) -> bool:
     """Rule 6: whether a mover that is at work or died is why the alias differs from the log."""
     previous = {move.number: move.previous for move in fold(model, entries) if move.effective}
     return any(
@@ -219,7 +219,7 @@ def _explained(model: str, entries: Sequence[Entry], alias: str, pointed: int | 
     )
 
 
-def _converge(model: str, ledger: Ledger, alias: str) -> list[AliasMove]:
+def _converge(model: str, ledger: AliasLog, alias: str) -> list[AliasMove]:
     """Rule 3; returns the history as it was then."""
     for _ in range(_ROUNDS):
         entries = ledger.entries()
@@ -233,10 +233,10 @@ def _converge(model: str, ledger: Ledger, alias: str) -> list[AliasMove]:
                 continue
         if [entry.number for entry in ledger.entries()] == [entry.number for entry in entries]:
             return moves
-    raise _restless(model, alias)
+    raise _too_many_moves(model, alias)
 
 
-def _forget(ledger: Ledger, alias: str, version: int | None, after: int, why: str) -> None:
+def _forget(ledger: AliasLog, alias: str, version: int | None, after: int, why: str) -> None:
     """The log points to a version that was deleted since: record that it points nowhere."""
     found = Intent(alias, None, version, UNKNOWN_PERSON, why[:_WHY_CHARACTERS], "found", after)
     ledger.append(found, settled=True)
@@ -254,7 +254,7 @@ def _moved(model: str, intent: Intent, before: Sequence[AliasMove]) -> AliasMove
     )
 
 
-def _restless(model: str, alias: str) -> RegistryError:
+def _too_many_moves(model: str, alias: str) -> RegistryError:
     return RegistryError(
         f"alias {alias} of {model} was moved by others {_ROUNDS} times while this move was under way; "
         "find out who moves it, and ask again"

@@ -18,7 +18,7 @@ from ganlib.errors import RegistryError
 from ganlib.names import check_alias, check_tags, is_log_name
 from ganlib.ports import Publication
 from ganlib.records import AliasMove, RegisteredGenerator
-from ganlib.registry.alias_log import MlflowLedger, ensure_model, patiently, timestamp
+from ganlib.registry.alias_log import MlflowAliasLog, ensure_model, retry_when_locked, timestamp
 from ganlib.registry.aliases import Intent, fold, move
 from ganlib.registry.checksums import DIGEST_TAG, verify_listing
 from ganlib.registry.versions import (
@@ -90,7 +90,7 @@ class MlflowRegistry:
             with tempfile.TemporaryDirectory(prefix="ganlib-publish-") as scratch:
                 model, digest = log_program(client, publication, Path(scratch) / "model")
             ensure_model(client, publication.model)
-            version = patiently(
+            version = retry_when_locked(
                 lambda: client.create_model_version(
                     publication.model,
                     source=f"models:/{model.model_id}",
@@ -175,13 +175,13 @@ class MlflowRegistry:
         intent.check()
         with self._session() as client:
             get_version(client, model, str(version))
-            return move(model, MlflowLedger(client, model), intent, time.time())
+            return move(model, MlflowAliasLog(client, model), intent, time.time())
 
     def history(self, model: str) -> list[AliasMove]:
         """Every move of the model's aliases, the oldest first. Raises ``UnknownName``."""
         with self._session() as client:
             require_model(client, model)
-            return fold(model, MlflowLedger(client, model).entries())
+            return fold(model, MlflowAliasLog(client, model).entries())
 
     def _resolve_lightly(self, model: str, alias_or_version: str) -> RegisteredGenerator | None:
         """Without MLflow's client, whose import takes longer than a cached generator's loading."""

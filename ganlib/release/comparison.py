@@ -11,7 +11,7 @@ from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
 from ganlib.core.sampling import generate, labels_in_turn, latents
-from ganlib.core.steps import Place
+from ganlib.core.steps import WorkerPlace
 from ganlib.core.workers import share_of
 from ganlib.data.cache import pull
 from ganlib.data.versions import load_version
@@ -44,10 +44,12 @@ def features_of_share(
 ) -> bytes:
     """One worker's share: features of both versions' pictures, and on rank 0 some pictures; safetensors."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    place = Place(rank, spec.config.compute.workers, device)
+    place = WorkerPlace(rank, spec.config.compute.workers, device)
     registry = MlflowRegistry(settings)
     dataset = pull(store, load_version(store, spec.dataset_name, spec.dataset_digest), settings.cache)
-    extractor = open_extractor(store, dataset, spec.config.evaluation, settings.cache, Place(device=device))
+    extractor = open_extractor(
+        store, dataset, spec.config.evaluation, settings.cache, WorkerPlace(device=device)
+    )
     found: dict[str, Tensor] = {}
     for name, version in zip(("candidate", "champion"), _resolve(registry, spec, versions), strict=True):
         program = registry.load(version).to(device)
@@ -70,7 +72,7 @@ def judge(
     dataset = pull(store, load_version(store, spec.dataset_name, spec.dataset_digest), settings.cache)
     config = spec.config.evaluation
     extractor = open_extractor(store, dataset, config, settings.cache)
-    reference = reference_over_workers(store, dataset, extractor, config.reference_images, Place())
+    reference = reference_over_workers(store, dataset, extractor, config.reference_images, WorkerPlace())
     parts = [load_safetensors(share) for share in shares]
     candidate, champion = (torch.cat([part[name] for part in parts]) for name in ("candidate", "champion"))
     bounds = spec.config.gate

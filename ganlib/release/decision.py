@@ -104,11 +104,11 @@ def decide(candidate: Evaluation, comparison: Comparison | None, bounds: GateCon
             f"(untrained {candidate.value_untrained:.4g})"
         )
     else:
-        reason = f"it beats version {comparison.champion_version}: {describe(comparison)}"
+        reason = f"it beats version {comparison.champion_version}: {comparison_summary(comparison)}"
     return Decision(promoted=True, reason=reason, comparison=comparison)
 
 
-def describe(comparison: Comparison) -> str:
+def comparison_summary(comparison: Comparison) -> str:
     """The numbers of a comparison in one line, candidate's first."""
     candidate, champion = comparison.candidate, comparison.champion
     return (
@@ -143,22 +143,21 @@ def _falls_short(comparison: Comparison, bounds: GateConfig) -> str:
     candidate, champion = comparison.candidate, comparison.champion
     values = (comparison.difference, comparison.high, candidate.recall, champion.recall)
     if not all(math.isfinite(value) for value in values):
-        return (
-            f"the comparison with version {comparison.champion_version} is not finite: {describe(comparison)}"
-        )
+        numbers = comparison_summary(comparison)
+        return f"the comparison with version {comparison.champion_version} is not finite: {numbers}"
     kept = f"version {comparison.champion_version} stays"
     needed = bounds.margin * abs(champion.kernel_distance)
     if comparison.high >= 0:
-        return f"{kept}: the difference may be luck; {describe(comparison)}"
+        return f"{kept}: the difference may be luck; {comparison_summary(comparison)}"
     if comparison.difference > -needed:
         return (
             f"{kept}: the candidate is better by less than {needed:.3g} (gate.margin {bounds.margin:g}); "
-            f"{describe(comparison)}"
+            f"{comparison_summary(comparison)}"
         )
     least = bounds.min_recall_share * champion.recall
     if candidate.recall < least:
         return (
             f"{kept}: the candidate makes fewer kinds of pictures, its recall is below {least:.2f} "
-            f"(gate.min_recall_share {bounds.min_recall_share:g}); {describe(comparison)}"
+            f"(gate.min_recall_share {bounds.min_recall_share:g}); {comparison_summary(comparison)}"
         )
     return ""

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from ganlib.core.sampling import generate, labels_in_turn, latents
-from ganlib.core.steps import Place
+from ganlib.core.steps import WorkerPlace
 from ganlib.core.workers import share_of
 from ganlib.data.cache import LocalDataset, pull
 from ganlib.data.threads import decode_threads
@@ -46,7 +46,7 @@ class Task(Record):
     """Whether the generator is measured as it was before training, too."""
 
 
-class Judged(NamedTuple):
+class EvaluationOutcome(NamedTuple):
     """What comes of it."""
 
     evaluation: Evaluation
@@ -59,10 +59,10 @@ def share_of_task(settings: Settings, store: ObjectStore, task: Task, rank: int)
     """One worker's share, as safetensors: features of generated and the nearest training pictures."""
     spec = task.spec
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    place = Place(rank, spec.config.compute.workers, device)
+    place = WorkerPlace(rank, spec.config.compute.workers, device)
     dataset = pull(store, load_version(store, spec.dataset_name, spec.dataset_digest), settings.cache)
     extractor = open_extractor(
-        store, dataset, spec.config.evaluation, settings.cache, Place(device=place.device)
+        store, dataset, spec.config.evaluation, settings.cache, WorkerPlace(device=place.device)
     )
     noise, labels = noise_of(task, dataset.version)
     here = share_of(task.samples, place)
@@ -86,7 +86,7 @@ def share_of_task(settings: Settings, store: ObjectStore, task: Task, rank: int)
     return save_safetensors(tensors)
 
 
-def judge(settings: Settings, store: ObjectStore, task: Task, shares: list[bytes]) -> Judged:
+def judge(settings: Settings, store: ObjectStore, task: Task, shares: list[bytes]) -> EvaluationOutcome:
     """The evaluation, from all workers' shares in the order of their ranks."""
     spec = task.spec
     threads = min(spec.config.compute.workers, decode_threads())
@@ -100,11 +100,13 @@ def judge(settings: Settings, store: ObjectStore, task: Task, shares: list[bytes
         torch.set_num_threads(before)
 
 
-def _judge(settings: Settings, store: ObjectStore, task: Task, parts: list[dict[str, Tensor]]) -> Judged:
+def _judge(
+    settings: Settings, store: ObjectStore, task: Task, parts: list[dict[str, Tensor]]
+) -> EvaluationOutcome:
     spec, config = task.spec, task.spec.config.evaluation
     dataset = pull(store, load_version(store, spec.dataset_name, spec.dataset_digest), settings.cache)
     extractor = open_extractor(store, dataset, config, settings.cache)
-    reference = reference_over_workers(store, dataset, extractor, config.reference_images, Place())
+    reference = reference_over_workers(store, dataset, extractor, config.reference_images, WorkerPlace())
 
     def measured(name: str) -> Measures:
         return measure(torch.cat([part[name] for part in parts]), reference)
@@ -136,7 +138,7 @@ def _judge(settings: Settings, store: ObjectStore, task: Task, parts: list[dict[
         resizing=extractor.resizing,
         seconds=0.0,
     )
-    return Judged(evaluation, picture)
+    return EvaluationOutcome(evaluation, picture)
 
 
 def noise_of(task: Task, version: DatasetVersion) -> tuple[Tensor, Tensor | None]:
@@ -153,7 +155,7 @@ def held_out_pictures(dataset: LocalDataset) -> Tensor:
     return pictures.gather(torch.arange(count) * len(pictures) // count)[0]
 
 
-def nearest_of_share(dataset: LocalDataset, pictures: Tensor, place: Place) -> Nearest:
+def nearest_of_share(dataset: LocalDataset, pictures: Tensor, place: WorkerPlace) -> Nearest:
     """The nearest training pictures to some, uint8 [n, c, h, w], among this worker's share of them."""
     train = dataset.load("train")
     here = share_of(len(train), place)

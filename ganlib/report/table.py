@@ -101,7 +101,7 @@ def cell_text(value: Cell) -> str:
     return "" if value is None else text_of(value, 4).replace("\\$", "$")
 
 
-def verdict(result: SweepResult) -> str:
+def result_summary(result: SweepResult) -> str:
     """In a sentence or two: which trial is the best, by what, and how the recipe itself compares with it."""
     best = best_trial(result)
     if best is None:

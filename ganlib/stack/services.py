@@ -6,9 +6,9 @@ from ganlib.settings import Settings
 from ganlib.stack.ray_head import RayHead
 from ganlib.stack.s3_gateway import S3Gateway
 from ganlib.stack.service import Service
-from ganlib.stack.web_servers import MlflowServer, PrefectServer, PrefectWorker
+from ganlib.stack.web_servers import MlflowService, PrefectServer, PrefectWorker
 
-SERVICES: tuple[Service, ...] = (S3Gateway(), PrefectServer(), RayHead(), MlflowServer(), PrefectWorker())
+SERVICES: tuple[Service, ...] = (S3Gateway(), PrefectServer(), RayHead(), MlflowService(), PrefectWorker())
 """In the order in which they start; those without ``requires`` start together."""
 
 

@@ -16,7 +16,7 @@ from ganlib.stack.state import StartedService
 
 
 @final
-class MlflowServer(Service):
+class MlflowService(Service):
     """MLflow's tracking server and registry on SQLite; artifacts pass through it to the object store."""
 
     name = "mlflow"

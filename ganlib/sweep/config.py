@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from ganlib.config.parts import Part
+from ganlib.config.parts import ConfigPart
 from ganlib.config.run import RunConfig, change_config, known_fields
 from ganlib.errors import ConfigError, UnknownName
 from ganlib.records import digest_of
@@ -41,7 +41,7 @@ _MOST_COMBINATIONS = 4096
 """So many configurations are built in full for a check, in about a second."""
 
 
-class SweepConfig(Part):
+class SweepConfig(ConfigPart):
     """A whole sweep; its metric is always ``fd_<extractor>_curve`` of the recipe's extractor."""
 
     base: RunConfig

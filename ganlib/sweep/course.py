@@ -30,7 +30,7 @@ _TRACKED: dict[TrialStatus, RunStatus] = {
 
 
 @dataclass
-class Course:
+class SweepRun:
     """One attempt at a sweep."""
 
     settings: Settings
@@ -104,7 +104,7 @@ class Course:
         again = f", which has come to {trial.curve[-1].images_seen} images" if trial.curve else ""
         self.emit(f"trial {number}{again}: {_named(number, self.ledger.standings[number].values)}")
 
-    def heard(self, number: int, report: TrialReport) -> bool:
+    def on_report(self, number: int, report: TrialReport) -> bool:
         """Take a trial's report; whether the trial is over."""
         trial = self.ledger.trials[number]
         if report.status != "running":
@@ -118,16 +118,16 @@ class Course:
         self.emit(f"trial {number} at {point.images_seen} images: {point.distance:.1f}")
         if verdict == "stop":
             self._end(self.ledger.trials[number], "stopped", self._why(point))
-        self.tell()
+        self.print_progress()
         self._report()
         return verdict == "stop"
 
-    def again(self, number: int, reason: str) -> None:
+    def on_restart(self, number: int, reason: str) -> None:
         """A trial's process died and another one takes the trial up."""
         self._deaths[number] += 1
         self.emit(f"trial {number}: {reason}; it goes on from its last checkpoint")
 
-    def died(self, number: int, reason: str) -> None:
+    def on_death(self, number: int, reason: str) -> None:
         """A trial's process died, and Tune gives the trial up.
 
         It does so at the first death of a process that was about to take the trial up from the one before.
@@ -141,7 +141,7 @@ class Course:
         self._postponed.append(number)
         self.emit(f"trial {number}: {reason}; it is taken up again after the others")
 
-    def tell(self) -> None:
+    def print_progress(self) -> None:
         """A line about the sweep, when the last one is old enough."""
         now = self.clock()
         if now - self._told_at < TELL_SECONDS:

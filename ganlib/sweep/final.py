@@ -93,7 +93,7 @@ def winner(trials: Sequence[Trial]) -> int | None:
     return min(judged)[1] if judged else None
 
 
-def verdict(trials: Sequence[Trial], best: int) -> str:
+def winner_summary(trials: Sequence[Trial], best: int) -> str:
     """What came of the sweep, in a line."""
     chosen, recipe = trials[best].evaluation, trials[RECIPE].evaluation
     assert chosen is not None

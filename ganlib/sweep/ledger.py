@@ -24,7 +24,7 @@ ENDED: tuple[TrialStatus, ...] = ("finished", "stopped", "diverged", "died")
 """A trial of such a status is not trained again."""
 
 
-class Judged(Record):
+class RungDecision(Record):
     """A report as the scheduler judged it."""
 
     number: int
@@ -34,7 +34,7 @@ class Judged(Record):
     verdict: Verdict
 
 
-class Standing(Record):
+class TrialState(Record):
     """What the job of a sweep must know of a trial beyond :class:`~ganlib.sweep.records.Trial`."""
 
     values: dict[str, Scalar]
@@ -51,9 +51,9 @@ class SweepState(Record):
     """Kept at ``sweeps/SWEEP/state.json``."""
 
     result: SweepResult
-    standings: tuple[Standing, ...] = ()
+    standings: tuple[TrialState, ...] = ()
     """One for each trial of the result."""
-    judged: tuple[Judged, ...] = ()
+    judged: tuple[RungDecision, ...] = ()
     """Every report, in the order in which they came in."""
 
 
@@ -116,7 +116,7 @@ class Ledger:
         """A new trial."""
         number = len(self.trials)
         trial = Trial(number=number, run=trial_run_name(self._spec.sweep, number), values=dict(values))
-        self.standings = (*self.standings, Standing(values=dict(values)))
+        self.standings = (*self.standings, TrialState(values=dict(values)))
         self.result = self.result.model_copy(update={"trials": (*self.trials, trial)})
         self._write()
         return trial
@@ -156,7 +156,7 @@ class Ledger:
             self._stand(number, last=report.checkpoint)
         better = point.distance < trial.distance and report.checkpoint is not None
         best = {"best": report.checkpoint, "best_values": self.standings[number].values} if better else {}
-        judged = Judged(
+        judged = RungDecision(
             number=number, images_seen=point.images_seen, distance=point.distance, verdict=verdict
         )
         self.judged = (*self.judged, judged)

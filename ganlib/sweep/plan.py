@@ -55,7 +55,7 @@ def make_plan(spec: SweepSpec, trials: Sequence[Trial], left: int) -> SweepPlan:
     )
 
 
-def describe(plan: SweepPlan) -> str:
+def plan_summary(plan: SweepPlan) -> str:
     """A plan in a line."""
     each = f"{plan.cpus_each:g} CPUs" + (f" and {plan.gpus_each:g} GPUs" if plan.gpus_each else "")
     has = f"{plan.cluster_cpus:g} CPUs and {plan.cluster_gpus:g} GPUs"
@@ -162,7 +162,7 @@ def _measure(sweep: str, cuda: bool) -> str:
     import torch
 
     from ganlib.core.loop import train
-    from ganlib.core.steps import Place
+    from ganlib.core.steps import WorkerPlace
     from ganlib.data.batches import TrainingBatches
     from ganlib.data.cache import pull
     from ganlib.data.versions import load_version
@@ -175,7 +175,7 @@ def _measure(sweep: str, cuda: bool) -> str:
     store = open_store(settings)
     spec = read_sweep_spec(store, sweep)
     config = spec.config.trial_config({})
-    place = Place(device=torch.device("cuda" if cuda else "cpu"))
+    place = WorkerPlace(device=torch.device("cuda" if cuda else "cpu"))
     dataset = pull(store, load_version(store, spec.dataset_name, spec.dataset_digest), settings.cache)
     equipment = equip(store, dataset, config.evaluation, place, settings.cache, emit)
     state = fresh_state(config, dataset.version, place.device)

@@ -22,7 +22,7 @@ from ray.tune.schedulers import PopulationBasedTraining, TrialScheduler
 
 from ganlib.errors import CheckpointRefused, DataError
 from ganlib.sweep.config import SweepConfig
-from ganlib.sweep.course import Course
+from ganlib.sweep.course import SweepRun
 from ganlib.sweep.records import Scalar
 from ganlib.sweep.search import domain, fitted
 from ganlib.sweep.space import Choice
@@ -37,10 +37,10 @@ QUANTILE = 0.25
 class Population(PopulationBasedTraining):
     """Population-based training on the ledger of a sweep; the perturbing is Tune's."""
 
-    def __init__(self, course: Course) -> None:
-        config = course.spec.config
+    def __init__(self, sweep_run: SweepRun) -> None:
+        config = sweep_run.spec.config
         # Tune draws from the process's own generators.
-        seed = config.seed + 1000 * len(course.ledger.judged)
+        seed = config.seed + 1000 * len(sweep_run.ledger.judged)
         random.seed(seed)
         np.random.seed(seed % 2**32)
         self._every = config.grace_kimg * 1000
@@ -52,10 +52,10 @@ class Population(PopulationBasedTraining):
             hyperparam_mutations={"member": {"values": mutations(config)}},
             log_config=False,
         )
-        self._course = course
+        self._sweep = sweep_run
         self._total_images = round(config.total_kimg * 1000)
         # The rung that not all have passed; with all of them past it, it may be that it was not judged.
-        come = [course.ledger.images_seen(trial.number) for trial in course.ledger.unfinished()]
+        come = [sweep_run.ledger.images_seen(trial.number) for trial in sweep_run.ledger.unfinished()]
         self._rung = max(1, math.floor(min(come, default=0) / self._every)) * self._every
         self._size = len(come)
 
@@ -66,11 +66,11 @@ class Population(PopulationBasedTraining):
 
     def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
         """Let a member go on, wait for the others, or go on as another."""
-        known = len(self._course.ledger.judged)
-        if self._course.heard(_number(trial), TrialReport.of_tune(result)):
+        known = len(self._sweep.ledger.judged)
+        if self._sweep.on_report(_number(trial), TrialReport.of_tune(result)):
             return TrialScheduler.STOP
         # At the end of its budget nothing is left to change; what was known before was acted upon before.
-        if len(self._course.ledger.judged) == known or result[TIME] >= self._total_images:
+        if len(self._sweep.ledger.judged) == known or result[TIME] >= self._total_images:
             return TrialScheduler.CONTINUE
         self._judge_rungs(tune_controller, here=trial)
         if trial.status == TuneTrial.PAUSED:
@@ -96,7 +96,7 @@ class Population(PopulationBasedTraining):
         return min(able, key=self._come, default=None)
 
     def _come(self, trial: TuneTrial) -> int:
-        return self._course.ledger.images_seen(_number(trial))
+        return self._sweep.ledger.images_seen(_number(trial))
 
     def _judge_rungs(self, tune_controller: Any, here: TuneTrial | None = None) -> None:
         """Judge each rung that all members have reached; ``here`` has just done so."""
@@ -115,7 +115,7 @@ class Population(PopulationBasedTraining):
             self._rung += self._every
 
     def _judge(self, tune_controller: Any, members: Mapping[int, TuneTrial]) -> None:
-        ledger = self._course.ledger
+        ledger = self._sweep.ledger
         if any(ledger.changed_at(number) >= self._rung for number in members):
             return  # an earlier attempt did
         reached = {
@@ -128,18 +128,18 @@ class Population(PopulationBasedTraining):
 
     def _replace(self, tune_controller: Any, trial: TuneTrial, donor: TuneTrial) -> None:
         """Have a bad member go on as a changed copy of a good one."""
-        course, ledger, number = self._course, self._course.ledger, _number(trial)
+        sweep_run, ledger, number = self._sweep, self._sweep.ledger, _number(trial)
         other, this = ledger.trials[_number(donor)], ledger.trials[number]
         try:
-            source = newest(course.store, other.run, ledger.standings[other.number].adopted)
+            source = newest(sweep_run.store, other.run, ledger.standings[other.number].adopted)
             if source is None:
                 return
-            adopted = clone(course.store, source, this.run)
+            adopted = clone(sweep_run.store, source, this.run)
         except (DataError, CheckpointRefused) as error:
-            course.emit(f"trial {number} could not go on from trial {other.number}: {error}")
+            sweep_run.emit(f"trial {number} could not go on from trial {other.number}: {error}")
             return
         explored, _ = self._get_new_config(trial, donor)
-        values = within(course.spec.config, explored["member"]["values"])
+        values = within(sweep_run.spec.config, explored["member"]["values"])
         before = this.curve[-1]
         line = (
             f"at {before.images_seen} images and {before.distance:.1f}: went on from trial {other.number} at "
@@ -147,8 +147,8 @@ class Population(PopulationBasedTraining):
             + ", ".join(f"{field} = {value}" for field, value in values.items())
         )
         ledger.change(number, values, adopted, line)
-        retire(course.store, this.run, {adopted.key} | ({this.best.key} if this.best else set()))
-        course.emit(f"trial {number} {line}")
+        retire(sweep_run.store, this.run, {adopted.key} | ({this.best.key} if this.best else set()))
+        sweep_run.emit(f"trial {number} {line}")
         if trial.status != TuneTrial.PAUSED:
             tune_controller.pause_trial(trial, should_checkpoint=False)
         trial.set_config({**trial.config, "member": {**trial.config["member"], "values": values}})

@@ -8,12 +8,12 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import Field, model_validator
 
-from ganlib.config.parts import Part
+from ganlib.config.parts import ConfigPart
 from ganlib.errors import ConfigError
 from ganlib.sweep.records import Scalar
 
 
-class Choice(Part):
+class Choice(ConfigPart):
     """One of some values."""
 
     kind: Literal["choice"] = "choice"
@@ -35,7 +35,7 @@ class Choice(Part):
         return ",".join(map(str, self.values))
 
 
-class Range(Part):
+class Range(ConfigPart):
     """A number between two others, both of them possible."""
 
     kind: Literal["range"] = "range"

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from ray.tune.schedulers import AsyncHyperBandScheduler, MedianStoppingRule, TrialScheduler
 
 from ganlib.sweep.config import SweepConfig
-from ganlib.sweep.ledger import Judged, Verdict
+from ganlib.sweep.ledger import RungDecision, Verdict
 from ganlib.sweep.trial_report import METRIC, TIME
 
 RECIPE = 0
@@ -38,7 +38,7 @@ class Decisions:
     """
 
     config: SweepConfig
-    judged: Iterable[Judged] = ()
+    judged: Iterable[RungDecision] = ()
 
     def __post_init__(self) -> None:
         self._rule = _rule(self.config)

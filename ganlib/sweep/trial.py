@@ -24,7 +24,7 @@ from ray.tune import Trainable
 from ray.tune.integration.ray_train import TuneReportCallback
 
 from ganlib.cluster.program import emit, worker_place
-from ganlib.core.steps import Place
+from ganlib.core.steps import WorkerPlace
 from ganlib.data.cache import pull
 from ganlib.data.versions import load_version
 from ganlib.errors import ConfigError
@@ -69,7 +69,7 @@ class TrialActor(Trainable):
         self._settings = load_settings()
         self._store = open_store(self._settings)
         spec = read_sweep_spec(self._store, config["sweep"])
-        self._place = Place(device=_device(config["cuda"]))
+        self._place = WorkerPlace(device=_device(config["cuda"]))
         version = load_version(self._store, spec.dataset_name, spec.dataset_digest)
         dataset = pull(self._store, version, self._settings.cache)
         evaluation, cache = spec.config.base.evaluation, self._settings.cache

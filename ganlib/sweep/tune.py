@@ -1,6 +1,6 @@
 """Ray Tune as a sweep uses it: it places trials, keeps their processes in use and takes up those that died.
 
-What is tried and what is stopped it asks of the :class:`~ganlib.sweep.course.Course`. Its own search
+What is tried and what is stopped it asks of the :class:`~ganlib.sweep.course.SweepRun`. Its own search
 algorithms and schedulers work behind that; its own records, which cannot be resumed from without losing
 rungs, are thrown away.
 """
@@ -23,18 +23,18 @@ from ray.tune.experiment import Trial as TuneTrial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from ganlib.sweep.course import Course
+from ganlib.sweep.course import SweepRun
 from ganlib.sweep.population import Population
 from ganlib.sweep.records import SweepPlan
 from ganlib.sweep.trial import TrialActor, train_trial
 from ganlib.sweep.trial_report import TrialReport
 
 
-def run_trials(course: Course, plan: SweepPlan) -> None:
+def run_trials(sweep_run: SweepRun, plan: SweepPlan) -> None:
     """Train every trial that is left, at most ``plan.at_once`` at a time, to its end or its stop."""
-    config = course.spec.config
+    config = sweep_run.spec.config
     shared = {
-        "sweep": course.spec.sweep,
+        "sweep": sweep_run.spec.sweep,
         "cuda": plan.device == "cuda",
         "cpus": config.cpus,
         "gpus": config.gpus,
@@ -42,16 +42,16 @@ def run_trials(course: Course, plan: SweepPlan) -> None:
     several = config.workers > 1
     population = config.scheduler == "pbt"
     if population:
-        members = list(iter(course.next_trial, None))
-        shared["member"] = tune.grid_search([course.member(trial) for trial in members])
-    with _experiment(course) as folder:
+        members = list(iter(sweep_run.next_trial, None))
+        shared["member"] = tune.grid_search([sweep_run.member(trial) for trial in members])
+    with _experiment(sweep_run) as folder:
         # Not through Tuner, which would pickle scheduler and search, and what they hold, before it begins.
         tune.run(
             tune.with_resources(train_trial if several else TrialActor, _resources(plan, several=several)),
             config=shared,
-            search_alg=None if population else Proposals(course),
-            scheduler=Population(course) if population else Judge(course),
-            num_samples=1 if population else course.left,
+            search_alg=None if population else Proposals(sweep_run),
+            scheduler=Population(sweep_run) if population else Judge(sweep_run),
+            num_samples=1 if population else sweep_run.left,
             # Trials that wait for room hold some of it (ray#54305); members of a population take turns.
             max_concurrent_trials=None if population else plan.at_once,
             reuse_actors=not several,
@@ -60,7 +60,7 @@ def run_trials(course: Course, plan: SweepPlan) -> None:
             trial_dirname_creator=lambda trial: f"trial-{trial.trial_id}",
             name=folder.name,
             storage_path=str(folder.parent),
-            callbacks=[Watcher(course)],
+            callbacks=[Watcher(sweep_run)],
             verbose=0,
         )
 
@@ -75,10 +75,10 @@ def _resources(plan: SweepPlan, *, several: bool) -> PlacementGroupFactory:
 
 
 @contextmanager
-def _experiment(course: Course) -> Iterator[Path]:
+def _experiment(sweep_run: SweepRun) -> Iterator[Path]:
     """A folder for Tune's records of this attempt; gone afterwards."""
     job = ray.get_runtime_context().get_job_id()
-    folder = course.settings.home / "ray-tune" / f"{course.spec.sweep}-{job}"
+    folder = sweep_run.settings.home / "ray-tune" / f"{sweep_run.spec.sweep}-{job}"
     os.environ.update(
         {
             "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -91,7 +91,7 @@ def _experiment(course: Course) -> Iterator[Path]:
         }
     )
     # What an attempt that was killed has left; only one runs at a time.
-    for left in folder.parent.glob(f"{course.spec.sweep}-{'[0-9a-f]' * 8}"):
+    for left in folder.parent.glob(f"{sweep_run.spec.sweep}-{'[0-9a-f]' * 8}"):
         shutil.rmtree(left, ignore_errors=True)
     # At the end it looks for the files of its own loggers, which are off.
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
@@ -104,19 +104,19 @@ def _experiment(course: Course) -> Iterator[Path]:
 class Proposals(Searcher):
     """Tune's question for the next trial."""
 
-    def __init__(self, course: Course) -> None:
+    def __init__(self, sweep_run: SweepRun) -> None:
         super().__init__()
-        self._course = course
+        self._sweep = sweep_run
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:  # type: ignore[override]
         """What the next trial's process has to know, or that there is none."""
-        trial = self._course.next_trial()
-        return Searcher.FINISHED if trial is None else {"member": self._course.member(trial)}
+        trial = self._sweep.next_trial()
+        return Searcher.FINISHED if trial is None else {"member": self._sweep.member(trial)}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """The course has heard of it."""
+        """Nothing to do: :class:`SweepRun` has recorded it already."""
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: what counts is in the ledger."""
@@ -128,13 +128,13 @@ class Proposals(Searcher):
 class Judge(FIFOScheduler):
     """Tune's question whether a trial goes on."""
 
-    def __init__(self, course: Course) -> None:
+    def __init__(self, sweep_run: SweepRun) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._course = course
+        self._sweep = sweep_run
 
     def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
         """Stop it or not."""
-        over = self._course.heard(number_of(trial), TrialReport.of_tune(result))
+        over = self._sweep.on_report(number_of(trial), TrialReport.of_tune(result))
         return TrialScheduler.STOP if over else TrialScheduler.CONTINUE
 
     def save(self, checkpoint_path: str) -> None:
@@ -144,26 +144,26 @@ class Judge(FIFOScheduler):
 class Watcher(Callback):
     """What becomes of the trials' processes."""
 
-    def __init__(self, course: Course) -> None:
-        self._course = course
+    def __init__(self, sweep_run: SweepRun) -> None:
+        self._sweep = sweep_run
 
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """One is up."""
-        self._course.started(number_of(trial))
+        self._sweep.started(number_of(trial))
 
     def on_trial_recover(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
     ) -> None:
         """One died and is replaced."""
-        self._course.again(number_of(trial), _reason(trial))
+        self._sweep.on_restart(number_of(trial), _reason(trial))
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
         """One died too often."""
-        self._course.died(number_of(trial), _reason(trial))
+        self._sweep.on_death(number_of(trial), _reason(trial))
 
     def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
         """Time has passed."""
-        self._course.tell()
+        self._sweep.print_progress()
 
 
 def number_of(trial: TuneTrial) -> int:

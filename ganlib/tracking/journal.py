@@ -57,7 +57,7 @@ class Journal:
         self._end += len(line)
         return self._end
 
-    def unsent(self) -> list[Entry]:
+    def unsent(self) -> list[JournalEntry]:
         """Whole entries after the last one noted as sent; a line cut short by a crash is none."""
         try:
             end = int(self._sent.read_text())
@@ -69,7 +69,7 @@ class Journal:
             for line in file:
                 end += len(line)
                 try:
-                    entries.append(Entry(self, end, json.loads(line)))
+                    entries.append(JournalEntry(self, end, json.loads(line)))
                 except json.JSONDecodeError:
                     _log.warning("%s holds a damaged line before byte %d; it is passed over", self.path, end)
         return entries
@@ -93,7 +93,7 @@ class Journal:
 
 
 @dataclass(frozen=True)
-class Entry:
+class JournalEntry:
     """One call to a tracker."""
 
     journal: Journal

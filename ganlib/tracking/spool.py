@@ -16,7 +16,7 @@ import numpy as np
 
 from ganlib.errors import GanlibError, RequestRefused, ServiceError
 from ganlib.ports import RunStart, RunStatus, RunTracker, check_picture
-from ganlib.tracking.journal import Entry, new_journal, take_over
+from ganlib.tracking.journal import JournalEntry, new_journal, take_over
 
 _log = logging.getLogger(__name__)
 _BATCH = 500
@@ -54,7 +54,7 @@ class SpooledTracker:
         self._tracker = tracker
         self._pauses = pause_seconds
         self._change = threading.Condition()
-        self._pending: deque[Entry] = deque()
+        self._pending: deque[JournalEntry] = deque()
         self._going_on: set[str] = set()
         self._closing = False
         self._abandoned = False
@@ -123,7 +123,7 @@ class SpooledTracker:
             if self._closing:
                 raise ValueError("this tracker is closed")
             self._goes_on(str(fields["run"]))
-            self._pending.append(Entry(self._journal, self._journal.append(fields), fields))
+            self._pending.append(JournalEntry(self._journal, self._journal.append(fields), fields))
             self._start_sending()
             self._change.notify_all()
 
@@ -156,7 +156,7 @@ class SpooledTracker:
                 self._rest(pause)
                 pause = min(2 * pause, longest)
 
-    def _wait_for_batch(self) -> list[Entry]:
+    def _wait_for_batch(self) -> list[JournalEntry]:
         """The next entries to send; none when it is time to stop."""
         with self._change:
             self._change.wait_for(lambda: self._pending or self._closing)
@@ -167,7 +167,7 @@ class SpooledTracker:
             closing = self._closing
             self._change.wait_for(lambda: self._abandoned or self._closing != closing, timeout=seconds)
 
-    def _next_batch(self) -> list[Entry]:
+    def _next_batch(self) -> list[JournalEntry]:
         first = self._pending[0]
         if first.kind != "metrics" or not isinstance(self._tracker, TakesPoints):
             return [first]
@@ -176,7 +176,7 @@ class SpooledTracker:
         )
         return list(islice(alike, _BATCH))
 
-    def _sent(self, batch: Sequence[Entry]) -> bool:
+    def _sent(self, batch: Sequence[JournalEntry]) -> bool:
         """Send a batch; ``False`` when it is worth another try."""
         try:
             self._send(batch)
@@ -194,7 +194,7 @@ class SpooledTracker:
             self._log_given_up(batch, error)
         return True
 
-    def _send(self, batch: Sequence[Entry]) -> None:
+    def _send(self, batch: Sequence[JournalEntry]) -> None:
         entry, fields = batch[0], batch[0].fields
         match entry.kind:
             case "metrics" if isinstance(self._tracker, TakesPoints):
@@ -208,7 +208,7 @@ class SpooledTracker:
             case _:
                 raise ValueError(f"{entry.journal.path} holds an entry of unknown kind {entry.kind!r}")
 
-    def _send_file(self, entry: Entry) -> None:
+    def _send_file(self, entry: JournalEntry) -> None:
         fields, file = entry.fields, entry.journal.files / entry.fields["file"]
         if not file.exists():
             return  # sent by a process that was killed before it could note so
@@ -218,11 +218,11 @@ class SpooledTracker:
         else:
             self._tracker.artifact(entry.run, fields["path"], file.read_bytes())
 
-    def _log_given_up(self, batch: Sequence[Entry], error: Exception) -> None:
+    def _log_given_up(self, batch: Sequence[JournalEntry], error: Exception) -> None:
         kinds = ", ".join(sorted({entry.kind for entry in batch}))
         _log.warning("%d tracking entries (%s) are given up: %s", len(batch), kinds, error)
 
-    def _forget(self, batch: Sequence[Entry]) -> None:
+    def _forget(self, batch: Sequence[JournalEntry]) -> None:
         """Note on disk that a batch, the head of the queue, is done with."""
         with self._change:
             if self._abandoned:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ganlib.config.run import RunConfig
 from ganlib.core.sampling import calibrate_batch_norm, generate, labels_in_turn, latents
-from ganlib.core.steps import Place
+from ganlib.core.steps import WorkerPlace
 from ganlib.core.workers import gather_rows, mean_over_workers, share_of
 from ganlib.quality.distances import Statistics, TooFewSamples, frechet_distance
 from ganlib.quality.features import Extractor
@@ -46,7 +46,7 @@ class Curve:
     reference: Statistics
     """Of the held-out split; used on rank 0."""
     extractor: Extractor
-    place: Place
+    place: WorkerPlace
 
     def point(self, average: nn.Module) -> Point:
         """Evaluate a generator, on all workers together; it is not changed.

@@ -17,7 +17,7 @@ from torch import Tensor
 from ganlib.config.run import RunConfig
 from ganlib.core.loop import Progress, train
 from ganlib.core.state import TrainState
-from ganlib.core.steps import Place
+from ganlib.core.steps import WorkerPlace
 from ganlib.core.workers import mean_over_workers
 from ganlib.data.batches import TrainingBatches
 from ganlib.data.cache import LocalDataset
@@ -52,7 +52,7 @@ class Host:
     checkpoints: Checkpoints
     tracker: RunTracker
     """Must not block: :class:`~ganlib.tracking.mlflow.SpooledTracker` on rank 0, unused elsewhere."""
-    place: Place
+    place: WorkerPlace
     emit: Callable[[str], None]
     """Takes rank 0's progress lines."""
     look_at_untrained: bool = True
@@ -115,7 +115,7 @@ class Host:
         yield from self._loop(state)
         if state.images_seen > start_images:
             yield from self._keep(state, evaluate=True)
-        with self._spent.on("saving"):
+        with self._spent.timed("saving"):
             self.checkpoints.wait()
         return self._finished(state, state.images_seen - start_images, state.seconds - start_seconds)
 
@@ -199,7 +199,7 @@ class Host:
 
     def _evaluate(self, state: TrainState) -> CurvePoint:
         """Distance of the averaged generator, on every worker; rank 0 logs it with a sample grid."""
-        with self._spent.on("evaluating"):
+        with self._spent.timed("evaluating"):
             self._point = self._curve.point(state.average)
             if not math.isfinite(self._point.distance):
                 raise NonFiniteLoss(self.extractor.metric, self._point.distance, state.images_seen)
@@ -224,7 +224,7 @@ class Host:
         point = self._evaluate(state) if evaluate else None
         self._look(state, with_samples=evaluate)
         if self.place.rank == 0:
-            with self._spent.on("saving"):
+            with self._spent.timed("saving"):
                 distance = None if point is None else point.distance
                 self.checkpoints.save(state, self.place.workers, distance, self._watch.peak)
         if point is not None:

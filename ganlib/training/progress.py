@@ -57,7 +57,7 @@ class Spent:
         self.seconds = {"evaluating": 0.0, "saving": 0.0}
 
     @contextmanager
-    def on(self, what: Literal["evaluating", "saving"]) -> Iterator[None]:
+    def timed(self, what: Literal["evaluating", "saving"]) -> Iterator[None]:
         """Count the time in the block."""
         began = time.perf_counter()
         try:

@@ -18,7 +18,7 @@ import torch.distributed as dist
 
 from ganlib.config.parts import EvaluationConfig
 from ganlib.core.hardware import allow_tf32
-from ganlib.core.steps import Place
+from ganlib.core.steps import WorkerPlace
 from ganlib.data.cache import LocalDataset, pull
 from ganlib.data.versions import load_version
 from ganlib.errors import TrainingError
@@ -42,7 +42,7 @@ CLOSE_TRACKER_SECONDS = 30.0
 
 
 @contextmanager
-def worker_host(parameters: dict[str, Any], place: Place, say: Callable[[str], None]) -> Iterator[Host]:
+def worker_host(parameters: dict[str, Any], place: WorkerPlace, say: Callable[[str], None]) -> Iterator[Host]:
     """The host of a worker, with its tracker and checkpoints closed at the end.
 
     Args:
@@ -67,7 +67,7 @@ def worker_host(parameters: dict[str, Any], place: Place, say: Callable[[str], N
         yield host
 
 
-def write_result(result: CurvePoint | TrainResult, place: Place) -> None:
+def write_result(result: CurvePoint | TrainResult, place: WorkerPlace) -> None:
     """Put a run's result into the object store, before any of its workers counts as done."""
     assert isinstance(result, TrainResult), "the last of a run's rounds"
     if place.rank == 0:
@@ -97,7 +97,7 @@ def equip(
     store: ObjectStore,
     dataset: LocalDataset,
     config: EvaluationConfig,
-    place: Place,
+    place: WorkerPlace,
     cache: Path,
     say: Callable[[str], None],
 ) -> Equipment:
@@ -108,7 +108,7 @@ def equip(
 
 
 def build_host(
-    place: Place,
+    place: WorkerPlace,
     spec: RunSpec,
     equipment: Equipment,
     checkpoints: Checkpoints,

@@ -24,7 +24,7 @@ from ganlib.core.loop import Plan, train
 from ganlib.core.networks import Critic, Generator
 from ganlib.core.objectives import NonSaturating, Objective, Wasserstein, WassersteinGradientPenalty
 from ganlib.core.state import TrainState
-from ganlib.core.steps import Place
+from ganlib.core.steps import WorkerPlace
 from ganlib.core.workers import gather_rows, mean_over_workers, share_of
 from ganlib.data.batches import TrainingBatches
 from ganlib.data.pictures import Pictures
@@ -64,7 +64,7 @@ def make_plan(generator_steps: int, objective: str = "wasserstein") -> Plan:
     )
 
 
-def make_batches(place: Place) -> TrainingBatches:
+def make_batches(place: WorkerPlace) -> TrainingBatches:
     generator = torch.Generator().manual_seed(1)
     images = torch.randint(0, 256, (50, 1, 28, 28), dtype=torch.uint8, generator=generator)
     pictures = Pictures([images], torch.arange(50) % 3)
@@ -85,7 +85,7 @@ def train_worker(rank: int, workers: int, norm: str, objective: str, steps: int,
     torch.set_num_threads(1)
     if workers > 1:
         dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=workers)
-    place = Place(rank, workers)
+    place = WorkerPlace(rank, workers)
     state = make_state(norm, torch.float64)
     batches = make_batches(place)
     checksums = [checksum(state) for _ in train(state, batches, make_plan(steps, objective), place)]
@@ -142,7 +142,7 @@ def test_with_batch_norm_workers_stay_identical_and_statistics_are_rank_0s(tmp_p
 
 def warned_worker(rank: int, workers: int, folder: Path) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=workers)
-    place, acceleration = Place(rank, workers), Acceleration(layout="channels_last")
+    place, acceleration = WorkerPlace(rank, workers), Acceleration(layout="channels_last")
     state = make_state("batch", torch.float32)
     for network in (state.generator, state.critic):
         acceleration.prepare(network)
@@ -161,7 +161,7 @@ def test_gradients_lie_as_the_data_parallel_wrapper_expects_with_channels_last(t
 
 def collective_worker(rank: int, workers: int, folder: Path) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=workers)
-    place = Place(rank, workers)
+    place = WorkerPlace(rank, workers)
     rows = torch.arange(21.0).reshape(7, 3)
     save_file(
         {

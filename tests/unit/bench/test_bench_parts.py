@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ganlib.bench.generation import main as generation
-from ganlib.bench.parts import Measured, Part, in_turn, median, run_part
+from ganlib.bench.parts import Measured, TimedPart, in_turn, median, run_part
 from ganlib.errors import JobFailed
 
 
@@ -16,13 +16,13 @@ class Recorder:
     def __init__(self) -> None:
         self.order: list[str] = []
 
-    def __call__(self, part: Part) -> Measured:
+    def __call__(self, part: TimedPart) -> Measured:
         self.order.append(part.label)
         return Measured(value=len(self.order) - 1)
 
 
-def parts(labels: str) -> list[Part]:
-    return [Part(label, "nothing") for label in labels]
+def parts(labels: str) -> list[TimedPart]:
+    return [TimedPart(label, "nothing") for label in labels]
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_one_disturbed_measurement_does_not_move_the_median() -> None:
 
 
 def test_a_part_is_a_process_with_the_threads_it_is_given() -> None:
-    measured = run_part(Part("matrix products", "loop", ("peak", "0.01"), threads=1))
+    measured = run_part(TimedPart("matrix products", "loop", ("peak", "0.01"), threads=1))
     assert measured.value > 1e6
     assert measured.precision in ("fp32", "bf16")
     assert measured.peak_bytes > 2**27, "torch alone is larger"
@@ -56,7 +56,7 @@ def test_a_part_that_fails_says_why(tmp_path: Path) -> None:
     environ = {**os.environ, "GANLIB_HOME": str(tmp_path)}
     nowhere = str(tmp_path / "nowhere")
     with pytest.raises(JobFailed, match=r"datasets fashion-mnist .* ended as exit code 1: .*nowhere"):
-        run_part(Part("looking", "datasets", ("fashion-mnist", nowhere)), environ)
+        run_part(TimedPart("looking", "datasets", ("fashion-mnist", nowhere)), environ)
 
 
 def test_a_fetched_generator_takes_turns_with_the_bare_network() -> None:

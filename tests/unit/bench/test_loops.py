@@ -14,7 +14,7 @@ from ganlib.bench import batches, datasets, fixed_cost, plain, quality, rates
 from ganlib.bench.loop import peak
 from ganlib.core.loop import train
 from ganlib.core.sampling import latents
-from ganlib.core.steps import Place, to_float
+from ganlib.core.steps import WorkerPlace, to_float
 from ganlib.data.batches import TrainingBatches
 from ganlib.data.cache import LocalDataset
 from ganlib.settings import Settings
@@ -48,7 +48,7 @@ def test_a_generator_step_of_both_loops_gives_the_same_parameters(dataset: Local
     run = rates.config(width=8)
     plainly = {"precision": "fp32", "layout": "contiguous"}
     run = run.model_copy(update={"compute": run.compute.model_copy(update=plainly)})
-    device, place = torch.device("cpu"), Place()
+    device, place = torch.device("cpu"), WorkerPlace()
     state, plan = fresh_state(run, dataset.version, device), build_plan(run, device)
     made = plain.Plain.fresh(width=8)
     sides(state.generator, state.critic, made)
@@ -139,7 +139,7 @@ def test_a_loop_that_ends_too_soon_is_no_measurement() -> None:
 
 
 def test_waiting_is_measured(dataset: LocalDataset) -> None:
-    rate = rates.measure(rates.config(width=4), dataset, Place(), 0.01)
+    rate = rates.measure(rates.config(width=4), dataset, WorkerPlace(), 0.01)
     assert rate.images_per_second > 0
     assert 0 < rate.waiting_share < 1
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ganlib.bench.comparisons import BENCHMARKS, loop_rows
-from ganlib.bench.parts import Measured, Part
+from ganlib.bench.parts import Measured, TimedPart
 from ganlib.bench.run import choose, run
 from ganlib.errors import ConfigError, UnknownName
 from ganlib.settings import Settings
@@ -40,10 +40,10 @@ class Fake:
     """Knows what every part measures."""
 
     def __init__(self, **changes: Measured) -> None:
-        self.parts: list[Part] = []
+        self.parts: list[TimedPart] = []
         self.changes = changes
 
-    def __call__(self, part: Part) -> Measured:
+    def __call__(self, part: TimedPart) -> Measured:
         self.parts.append(part)
         which = part.arguments[:1]
         return self.changes.get("".join(which)) or VALUES[part.module, *which]
@@ -133,7 +133,7 @@ def test_the_others_do_without_services(settings: Settings) -> None:
 
 
 def test_what_was_measured_before_a_failure_is_kept(settings: Settings) -> None:
-    def failing(part: Part) -> Measured:
+    def failing(part: TimedPart) -> Measured:
         if part.module == "batches":
             raise KeyboardInterrupt
         return Fake()(part)

@@ -5,7 +5,7 @@ import torch
 from test_loop import make_plan, make_state, pictures
 
 from ganlib.core.loop import train
-from ganlib.core.steps import Place
+from ganlib.core.steps import WorkerPlace
 from ganlib.data.batches import Batch
 
 pytestmark = [
@@ -25,5 +25,5 @@ def test_the_loop_on_a_gpu_follows_the_one_on_the_cpu() -> None:
         return Batch(batch.images.to(device), batch.labels.to(device))
 
     here = [float(p.wasserstein) for p in train(cpu, pictures, make_plan(5))]
-    there = [float(p.wasserstein) for p in train(gpu, batches, make_plan(5), Place(device=device))]
+    there = [float(p.wasserstein) for p in train(gpu, batches, make_plan(5), WorkerPlace(device=device))]
     torch.testing.assert_close(there, here, rtol=0.02, atol=1e-3)

@@ -10,7 +10,7 @@ from ganlib.core.hardware import Acceleration, accelerate
 from ganlib.core.layers import Norm
 from ganlib.core.networks import GEOMETRY, Critic, Generator
 from ganlib.core.sampling import calibrate_batch_norm, generate, latents
-from ganlib.core.steps import Place, to_float
+from ganlib.core.steps import WorkerPlace, to_float
 
 
 @pytest.mark.parametrize("size", sorted(GEOMETRY))
@@ -96,7 +96,7 @@ def test_latents_depend_on_seed_stream_and_step_only() -> None:
 
 def test_workers_share_a_batch_without_overlap() -> None:
     batch = torch.arange(12)
-    shares = [Place(rank, 3).share(batch) for rank in range(3)]
+    shares = [WorkerPlace(rank, 3).share(batch) for rank in range(3)]
     assert torch.equal(torch.cat(shares), batch)
 
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from watched_store import WatchedStore
 
-from ganlib.data.layout import datasets, describe
+from ganlib.data.layout import datasets, describe_raw
 from ganlib.data.raw.add import AddedDataset, add_dataset
 from ganlib.data.raw.known import KNOWN, Places, find_known
 from ganlib.errors import (
@@ -40,7 +40,7 @@ def test_digits_are_added_by_name(store: WatchedStore, add: Add, tmp_path: Path)
     added = add("digits", None)
     assert (added.objects, added.uploaded, added.format) == (4, 4, "idx")
     assert store.puts[-1] == "raw/digits/dataset.json"
-    assert describe(store, "digits").classes == tuple("0123456789")
+    assert describe_raw(store, "digits").classes == tuple("0123456789")
     assert sum(len(data) for key, data in store.objects.items() if key.endswith(".gz")) == added.bytes
     assert [path.name for path in (tmp_path / "scratch").iterdir()] == [".lock"]
 
@@ -71,7 +71,7 @@ def test_pictures_keep_their_paths_and_bytes(
     assert set(store.objects) == {f"raw/pets/{name}" for name in names} | {"raw/pets/dataset.json"}
     for name in names:
         assert store.objects[f"raw/pets/{name}"] == (folder / name).read_bytes()
-    assert describe(store, "pets").classes == ("cats", "dogs")
+    assert describe_raw(store, "pets").classes == ("cats", "dogs")
 
 
 def test_changed_and_new_pictures_alone_are_uploaded(
@@ -83,7 +83,7 @@ def test_changed_and_new_pictures_alone_are_uploaded(
     make_pictures(["a/2.png", "b/3.png"], seed=1)
     assert add("pets", folder).uploaded == 2
     assert sorted(store.puts) == ["raw/pets/a/2.png", "raw/pets/b/3.png", "raw/pets/dataset.json"]
-    assert describe(store, "pets").classes == ("a", "b")
+    assert describe_raw(store, "pets").classes == ("a", "b")
 
 
 def test_pictures_of_two_folders_add_up(
@@ -92,7 +92,7 @@ def test_pictures_of_two_folders_add_up(
     one, two = make_pictures(["a/1.png"], "one"), make_pictures(["b/1.png"], "two")
     add("pets", one)
     add("pets", two)
-    raw = describe(store, "pets")
+    raw = describe_raw(store, "pets")
     assert raw.classes == ("a", "b")
     assert raw.sources == (str(one), str(two))
 
@@ -273,21 +273,21 @@ def test_an_interrupted_add_is_noticed_and_finished_by_repeating(
     with pytest.raises(ServiceError):
         add("pets", folder)
     with pytest.raises(DataError, match="adding it was interrupted"):
-        describe(store, "pets")
+        describe_raw(store, "pets")
     assert datasets(store) == []
     store.refuse = lambda key: False
     store.puts.clear()
     assert 0 < add("pets", folder).uploaded < 12
-    assert describe(store, "pets").format == "pictures"
+    assert describe_raw(store, "pets").format == "pictures"
     assert store.objects["raw/pets/07.png"] == (folder / "07.png").read_bytes()
 
 
 def test_never_added_and_others_exist(store: WatchedStore, add: Add) -> None:
     add("digits", None)
     with pytest.raises(UnknownName, match="close to it: digits"):
-        describe(store, "digit")
+        describe_raw(store, "digit")
     with pytest.raises(UnknownName, match="`ganlib dataset add fashion-mnist`"):
-        describe(store, "fashion-mnist")
+        describe_raw(store, "fashion-mnist")
 
 
 def test_linked_folders_are_followed_once(

@@ -11,7 +11,7 @@ from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics
 from torch_fidelity.metric_kid import kid_features_to_metric
 from torch_fidelity.metric_prc import prc_features_to_metric
 
-from ganlib.core.steps import Place
+from ganlib.core.steps import WorkerPlace
 from ganlib.core.workers import share_of
 from ganlib.errors import DataError
 from ganlib.quality import measure as module
@@ -146,7 +146,7 @@ def test_blocks_and_workers_change_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     fake, real = features(1, 50, 7, 0.1), features(2, 61, 7)
     whole = measure(fake, Reference.from_features(real))
     monkeypatch.setattr(module, "BLOCK_BYTES", 8 * 61 * 4)
-    parts = [within(real, share_of(61, Place(rank, 3))) for rank in range(3)]
+    parts = [within(real, share_of(61, WorkerPlace(rank, 3))) for rank in range(3)]
     joined = Within(
         torch.cat([part.radii for part in parts]), torch.cat([part.kernel_sums for part in parts])
     )

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from ganlib.errors import AliasMoved, ConfigError, RegistryError
-from ganlib.fakes.registry import MemoryLedger
+from ganlib.fakes.registry import MemoryAliasLog
 from ganlib.records import AliasMove
-from ganlib.registry.aliases import STALE_SECONDS, Entry, Intent, fold, folded, move, rollback_target
+from ganlib.registry.aliases import STALE_SECONDS, Intent, MoveEntry, fold, folded, move, rollback_target
 
 ALIAS = "champion"
 
@@ -19,21 +19,21 @@ def intent(version: int, expected: int | None, who: str = "anna") -> Intent:
     return Intent(ALIAS, version, expected, who, "because")
 
 
-def now(ledger: MemoryLedger, later: float = 0.0) -> float:
+def now(ledger: MemoryAliasLog, later: float = 0.0) -> float:
     """The time at the end of the log."""
     return (ledger.log[-1].seconds if ledger.log else 0.0) + later
 
 
-def shift(ledger: MemoryLedger, version: int, expected: int | None, later: float = 0.0) -> AliasMove:
+def shift(ledger: MemoryAliasLog, version: int, expected: int | None, later: float = 0.0) -> AliasMove:
     return move("m", ledger, intent(version, expected), now(ledger, later))
 
 
-def history(ledger: MemoryLedger) -> list[AliasMove]:
+def history(ledger: MemoryAliasLog) -> list[AliasMove]:
     return fold("m", ledger.entries())
 
 
 def test_a_move_takes_effect_and_says_who_when_and_why() -> None:
-    ledger = MemoryLedger()
+    ledger = MemoryAliasLog()
     first, second = shift(ledger, 1, None), shift(ledger, 3, 1)
     assert ledger.aliases == {ALIAS: 3}
     assert (first.number, first.previous, first.version) == (1, None, 1)
@@ -45,7 +45,7 @@ def test_a_move_takes_effect_and_says_who_when_and_why() -> None:
 
 
 def test_a_wrong_expectation_is_refused_with_the_one_who_moved_it_and_recorded() -> None:
-    ledger = MemoryLedger()
+    ledger = MemoryAliasLog()
     shift(ledger, 1, None)
     move("m", ledger, intent(2, 1, "berta@host"), now(ledger))
     with pytest.raises(AliasMoved, match=r"berta@host.*ganlib model show m") as caught:
@@ -58,7 +58,7 @@ def test_a_wrong_expectation_is_refused_with_the_one_who_moved_it_and_recorded()
 
 
 def test_aliases_do_not_disturb_one_another() -> None:
-    ledger = MemoryLedger()
+    ledger = MemoryAliasLog()
     shift(ledger, 1, None)
     move("m", ledger, Intent("challenger", 2, None, "anna", "new"), now(ledger))
     shift(ledger, 2, 1)
@@ -67,7 +67,7 @@ def test_aliases_do_not_disturb_one_another() -> None:
 
 @pytest.mark.parametrize("field", [{"who": " "}, {"why": ""}, {"why": "x" * 2001}, {"who": "x" * 201}])
 def test_who_and_why_must_be_said(field: dict[str, str]) -> None:
-    ledger = MemoryLedger()
+    ledger = MemoryAliasLog()
     with pytest.raises(ConfigError, match=next(iter(field))):
         move(
             "m",
@@ -80,7 +80,7 @@ def test_who_and_why_must_be_said(field: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("elsewhere", [1, 4, None])
 def test_a_move_without_ganlib_is_recorded_before_the_next_and_not_overwritten(elsewhere: int | None) -> None:
-    ledger = MemoryLedger()
+    ledger = MemoryAliasLog()
     shift(ledger, 1, None)
     shift(ledger, 2, 1)
     ledger.point(ALIAS, elsewhere)
@@ -93,18 +93,18 @@ def test_a_move_without_ganlib_is_recorded_before_the_next_and_not_overwritten(e
 
 
 def test_an_alias_from_before_the_log_is_taken_up() -> None:
-    ledger = MemoryLedger(aliases={ALIAS: 5})
+    ledger = MemoryAliasLog(aliases={ALIAS: 5})
     assert shift(ledger, 6, 5).previous == 5
     assert [(found.kind, found.version) for found in history(ledger)] == [("found", 5), ("move", 6)]
 
 
-def dead(ledger: MemoryLedger, version: int, expected: int | None) -> None:
+def dead(ledger: MemoryAliasLog, version: int, expected: int | None) -> None:
     """What a mover leaves that dies right after appending."""
     ledger.append(intent(version, expected, "the late"), settled=False)
 
 
 def test_what_a_dead_mover_wanted_is_done_by_the_next() -> None:
-    ledger = MemoryLedger()
+    ledger = MemoryAliasLog()
     shift(ledger, 1, None)
     dead(ledger, 2, 1)
     assert ledger.aliases == {ALIAS: 1}
@@ -114,14 +114,14 @@ def test_what_a_dead_mover_wanted_is_done_by_the_next() -> None:
 
 
 def test_long_after_a_death_only_the_old_place_is_put_down_to_it() -> None:
-    ledger = MemoryLedger()
+    ledger = MemoryAliasLog()
     shift(ledger, 1, None)
     dead(ledger, 2, 1)
     shift(ledger, 3, 2, later=STALE_SECONDS + 1)
     assert [found.kind for found in history(ledger)] == ["move", "move", "move"]
     assert all(entry.settled for entry in ledger.log)
 
-    ledger = MemoryLedger()
+    ledger = MemoryAliasLog()
     shift(ledger, 1, None)
     dead(ledger, 2, 1)
     ledger.point(ALIAS, 7)  # by hand, weeks later
@@ -130,7 +130,7 @@ def test_long_after_a_death_only_the_old_place_is_put_down_to_it() -> None:
 
 
 def test_an_intent_that_was_sent_twice_counts_once() -> None:
-    ledger = MemoryLedger()
+    ledger = MemoryAliasLog()
     once = intent(1, None)
     ledger.append(once, settled=False)
     ledger.append(once, settled=False)
@@ -141,14 +141,14 @@ def test_an_intent_that_was_sent_twice_counts_once() -> None:
 def test_what_was_found_counts_only_while_nothing_else_happened() -> None:
     found = Intent(ALIAS, 7, 1, "unknown", "found so", "found", after=1)
     for between, effective in (([], True), ([intent(2, 1), intent(1, 2)], False)):
-        ledger = MemoryLedger()
+        ledger = MemoryAliasLog()
         for each in (intent(1, None), *between, found):
             ledger.append(each, settled=True)
         assert history(ledger)[-1].effective is effective
 
 
 def test_a_version_that_was_deleted_under_the_alias_stops_nobody() -> None:
-    class Deleted(MemoryLedger):
+    class Deleted(MemoryAliasLog):
         def point(self, alias: str, version: int | None) -> None:
             from ganlib.errors import UnknownName
 
@@ -167,7 +167,7 @@ def test_a_version_that_was_deleted_under_the_alias_stops_nobody() -> None:
 
 
 def test_rollback_goes_back_a_move_at_a_time() -> None:
-    ledger = MemoryLedger()
+    ledger = MemoryAliasLog()
     for version, expected in ((1, None), (2, 1), (3, 2)):
         shift(ledger, version, expected)
     for expected, target in ((3, 2), (2, 1)):
@@ -180,7 +180,7 @@ def test_rollback_goes_back_a_move_at_a_time() -> None:
 
 
 def test_rollback_knows_what_was_refused_and_what_was_done_by_hand() -> None:
-    ledger = MemoryLedger()
+    ledger = MemoryAliasLog()
     shift(ledger, 1, None)
     shift(ledger, 2, 1)
     with pytest.raises(AliasMoved):
@@ -192,7 +192,7 @@ def test_rollback_knows_what_was_refused_and_what_was_done_by_hand() -> None:
         rollback_target("m", [], ALIAS, None)
 
 
-class Interleaved(MemoryLedger):
+class Interleaved(MemoryAliasLog):
     """A ledger whose callers take turns, a step at a time, in an order of a seed; some die in between."""
 
     def __init__(self, seed: int, deaths: float) -> None:
@@ -241,11 +241,11 @@ class Interleaved(MemoryLedger):
             if self.random.random() < self.deaths:
                 raise Killed
 
-    def entries(self) -> list[Entry]:
+    def entries(self) -> list[MoveEntry]:
         self.step()
         return super().entries()
 
-    def append(self, intent: Intent, settled: bool) -> Entry:
+    def append(self, intent: Intent, settled: bool) -> MoveEntry:
         self.step()
         return super().append(intent, settled)
 

@@ -14,7 +14,7 @@ from PIL import Image
 
 from ganlib.config.parts import EvaluationConfig
 from ganlib.config.run import load_config
-from ganlib.core.steps import Place
+from ganlib.core.steps import WorkerPlace
 from ganlib.data.cache import LocalDataset, pull
 from ganlib.data.prepare import Preparation, prepare
 from ganlib.data.raw.add import add_dataset
@@ -29,7 +29,7 @@ from ganlib.quality.extractors import open_extractor, provide_weights, require_c
 from ganlib.quality.inception_weights import weights_key
 from ganlib.quality.reference import reference_over_workers
 from ganlib.records import CheckpointRef, Evaluation
-from ganlib.release.evaluation import Judged, Task, judge, nearest_of_share, share_of_task
+from ganlib.release.evaluation import EvaluationOutcome, Task, judge, nearest_of_share, share_of_task
 from ganlib.settings import Settings
 from ganlib.training.build import fresh_state
 from ganlib.training.checkpoints import Checkpoints
@@ -107,7 +107,7 @@ def spec(dataset: LocalDataset, workers: int) -> RunSpec:
     )
 
 
-def evaluate(settings: Settings, store: MemoryStore, task: Task) -> Judged:
+def evaluate(settings: Settings, store: MemoryStore, task: Task) -> EvaluationOutcome:
     workers = range(task.spec.config.compute.workers)
     return judge(settings, store, task, [share_of_task(settings, store, task, rank) for rank in workers])
 
@@ -115,11 +115,11 @@ def evaluate(settings: Settings, store: MemoryStore, task: Task) -> Judged:
 @pytest.fixture(scope="module")
 def judged(
     settings: Settings, store: MemoryStore, dataset: LocalDataset, checkpoint: CheckpointRef
-) -> Judged:
+) -> EvaluationOutcome:
     return evaluate(settings, store, Task(spec=spec(dataset, 1), checkpoint=checkpoint, samples=50))
 
 
-def test_every_field_of_an_evaluation_is_filled(judged: Judged, checkpoint: CheckpointRef) -> None:
+def test_every_field_of_an_evaluation_is_filled(judged: EvaluationOutcome, checkpoint: CheckpointRef) -> None:
     found = judged.evaluation
     assert found.metric == "fd_classifier"
     assert (found.run, found.samples, found.draw, found.checkpoint) == ("run", 50, 1, checkpoint)
@@ -136,7 +136,11 @@ def test_every_field_of_an_evaluation_is_filled(judged: Judged, checkpoint: Chec
 
 
 def test_workers_change_nothing_but_rounding(
-    settings: Settings, store: MemoryStore, dataset: LocalDataset, checkpoint: CheckpointRef, judged: Judged
+    settings: Settings,
+    store: MemoryStore,
+    dataset: LocalDataset,
+    checkpoint: CheckpointRef,
+    judged: EvaluationOutcome,
 ) -> None:
     one = judged.evaluation
     three, strip = evaluate(
@@ -150,7 +154,11 @@ def test_workers_change_nothing_but_rounding(
 
 
 def test_a_fresh_draw_is_another_sample_of_the_same(
-    settings: Settings, store: MemoryStore, dataset: LocalDataset, checkpoint: CheckpointRef, judged: Judged
+    settings: Settings,
+    store: MemoryStore,
+    dataset: LocalDataset,
+    checkpoint: CheckpointRef,
+    judged: EvaluationOutcome,
 ) -> None:
     task = Task(spec=spec(dataset, 1), checkpoint=checkpoint, samples=80, draw=2, untrained=False)
     fresh = evaluate(settings, store, task).evaluation
@@ -160,7 +168,7 @@ def test_a_fresh_draw_is_another_sample_of_the_same(
     assert abs(fresh.kernel_distance - judged.evaluation.kernel_distance) < 5 * error
 
 
-def test_it_is_logged_with_all_its_numbers_and_the_strip(judged: Judged) -> None:
+def test_it_is_logged_with_all_its_numbers_and_the_strip(judged: EvaluationOutcome) -> None:
     tracker, found = MemoryTracker(), judged.evaluation
     run_id = tracker.start(RunStart("shades", "run", {}, {}, "shades", "0" * 64, "s3://b/k"))
     log_evaluation(tracker, run_id, found, judged.strip)
@@ -173,7 +181,7 @@ def test_it_is_logged_with_all_its_numbers_and_the_strip(judged: Judged) -> None
     assert "copying_ratio" in summary(found)
 
 
-def test_what_an_older_ganlib_evaluated_is_still_read(judged: Judged) -> None:
+def test_what_an_older_ganlib_evaluated_is_still_read(judged: EvaluationOutcome) -> None:
     old = json.loads(judged.evaluation.to_json())
     for name in ("kernel_distance", "kernel_distance_error", "precision", "recall", "copying", "resizing"):
         del old[name]
@@ -198,7 +206,7 @@ def test_the_name_of_the_metric_is_known_before_the_extractor_is_there() -> None
 def test_the_nearest_training_pictures_are_found_by_any_number_of_workers(dataset: LocalDataset) -> None:
     train = dataset.load("train")
     pictures = train.gather(torch.tensor([5, 0, 70]))[0]
-    found = merge(nearest_of_share(dataset, pictures, Place(rank, 4)) for rank in range(4))
+    found = merge(nearest_of_share(dataset, pictures, WorkerPlace(rank, 4)) for rank in range(4))
     assert found.indices.tolist() == [5, 0, 70]
     assert found.distances.tolist() == [0, 0, 0]
 
@@ -207,8 +215,8 @@ def test_the_reference_is_computed_once(
     store: MemoryStore, dataset: LocalDataset, settings: Settings
 ) -> None:
     extractor = open_extractor(store, dataset, EvaluationConfig(extractor="classifier"), settings.cache)
-    first = reference_over_workers(store, dataset, extractor, 10, Place())
-    again = reference_over_workers(store, dataset, _Unused(extractor), 10, Place())  # type: ignore[arg-type]
+    first = reference_over_workers(store, dataset, extractor, 10, WorkerPlace())
+    again = reference_over_workers(store, dataset, _Unused(extractor), 10, WorkerPlace())  # type: ignore[arg-type]
     assert torch.equal(first.features, again.features)
     assert torch.equal(first.within.radii, again.within.radii)
     assert again.statistics.count == 10

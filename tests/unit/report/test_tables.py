@@ -8,7 +8,7 @@ import math
 from report_examples import curve, evaluated, grid, sweep_of, twelve
 from rich.console import Console
 
-from ganlib.report.table import as_csv, as_json, as_markdown, rows, verdict
+from ganlib.report.table import as_csv, as_json, as_markdown, result_summary, rows
 from ganlib.report.terminal import print_trials
 from ganlib.sweep.records import SweepResult
 
@@ -64,18 +64,24 @@ def test_markdown_is_one_table_whose_cells_cannot_break_it() -> None:
 
 
 def test_the_verdict_says_how_the_best_compares_with_the_recipe() -> None:
-    said = verdict(final(300.0, 240.0, best=1))
+    said = result_summary(final(300.0, 240.0, best=1))
     assert "trial 1 is the best (n_critic 1, clip 0.1): fd_efficientnet_lite0 with fresh latents 240" in said
     assert "the recipe itself, trial 0, has 300, so the best is 20 % nearer" in said
     result = final(300.0, 240.0, best=1)
     values = {**result.trials[1].values, "objective.clip": 0.2}
     changed = result.trials[1].model_copy(update={"best_values": values})
     result = result.model_copy(update={"trials": (result.trials[0], changed, *result.trials[2:])})
-    assert "trial 1 is the best (n_critic 1, clip 0.2)" in verdict(result), "what it came to its best with"
+    assert "trial 1 is the best (n_critic 1, clip 0.2)" in result_summary(result), (
+        "what it came to its best with"
+    )
     assert [row["objective.clip"] for row in rows(result) if row["trial"] == 1] == [0.2]
-    assert verdict(final(240.0, 300.0, best=0)).startswith("the recipe's own values, trial 0, are the best")
-    assert verdict(sweep_of([])) == "no trial has a distance yet"
-    assert "has" not in verdict(final(math.nan, 240.0, best=1)), "fresh latents are not compared with a curve"
+    assert result_summary(final(240.0, 300.0, best=0)).startswith(
+        "the recipe's own values, trial 0, are the best"
+    )
+    assert result_summary(sweep_of([])) == "no trial has a distance yet"
+    assert "has" not in result_summary(final(math.nan, 240.0, best=1)), (
+        "fresh latents are not compared with a curve"
+    )
 
 
 def test_the_terminal_shows_every_trial_and_why_some_ended() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from ganlib.fakes.stores import MemoryStore, MemoryTracker
 from ganlib.records import CheckpointRef, CurvePoint, Evaluation
 from ganlib.settings import Settings
-from ganlib.sweep.course import Course
+from ganlib.sweep.course import SweepRun
 from ganlib.sweep.ledger import Ledger
 from ganlib.sweep.load import load_sweep
 from ganlib.sweep.space import parse_search
@@ -103,23 +103,23 @@ class Rig:
         self.tracker = tracker or MemoryTracker()
         self.ledger = ledger(store, of)
         settings = Settings(home=home)
-        self.course = Course(settings, store, of, self.ledger, self.tracker, self.lines.append, Clock())
+        self.sweep_run = SweepRun(settings, store, of, self.ledger, self.tracker, self.lines.append, Clock())
 
     def start(self) -> int | None:
-        trial = self.course.next_trial()
+        trial = self.sweep_run.next_trial()
         if trial is None:
             return None
-        self.course.member(trial)
-        self.course.started(trial.number)
+        self.sweep_run.member(trial)
+        self.sweep_run.started(trial.number)
         return trial.number
 
-    def heard(self, number: int, images: int, distance: float) -> bool:
-        return self.course.heard(number, report(self.ledger.trials[number].run, images, distance))
+    def on_report(self, number: int, images: int, distance: float) -> bool:
+        return self.sweep_run.on_report(number, report(self.ledger.trials[number].run, images, distance))
 
     def die(self, number: int) -> None:
         """As often as it takes."""
-        for _ in range(1 + self.course.spec.config.base.compute.max_failures):
-            self.course.died(number, "its process died")
+        for _ in range(1 + self.sweep_run.spec.config.base.compute.max_failures):
+            self.sweep_run.on_death(number, "its process died")
 
     def finish(self, number: int) -> bool:
-        return self.course.heard(number, TrialReport(status="finished"))
+        return self.sweep_run.on_report(number, TrialReport(status="finished"))

@@ -12,7 +12,7 @@ from sweeps import SWEEP, Killed, MortalStore, Rig, evaluation, report, spec
 from ganlib.fakes.stores import MemoryStore, MemoryTracker
 from ganlib.ports import RunStatus
 from ganlib.records import TrainResult
-from ganlib.sweep.final import finalists, verdict, winner
+from ganlib.sweep.final import finalists, winner, winner_summary
 from ganlib.sweep.records import SweepResult
 from ganlib.sweep.spec import read_sweep_result
 from ganlib.sweep.trial_report import TrialReport
@@ -40,9 +40,9 @@ def test_every_trial_is_a_run_of_its_own_below_the_sweep(store: MemoryStore, tmp
 def test_a_trials_time_ends_with_the_trial_and_everybody_is_told(store: MemoryStore, tmp_path: Path) -> None:
     rig = Rig(store, spec(), tmp_path)
     told: list[SweepResult] = []
-    rig.course.report = told.append
+    rig.sweep_run.report = told.append
     rig.start()
-    rig.heard(0, 1000, 100.0)
+    rig.on_report(0, 1000, 100.0)
     rig.finish(0)
     assert [(result.trials[0].status, result.trials[0].distance) for result in told] == [
         ("running", 100.0),
@@ -59,23 +59,23 @@ def test_a_sweep_that_was_killed_goes_on_where_it_was(store: MemoryStore, tmp_pa
     rig = Rig(store, of, tmp_path)
     for _ in range(3):
         rig.start()
-    assert not rig.heard(0, 1000, 100.0)
-    assert not rig.heard(1, 1000, 90.0)
-    assert rig.heard(2, 1000, 500.0), "asha stops it at the first rung"
+    assert not rig.on_report(0, 1000, 100.0)
+    assert not rig.on_report(1, 1000, 90.0)
+    assert rig.on_report(2, 1000, 500.0), "asha stops it at the first rung"
     assert rig.start() == 3
     assert rig.finish(0)
     before = rig.ledger.result
 
     rig = Rig(store, of, tmp_path)
     assert [trial.status for trial in rig.ledger.trials] == ["finished", "waiting", "stopped", "waiting"]
-    assert rig.course.left == 4
+    assert rig.sweep_run.left == 4
     assert [rig.start() for _ in range(5)] == [1, 3, 4, 5, None]
     for number in (1, 2, 3):
         assert rig.ledger.trials[number].values == before.trials[number].values
     # A process that was taken up reports first where it goes on: known of 1, new of 3.
-    assert not rig.heard(1, 1000, 90.0)
+    assert not rig.on_report(1, 1000, 90.0)
     assert len(rig.ledger.trials[1].curve) == 1
-    assert rig.heard(3, 1000, 300.0), "measured by what came before the kill"
+    assert rig.on_report(3, 1000, 300.0), "measured by what came before the kill"
     assert rig.ledger.result.seconds > before.seconds
 
 
@@ -86,7 +86,7 @@ def test_a_kill_between_a_verdict_and_the_stop_is_no_way_around_it(
     rig = Rig(store, of, tmp_path)
     rig.start()
     rig.start()
-    rig.heard(0, 1000, 100.0)
+    rig.on_report(0, 1000, 100.0)
     rig.ledger.judge(1, report(rig.ledger.trials[1].run, 1000, 500.0), "stop")
     rig = Rig(store, of, tmp_path, rig.tracker)
     assert rig.ledger.trials[1].status == "stopped"
@@ -101,15 +101,15 @@ def test_a_kill_at_any_write_of_a_stop_loses_nothing(tmp_path: Path) -> None:
         rig = Rig(store, of, tmp_path)
         rig.start()
         rig.start()
-        rig.heard(0, 1000, 100.0)
+        rig.on_report(0, 1000, 100.0)
         store.left = writes
         with suppress(Killed):
-            rig.heard(1, 1000, 500.0)
+            rig.on_report(1, 1000, 500.0)
         was_killed, store.left = store.left == 0, None
         rig = Rig(store, of, tmp_path, rig.tracker)
         if rig.ledger.trials[1].status != "stopped":
             assert [rig.start(), rig.start()] == [0, 1]
-            assert rig.heard(1, 1000, 500.0)
+            assert rig.on_report(1, 1000, 500.0)
         trial = rig.ledger.trials[1]
         assert trial.status == "stopped"
         result = TrainResult.from_json(store.get(result_key(trial.run)))
@@ -126,8 +126,8 @@ def test_what_a_stopped_or_dead_trial_leaves_can_be_evaluated_as_any_run(
     rig = Rig(store, spec(), tmp_path)
     for _ in range(3):
         rig.start()
-    rig.heard(0, 1000, 100.0)
-    rig.heard(1, 1000, 500.0)
+    rig.on_report(0, 1000, 100.0)
+    rig.on_report(1, 1000, 500.0)
     rig.die(2)
     stopped, died = (
         TrainResult.from_json(store.get(result_key(rig.ledger.trials[number].run))) for number in (1, 2)
@@ -145,22 +145,22 @@ def test_what_a_stopped_or_dead_trial_leaves_can_be_evaluated_as_any_run(
 def test_a_trial_that_is_given_up_too_early_is_taken_up_again(store: MemoryStore, tmp_path: Path) -> None:
     rig = Rig(store, spec(trials=2), tmp_path)
     assert [rig.start(), rig.start(), rig.start()] == [0, 1, None]
-    rig.heard(1, 1000, 500.0)
-    rig.course.died(1, "its process died")
+    rig.on_report(1, 1000, 500.0)
+    rig.sweep_run.on_death(1, "its process died")
     assert "trial 1: its process died; it is taken up again after the others" in rig.lines
     assert rig.ledger.trials[1].status == "waiting"
     assert rig.start() is None, "this run of Tune has asked for as many as it was to"
     rig.finish(0)
-    assert rig.course.left == 1
-    assert rig.course.take_up_postponed()
+    assert rig.sweep_run.left == 1
+    assert rig.sweep_run.take_up_postponed()
     assert rig.start() == 1
     assert rig.lines[-1].startswith("trial 1, which has come to 1000 images: ")
-    for _ in range(rig.course.spec.config.base.compute.max_failures - 1):
-        rig.course.again(1, "its process died")
-    rig.course.died(1, "its process died")
+    for _ in range(rig.sweep_run.spec.config.base.compute.max_failures - 1):
+        rig.sweep_run.on_restart(1, "its process died")
+    rig.sweep_run.on_death(1, "its process died")
     assert rig.ledger.trials[1].status == "died"
-    assert not rig.course.take_up_postponed()
-    assert rig.course.left == 0
+    assert not rig.sweep_run.take_up_postponed()
+    assert rig.sweep_run.left == 0
 
 
 def test_a_kill_while_a_trial_ends_leaves_no_run_that_seems_to_go_on(
@@ -183,7 +183,7 @@ def test_a_kill_while_a_trial_ends_leaves_no_run_that_seems_to_go_on(
 def test_a_diverged_trial_is_marked_and_the_sweep_goes_on(store: MemoryStore, tmp_path: Path) -> None:
     rig = Rig(store, spec(), tmp_path)
     rig.start()
-    assert rig.course.heard(0, TrialReport(status="diverged", reason="critic_loss became nan"))
+    assert rig.sweep_run.on_report(0, TrialReport(status="diverged", reason="critic_loss became nan"))
     assert rig.ledger.trials[0].status == "diverged"
     assert rig.ledger.trials[0].reason == "critic_loss became nan"
     assert rig.start() == 1
@@ -193,7 +193,7 @@ def test_the_best_checkpoint_is_that_of_the_smallest_distance(store: MemoryStore
     rig = Rig(store, spec(scheduler="none"), tmp_path)
     rig.start()
     for images, distance in ((1000, 300.0), (2000, 200.0), (3000, 250.0)):
-        rig.heard(0, images, distance)
+        rig.on_report(0, images, distance)
     trial = rig.ledger.trials[0]
     assert trial.distance == 200
     assert trial.best is not None
@@ -207,7 +207,7 @@ def test_a_changed_member_of_a_population_passes_the_same_moments_again(
     rig = Rig(store, of, tmp_path)
     rig.start()
     rig.start()
-    rig.heard(1, 2000, 500.0)
+    rig.on_report(1, 2000, 500.0)
     assert rig.ledger.trials[1].settings == rig.ledger.trials[1].values
     donor = report(rig.ledger.trials[0].run, 1000, 100.0).checkpoint
     assert donor is not None
@@ -218,7 +218,7 @@ def test_a_changed_member_of_a_population_passes_the_same_moments_again(
     run = read_spec(store, rig.ledger.trials[1].run)
     assert run.adopt == donor
     assert run.config.cadence.n_critic == 3
-    rig.heard(1, 2000, 90.0)
+    rig.on_report(1, 2000, 90.0)
     assert [point.distance for point in rig.ledger.trials[1].curve] == [500.0, 90.0]
     assert rig.start() == 0
     assert rig.start() == 1
@@ -227,8 +227,8 @@ def test_a_changed_member_of_a_population_passes_the_same_moments_again(
     assert trial.values != values == trial.settings, "those of its best"
     assert trial.best is not None
     rig.ledger.judge_finalist(1, evaluation(trial.best, 95.0))
-    assert "95.0 (cadence.n_critic = 3, objective.clip = 0.2)" in verdict(rig.ledger.trials, 1)
-    rig.heard(1, 2000, 90.0)
+    assert "95.0 (cadence.n_critic = 3, objective.clip = 0.2)" in winner_summary(rig.ledger.trials, 1)
+    rig.on_report(1, 2000, 90.0)
     assert len(rig.ledger.trials[1].curve) == 2
 
 
@@ -236,10 +236,10 @@ def test_the_final_chooses_not_the_curve_and_the_recipe_is_in_it(store: MemorySt
     rig = Rig(store, spec(scheduler="none"), tmp_path)
     for number, distance in enumerate([400.0, 100.0, 110.0, 120.0, 50.0]):
         rig.start()
-        rig.heard(number, 9000, distance)
+        rig.on_report(number, 9000, distance)
         if number != 4:
             rig.finish(number)
-    rig.course.heard(4, TrialReport(status="diverged", reason="a dead end"))
+    rig.sweep_run.on_report(4, TrialReport(status="diverged", reason="a dead end"))
     chosen = finalists(rig.ledger.trials, 2)
     assert [trial.number for trial in chosen] == [1, 2, 0], "a trial that diverged wins nothing"
     for number, value in ((1, 140.0), (2, 130.0), (0, 380.0)):
@@ -247,8 +247,8 @@ def test_the_final_chooses_not_the_curve_and_the_recipe_is_in_it(store: MemorySt
         assert best is not None
         rig.ledger.judge_finalist(number, evaluation(best, value))
     assert winner(rig.ledger.trials) == 2, "the lucky one of the curves is second"
-    assert "the recipe itself has 380.0 at the same budget" in verdict(rig.ledger.trials, 2)
-    assert verdict(rig.ledger.trials, 0).startswith("no trial was better than the recipe itself")
+    assert "the recipe itself has 380.0 at the same budget" in winner_summary(rig.ledger.trials, 2)
+    assert winner_summary(rig.ledger.trials, 0).startswith("no trial was better than the recipe itself")
     assert rig.ledger.finish("finished", 2).best == 2
 
 
@@ -264,7 +264,7 @@ def test_now_and_then_a_line_tells_of_the_whole_sweep(store: MemoryStore, tmp_pa
     rig = Rig(store, spec(), tmp_path)
     rig.start()
     for _ in range(40):
-        rig.course.tell()
+        rig.sweep_run.print_progress()
     told = [line for line in rig.lines if line.startswith("sweep: ")]
     assert len(told) == 1, "the clock goes a second at each look, and half a minute lies between lines"
     assert "0 of 6 trials ended, 1 running" in told[0]

@@ -6,7 +6,7 @@ import pytest
 from sweeps import spec
 
 from ganlib.errors import ConfigError
-from ganlib.sweep.plan import describe, expected_shares, room_for
+from ganlib.sweep.plan import expected_shares, plan_summary, room_for
 from ganlib.sweep.records import SweepPlan
 
 CPU2, GPU1 = {"CPU": 2.0}, {"CPU": 8.0, "GPU": 1.0}
@@ -66,7 +66,7 @@ def test_a_plan_is_a_line_for_a_person() -> None:
         seconds_expected=200,
         basis="the recipe, measured",
     )
-    assert describe(plan) == (
+    assert plan_summary(plan) == (
         "12 trials on cpu, each needs 1 CPUs, the cluster has 2 CPUs and 0 GPUs: 2 at once; at most 12 min, "
         "with stopped trials about 3 min (the recipe, measured)"
     )

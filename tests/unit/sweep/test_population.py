@@ -58,9 +58,9 @@ class Turns:
     members: list[Member] = field(init=False)
 
     def __post_init__(self) -> None:
-        trials = iter(self.rig.course.next_trial, None)
-        self.members = [Member({"member": self.rig.course.member(trial)}) for trial in trials]
-        self.population: Any = Population(self.rig.course)
+        trials = iter(self.rig.sweep_run.next_trial, None)
+        self.members = [Member({"member": self.rig.sweep_run.member(trial)}) for trial in trials]
+        self.population: Any = Population(self.rig.sweep_run)
         for member in self.members:
             self.population.on_trial_add(self, member)
 
@@ -78,7 +78,7 @@ class Turns:
             running = [member for member in self.members if member.status == "RUNNING"]
             while len(running) < 2 and (chosen := self.population.choose_trial_to_run(self)):
                 chosen.status = "RUNNING"
-                self.rig.course.started(chosen.number)
+                self.rig.sweep_run.started(chosen.number)
                 running.append(chosen)
             assert running, "everybody waits"
             self.step(running[0])
@@ -170,9 +170,11 @@ def test_nobody_waits_for_a_member_that_is_gone(store: MemoryStore, tmp_path: Pa
         member = turns.members[3]
         if not member.is_finished() and rig.ledger.images_seen(2) == 2016:
             if status == "TERMINATED":
-                assert rig.course.heard(3, TrialReport(status="diverged", reason="critic_loss became nan"))
+                assert rig.sweep_run.on_report(
+                    3, TrialReport(status="diverged", reason="critic_loss became nan")
+                )
             else:
-                rig.course.died(3, "its process died")
+                rig.sweep_run.on_death(3, "its process died")
             assert rig.ledger.images_seen(3) < 2000, "the others wait for it"
             member.status = status
     ended = [trial.status for trial in rig.ledger.trials]
@@ -185,9 +187,9 @@ def test_a_population_of_one_that_was_postponed_goes_on_alone(store: MemoryStore
     turns = Turns(rig, store)
     for number in turns.steps():
         if number == 2 and not turns.members[2].is_finished():
-            rig.course.died(2, "its process died")
+            rig.sweep_run.on_death(2, "its process died")
             turns.members[2].status = "ERROR"
-    assert rig.course.take_up_postponed()
+    assert rig.sweep_run.take_up_postponed()
     again = Turns(rig, store)
     assert [member.number for member in again.members] == [2]
     assert set(again.steps()) == {2}

@@ -7,20 +7,20 @@ import random
 import pytest
 from sweeps import spec
 
-from ganlib.sweep.ledger import Judged, Verdict
+from ganlib.sweep.ledger import RungDecision, Verdict
 from ganlib.sweep.stopping import Decisions
 
 Reports = list[tuple[int, int, float]]
 """Trial, images, distance; in the order in which they come in."""
 
 
-def judged(decisions: Decisions, reports: Reports) -> list[Judged]:
-    found: list[Judged] = []
+def judged(decisions: Decisions, reports: Reports) -> list[RungDecision]:
+    found: list[RungDecision] = []
     over: set[int] = set()
     for number, images, distance in reports:
         if number not in over:
             verdict: Verdict = decisions.judge(number, images, distance)
-            found.append(Judged(number=number, images_seen=images, distance=distance, verdict=verdict))
+            found.append(RungDecision(number=number, images_seen=images, distance=distance, verdict=verdict))
             if verdict == "stop":
                 over.add(number)
     return found

@@ -52,7 +52,7 @@ def sweep_of(store: MemoryStore, home: Path, *values: float) -> tuple[Rig, Paren
     rig = Rig(store, spec(scheduler="none", trials=max(len(values), 1)), home, tracker)
     for number, value in enumerate(values):
         rig.start()
-        rig.heard(number, 9000, value + 10)
+        rig.on_report(number, 9000, value + 10)
         rig.finish(number)
         best = rig.ledger.trials[number].best
         assert best is not None
@@ -62,7 +62,7 @@ def sweep_of(store: MemoryStore, home: Path, *values: float) -> tuple[Rig, Paren
 
 def end(rig: Rig, reports: Reports) -> None:
     taken: Any = reports
-    conclude(rig.course, taken)
+    conclude(rig.sweep_run, taken)
 
 
 def test_what_is_reported_has_ended_and_has_a_winner(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from ganlib.config.run import RunConfig, load_config
 from ganlib.core.loop import Progress, train
 from ganlib.core.sampling import calibrate_batch_norm, generate
 from ganlib.core.state import TrainState
-from ganlib.core.steps import Place
+from ganlib.core.steps import WorkerPlace
 from ganlib.data.cache import LocalDataset, pull
 from ganlib.data.prepare import Preparation, prepare
 from ganlib.data.raw.add import add_dataset
@@ -109,7 +109,7 @@ class Runner:
     def host(
         self, name: str, config: RunConfig, checkpoints: Checkpoints, emit: Callable[[str], None]
     ) -> Host:
-        place = Place()
+        place = WorkerPlace()
         return Host(
             run=name,
             tracking_run_id=self.tracker.start(

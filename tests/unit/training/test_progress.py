@@ -7,7 +7,7 @@ import math
 import pytest
 from rich.console import Console
 
-from flows.log import JobLog, describe
+from flows.log import JobLog, progress_text
 from ganlib.training.progress import Pace, ProgressLine
 
 
@@ -48,7 +48,7 @@ def test_progress_is_logged_once_a_minute_and_everything_else_at_once(
             log(str(ProgressLine(images, 1000, 50.0, 0.5, math.nan, 1)))
         log("\x1b[36mevaluated\x1b[0m")
         log("   ")
-    assert caplog.messages == [describe(ProgressLine(0, 1000, 50.0, 0.5, math.nan, 1)), "evaluated"]
+    assert caplog.messages == [progress_text(ProgressLine(0, 1000, 50.0, 0.5, math.nan, 1)), "evaluated"]
 
 
 def test_the_bar_shows_images_rate_estimate_distance_and_time_left() -> None:
