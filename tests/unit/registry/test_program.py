@@ -3,17 +3,21 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import re
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from ganlib.core.dense import DenseGenerator
 from ganlib.core.networks import Generator
 from ganlib.errors import RegistryError
+from ganlib.registry.graph import OPERATORS
+from ganlib.registry.inference import for_inference
 from ganlib.registry.program import PROGRAM, read_program, refuse_pickles, write_program
 
 
@@ -33,13 +37,16 @@ def folder(original: bytes, tmp_path: Path) -> Path:
 
 
 def rewrite(
-    folder: Path, change: Callable[[str, bytes], bytes], more: dict[str, bytes] | None = None
+    folder: Path,
+    change: Callable[[str, bytes], bytes],
+    more: dict[str, bytes] | None = None,
+    compression: int = zipfile.ZIP_STORED,
 ) -> None:
     """The program with records changed by name, and others added."""
     path = folder / PROGRAM
     changed = 0
     written = io.BytesIO()
-    with zipfile.ZipFile(path) as source, zipfile.ZipFile(written, "w") as target:
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(written, "w", compression) as target:
         for entry in source.infolist():
             data = source.read(entry)
             new = change(entry.filename.partition("/")[2], data)
@@ -80,7 +87,7 @@ class Bomb:
 @pytest.mark.parametrize("norm", ["batch", "layer", "group"])
 def test_a_program_makes_the_networks_pictures_at_any_batch(norm: Any, tmp_path: Path) -> None:
     network = Generator(size=28, channels=1, latent_dim=5, width=4, norm=norm).eval()
-    write_program(network, (torch.zeros(2, 5),), tmp_path / PROGRAM)
+    write_program(for_inference(network), (torch.zeros(2, 5),), tmp_path / PROGRAM)
     program = read_program(tmp_path, "it")
     for batch in (1, 2, 7):
         noise = torch.randn(batch, 5)
@@ -116,17 +123,197 @@ def test_records_that_are_no_tensors_are_refused(folder: Path, record: str, tmp_
     assert not (tmp_path / "mark").exists()
 
 
-def test_a_graph_that_calls_something_else_is_refused(folder: Path) -> None:
+def networks() -> Iterator[tuple[nn.Module, int]]:
+    """A network for each kind of layer that ganlib has, and its number of classes."""
+    yield Generator(size=28, channels=1, latent_dim=5, width=4, norm="batch", extra_layers=1, classes=3), 3
+    yield Generator(size=32, channels=3, latent_dim=5, width=4, norm="layer"), 0
+    yield Generator(size=64, channels=3, latent_dim=5, width=4, norm="group", extra_layers=1), 0
+    yield Generator(size=128, channels=1, latent_dim=5, width=4, norm="none", classes=3), 3
+    yield DenseGenerator(size=28, channels=1, latent_dim=5, widths=(8,)), 0
+    yield DenseGenerator(size=28, channels=1, latent_dim=5, widths=(8,), classes=3), 3
+
+
+def test_the_list_of_operators_is_what_the_networks_use_and_no_more(tmp_path: Path) -> None:
+    used: set[str] = set()
+    for network, classes in networks():
+        example = (torch.zeros(2, 5), torch.zeros(2, dtype=torch.int64))[: 2 if classes else 1]
+        write_program(for_inference(network.eval()), example, tmp_path / PROGRAM)
+        read_program(tmp_path, "it")
+        reader = torch._C.PyTorchFileReader(str(tmp_path / PROGRAM))
+        graph = json.loads(reader.get_record("models/model.json"))["graph_module"]["graph"]
+        used |= {node["target"] for node in graph["nodes"]}
+    assert used == OPERATORS
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "torch.ops.aten.from_file.default",
+        "torch.ops.aten.fill_.Scalar",
+        "torch.ops.aten._shared_memory.default",
+        "torch.ops.aten.full.default",
+        "torch.ops.aten.add.out",
+        "torch.ops.aten.add",
+        "torch.ops.mine.write.default",
+        "torch.ops.load_library",
+        "torch.ops.higher_order.while_loop",
+        "torch.hub.load",
+        "math.factorial",
+        "_operator.pow",
+        "#extension:mine",
+    ],
+)
+def test_a_graph_that_calls_something_else_is_refused_by_name(folder: Path, target: Any) -> None:
     def edit(described: dict[str, Any]) -> None:
-        described["graph_module"]["graph"]["nodes"][0]["target"] = "torch.hub.load"
+        described["graph_module"]["graph"]["nodes"][0]["target"] = target
 
     rewrite(folder, edited(edit))
-    with pytest.raises(RegistryError, match=r"torch\.hub\.load"):
+    with pytest.raises(RegistryError, match=re.escape(str(target))):
+        read_program(folder, "it")
+
+
+def argument(kind: str, value: Any) -> Callable[[dict[str, Any]], None]:
+    def edit(described: dict[str, Any]) -> None:
+        described["graph_module"]["graph"]["nodes"][0]["inputs"][0]["arg"] = {kind: value}
+
+    return edit
+
+
+NESTED = {
+    "name": "body",
+    "graph": {"nodes": [{"target": "torch.ops.aten.from_file.default", "inputs": []}], "inputs": []},
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "message"),
+    [
+        ("as_graph", NESTED, "as_graph|from_file"),
+        ("as_string", "/etc/passwd", "as_string"),
+        ("as_custom_obj", {"name": "x", "class_fqn": "y"}, "as_custom_obj"),
+        ("as_operator", "torch.load", "as_operator"),
+        ("as_device", {"type": "cuda", "index": 0}, "cuda"),
+    ],
+)
+def test_arguments_that_no_generator_needs_are_refused(
+    folder: Path, kind: str, value: Any, message: str
+) -> None:
+    rewrite(folder, edited(argument(kind, value)))
+    with pytest.raises(RegistryError, match=message):
+        read_program(folder, "it")
+
+
+def test_an_operator_in_a_nested_graph_is_refused(folder: Path) -> None:
+    rewrite(folder, edited(lambda described: described["graph_module"]["metadata"].update(nested=NESTED)))
+    with pytest.raises(RegistryError, match="from_file"):
+        read_program(folder, "it")
+
+
+@pytest.mark.parametrize("place", ["custom_obj_values", "treespec_namedtuple_fields"])
+def test_python_objects_are_refused(folder: Path, place: str) -> None:
+    def edit(described: dict[str, Any]) -> None:
+        module = described["graph_module"]
+        (module["graph"] if place in module["graph"] else module)[place] = {"x": {"class_fqn": "y"}}
+
+    rewrite(folder, edited(edit))
+    with pytest.raises(RegistryError, match=place):
+        read_program(folder, "it")
+
+
+def test_a_graph_with_too_many_calls_is_refused(folder: Path) -> None:
+    def edit(described: dict[str, Any]) -> None:
+        graph = described["graph_module"]["graph"]
+        graph["nodes"] = graph["nodes"][:1] * 100_000
+
+    rewrite(folder, edited(edit))
+    with pytest.raises(RegistryError, match="100000 calls"):
+        read_program(folder, "it")
+
+
+class Made(nn.Module):
+    """A network of allowed operators, whose forward pass is a function; it has a weight unless told."""
+
+    def __init__(self, make: Callable[[Tensor, Tensor], Tensor], weights: bool = True) -> None:
+        super().__init__()
+        self._make = make
+        self.weight = nn.Parameter(torch.zeros(5)) if weights else torch.zeros(5)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        return self._make(latents, self.weight)
+
+
+def doubled(tensor: Tensor, times: int, dim: int) -> Tensor:
+    for _ in range(times):
+        tensor = torch.cat([tensor, tensor], dim)
+    return tensor
+
+
+def giant(latents: Tensor, weight: Tensor) -> Tensor:
+    return doubled((latents + weight).unflatten(1, [1, 1, 5]), 40, 3)
+
+
+def endless(latents: Tensor, weight: Tensor) -> Tensor:
+    square = doubled(doubled((latents + weight)[:, :1].unflatten(1, [1, 1]), 12, 1), 12, 2)
+    for _ in range(17):
+        square = square @ square
+    return square.unsqueeze(1)
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (Made(giant), "needs .* numbers"),
+        (Made(endless), "operations a picture"),
+        (Made(lambda latents, _: latents.unflatten(1, [1, 1, 5]), weights=False), "no weights"),
+        (Made(lambda latents, weight: latents + weight), "no pictures"),
+        (Made(lambda latents, weight: (latents + weight).unflatten(1, [5, 1, 1])), "no pictures"),
+        (
+            Made(lambda latents, weight: (latents + weight).unflatten(1, [1, 1, 5]).to(torch.int64)),
+            "no pictures",
+        ),
+    ],
+    ids=["giant output", "endless computation", "no weights", "a matrix", "five channels", "integers"],
+)
+def test_what_costs_too_much_or_makes_no_pictures_is_refused_before_it_runs(
+    tmp_path: Path, network: nn.Module, message: str
+) -> None:
+    write_program(network, (torch.zeros(2, 5),), tmp_path / PROGRAM)
+    with pytest.raises(RegistryError, match=message):
+        read_program(tmp_path, "it")
+
+
+def test_weights_that_claim_to_be_larger_than_they_are_are_refused(folder: Path) -> None:
+    def change(record: str, data: bytes) -> bytes:
+        if record != "data/weights/model_weights_config.json":
+            return data
+        described = json.loads(data)
+        for entry in described["config"].values():
+            entry["tensor_meta"]["sizes"][0] = {"as_int": 10**12}
+        return json.dumps(described).encode()
+
+    rewrite(folder, change)
+    with pytest.raises(RegistryError, match="refused"):
+        read_program(folder, "it")
+
+
+def test_an_archive_that_unpacks_to_more_than_its_size_is_refused(folder: Path) -> None:
+    rewrite(folder, replaced("data/weights/weight_0", bytes(2**24)), compression=zipfile.ZIP_DEFLATED)
+    assert (folder / PROGRAM).stat().st_size < 2**20
+    with pytest.raises(RegistryError, match="unpacks to more"):
         read_program(folder, "it")
 
 
 @pytest.mark.parametrize(
-    "code", ["__import__('os').abort()", "exit()", "().__class__", "L['a'].size.__globals__"]
+    "code",
+    [
+        "__import__('os').abort()",
+        "exit()",
+        "9**9**9",
+        "Pow(9, Pow(9, 9))",
+        "9" * 21,
+        "().__class__",
+        "L['a'].size.__globals__",
+    ],
 )
 def test_sizes_and_guards_that_are_no_arithmetic_are_refused(
     folder: Path, code: str, original: bytes
