@@ -1,11 +1,79 @@
-"""Names from outside, checked before they become keys, paths or entries of a registry."""
+"""Names, sizes and counts from outside, checked before they become keys, paths or memory.
+
+What is read from a store, an archive or a registry is built of the types below, so a value that could leave
+its folder or take all memory is refused when it is read, wherever that is.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
 
 from ganlib.errors import ConfigError
+
+NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+"""Names of datasets, recipes and models that ganlib gives."""
+
+
+def _fully(pattern: str | re.Pattern[str], meaning: str) -> AfterValidator:
+    """Accept text that matches a pattern from its first to its last character, a final newline included."""
+    compiled = re.compile(pattern)
+
+    def check(text: str) -> str:
+        if compiled.fullmatch(text) is None:
+            raise ValueError(f"must be {meaning}")
+        return text
+
+    return AfterValidator(check)
+
+
+Name = Annotated[str, _fully(NAME, "1 to 63 lower-case letters, digits and inner dashes")]
+"""Fit for object keys, folders, model names and job ids."""
+
+Sha256 = Annotated[str, _fully(r"[0-9a-f]{64}", "a SHA-256 of 64 hexadecimal digits in lower case")]
+"""A SHA-256 in lower-case hexadecimal."""
+
+LongName = Annotated[
+    str,
+    _fully(r"[a-z0-9]([a-z0-9-]{0,253}[a-z0-9])?", "1 to 255 lower-case letters, digits and inner dashes"),
+]
+"""Name of a run or a sweep, made of a recipe, two digests and a request: part of keys, paths and job ids."""
+
+Key = Annotated[
+    str,
+    _fully(
+        r"(?!(?:.*/)?\.{1,2}(?:/|\Z))[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+){0,15}",
+        "an object key of letters, digits, '.', '_' and '-', without '..' between its slashes",
+    ),
+    Field(max_length=1024),
+]
+"""Key of an object that ganlib wrote; it stays below its first folder."""
+
+ShardPath = Annotated[
+    str,
+    _fully(r"shards/[a-z0-9][a-z0-9-]{0,60}\.safetensors", "shards/NAME.safetensors, as prepare writes it"),
+]
+"""Path of a shard below its version's folder."""
+
+ClassName = Annotated[
+    str, _fully(r"[^\x00-\x1f\x7f]{1,255}", "1 to 255 characters, none of them a control one")
+]
+"""Name of a class of pictures: a folder's name, or a known dataset's."""
+
+Text = Annotated[str, Field(max_length=100_000)]
+"""Words for a person: a reason, an address."""
+
+Count = Annotated[int, Field(ge=0, le=10**15)]
+"""Pictures, steps, bytes: far above what anybody has, and far below what overflows."""
+
+CodeVersion = Annotated[str, _fully(r"[A-Za-z0-9.+!_-]{1,64}", "a version as in 1.2.0")]
+"""Version of a package."""
+
+Version = Annotated[int, Field(ge=1, le=2**31 - 1)]
+"""Number of a version in the model registry."""
 
 _REFERENCE = re.compile(r"^(?P<model>[^@/\s]+)(?:[@/](?P<which>[^@/\s]+))?$")
 LOG_SUFFIX = ".moves"

@@ -11,12 +11,10 @@ import json
 import math
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ganlib.errors import DataError
-
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-"""A SHA-256 in lower-case hexadecimal."""
+from ganlib.names import ClassName, Count, Key, LongName, Name, Sha256, ShardPath, Text, Version
 
 Split = Literal["train", "held_out"]
 """``train`` is what the critic sees; ``held_out`` is only ever compared against."""
@@ -62,14 +60,18 @@ class Record(BaseModel):
             ) from error
 
 
+Side = Annotated[int, Field(ge=1, le=4096)]
+"""Pixels of a side, or channels."""
+
+
 class Shard(Record):
     """One file of pictures: safetensors with ``images`` uint8 [n, c, h, w] and ``labels`` int64 [n]."""
 
-    path: str
-    """Below the version's folder, as in ``shards/train-00000.safetensors``."""
+    path: ShardPath
+    """Path below the version's folder, as in ``shards/train-00000.safetensors``."""
     split: Split
-    images: int = Field(ge=1)
-    bytes: int = Field(ge=1)
+    images: int = Field(ge=1, le=10**9)
+    bytes: int = Field(ge=1, le=2**40)
     sha256: Sha256
 
 
@@ -80,15 +82,21 @@ class DatasetVersion(Record):
     the same way have the same digest on any machine and under any name.
     """
 
-    name: str
+    name: Name
     digest: Sha256
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[Side, Side, Side]
     """Channels, height, width."""
-    classes: tuple[str, ...]
+    classes: Annotated[tuple[ClassName, ...], Field(max_length=100_000)]
     """Class names in the order of the labels; empty when the pictures have none (labels are 0)."""
-    shards: tuple[Shard, ...]
-    source: str = ""
+    shards: Annotated[tuple[Shard, ...], Field(max_length=1_000_000)]
+    source: Text = ""
     """Where the raw pictures came from, for people; not part of the digest."""
+
+    @model_validator(mode="after")
+    def _shards_are_apart(self) -> Self:
+        if len({shard.path for shard in self.shards}) < len(self.shards):
+            raise ValueError("two shards have one path")
+        return self
 
     def count(self, split: Split) -> int:
         """Pictures in a split."""
@@ -114,16 +122,23 @@ class DatasetVersion(Record):
         )
 
 
+TrackingId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{0,64}\z")]
+"""Id of a run in the tracker; empty: none."""
+
+Metric = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,64}\z")]
+"""Name of a distance: ``fd_<extractor>``, or ``fid`` over the standard Inception network."""
+
+
 class CheckpointRef(Record):
     """A complete checkpoint in the object store."""
 
-    run: str
+    run: LongName
     """Run name."""
-    key: str
+    key: Key
     """Key prefix of its folder: ``runs/RUN/checkpoints/000001024000``."""
-    images_seen: int = Field(ge=0)
+    images_seen: Count
     """The training clock: real pictures the critic has seen."""
-    generator_steps: int = Field(ge=0)
+    generator_steps: Count
     sha256: Sha256
     """Of its tensor file."""
 
@@ -131,7 +146,7 @@ class CheckpointRef(Record):
 class CurvePoint(Record):
     """An evaluation during a run."""
 
-    images_seen: int
+    images_seen: Count
     distance: float
     """``<metric>_curve``."""
     seconds: float
@@ -141,15 +156,15 @@ class CurvePoint(Record):
 class TrainResult(Record):
     """What a training job leaves behind."""
 
-    run: str
-    tracking_run_id: str
+    run: LongName
+    tracking_run_id: TrackingId
     status: Literal["finished", "failed"]
-    reason: str = ""
+    reason: Text = ""
     """Why it failed, for a person; empty when it finished."""
     best: CheckpointRef | None = None
     """The checkpoint with the smallest distance in the run."""
     last: CheckpointRef | None = None
-    images_seen: int = 0
+    images_seen: Count = 0
     seconds: float = 0.0
     """Seconds in the loop, over all attempts."""
     images_per_second: float = 0.0
@@ -157,14 +172,14 @@ class TrainResult(Record):
     """Seconds in which the loop waited for evaluations, in the last attempt."""
     saving_seconds: float = 0.0
     """Likewise for checkpoints."""
-    images_lost: int = 0
+    images_lost: Count = 0
     """Images that were trained on and, because workers died, had to be trained on again."""
 
 
 class Copying(Record):
     """How near generated pictures come to single training pictures (:mod:`ganlib.quality.copying`)."""
 
-    samples: int
+    samples: Count
     """Generated pictures that were looked up, and as many held-out ones."""
     generated_distance: float
     """Median distance of a generated picture to the training picture nearest to it."""
@@ -180,14 +195,13 @@ class Copying(Record):
 class Evaluation(Record):
     """How far generated pictures are from held-out ones; smaller distances are better."""
 
-    run: str
+    run: LongName
     checkpoint: CheckpointRef
     dataset_digest: Sha256
-    metric: str
-    """``fd_<extractor>``, or ``fid`` over the standard Inception network."""
-    samples: int
+    metric: Metric
+    samples: Count
     """Generated pictures."""
-    draw: int = 1
+    draw: Count = 1
     """Which latents: 1 for a run's evaluation, others for fresh ones."""
     value: float
     """The Fréchet distance of the trained generator."""
@@ -209,9 +223,8 @@ class Evaluation(Record):
 class Measures(Record):
     """How near a set of generated pictures is to a set of real ones."""
 
-    metric: str
-    """``fd_<extractor>``, or ``fid`` over the standard Inception network."""
-    samples: int
+    metric: Metric
+    samples: Count
     """Generated pictures."""
     value: float
     """The Fréchet distance."""
@@ -230,9 +243,9 @@ class Comparison(Record):
 
     dataset_digest: Sha256
     candidate: Measures
-    candidate_version: int
+    candidate_version: Version
     champion: Measures
-    champion_version: int
+    champion_version: Version
     difference: float
     """Candidate's kernel distance less the champion's; below 0 the candidate is better."""
     low: float

@@ -9,10 +9,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-NormName = Literal["batch", "layer", "group", "none"]
+from ganlib.names import Name
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
-"""Lower-case letters, digits and dashes, at most 63: fit for keys, model names and job ids."""
+NormName = Literal["batch", "layer", "group", "none"]
 
 
 class ConfigPart(BaseModel):
@@ -34,7 +33,7 @@ class DatasetConfig(ConfigPart):
     flip: bool = False
     """Mirror every other training picture left to right, others in each epoch. Not for clothes' logos,
     digits, or whatever else has a left and a right."""
-    licence: str = Field(default="unknown", pattern=r"^[^\x00-\x1f|]{1,200}$")
+    licence: str = Field(default="unknown", pattern=r"^[^\x00-\x1f|]{1,200}\z")
     """Of the pictures, for the registered generator's card: ``MIT``, ``CC-BY-4.0``, or a sentence."""
 
 

@@ -44,7 +44,14 @@ class LocalDataset:
             DataError: A shard is gone, or is not what the manifest says.
         """
         shards = [shard for shard in self.version.shards if shard.split == split]
-        return open_pictures(self.folder, shards, self.version.image_shape)
+        pictures = open_pictures(self.folder, shards, self.version.image_shape)
+        classes, labels = max(1, len(self.version.classes)), pictures.labels
+        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
+            raise DataError(
+                f"shards of {self.version.prefix} have labels {int(labels.min())} to {int(labels.max())}, "
+                f"the manifest has {classes} classes; prepare the dataset again"
+            )
+        return pictures
 
 
 def pull(store: ObjectStore, version: DatasetVersion, cache: Path) -> LocalDataset:

@@ -112,7 +112,12 @@ def _map(path: Path, shard: Shard, shape: tuple[int, int, int]) -> tuple[Tensor,
     except (OSError, SafetensorError) as error:
         raise DataError(f"{path} cannot be read as a shard ({error}); pull the dataset again") from error
     wanted = (shard.images, *shape)
-    if images.shape != wanted or images.dtype != torch.uint8 or labels.shape != (shard.images,):
+    if (
+        images.shape != wanted
+        or images.dtype != torch.uint8
+        or labels.shape != (shard.images,)
+        or labels.dtype != torch.int64
+    ):
         raise DataError(
             f"{path} holds {images.dtype} {list(images.shape)}, its manifest says uint8 {list(wanted)}"
         )

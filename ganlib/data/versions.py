@@ -8,8 +8,9 @@ from pathlib import Path
 from ganlib.data.layout import datasets, unknown_dataset
 from ganlib.data.threads import TRANSFER_THREADS, ordered_map
 from ganlib.errors import DataError, DigestMismatch, ObjectMissing, UnknownName
+from ganlib.names import Sha256
 from ganlib.ports import ObjectStore
-from ganlib.records import DatasetVersion, Record, Sha256, Shard
+from ganlib.records import DatasetVersion, Record, Shard
 
 _MANIFEST = "manifest.json"
 

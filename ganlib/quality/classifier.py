@@ -20,9 +20,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ganlib.errors import DataError, DigestMismatch, ObjectMissing
+from ganlib.names import Sha256
 from ganlib.ports import ObjectStore
 from ganlib.quality.features import check_pictures
-from ganlib.records import DatasetVersion, Record, Sha256
+from ganlib.records import DatasetVersion, Record
 
 FEATURES = 128
 """Units of the last hidden layer."""

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Literal, Self
+
+from pydantic import model_validator
 
 from ganlib.errors import ObjectMissing
+from ganlib.names import Count
 from ganlib.ports import ObjectStore
 from ganlib.records import CheckpointRef, Evaluation, Record, TrainResult
-from ganlib.sweep.records import Scalar, SweepResult, Trial, TrialStatus
+from ganlib.sweep.records import Scalar, SweepResult, Trial, TrialStatus, Values
 from ganlib.sweep.spec import SweepSpec, sweep_result_key, sweep_state_key, trial_run_name
 from ganlib.sweep.trial_report import TrialReport
 from ganlib.training.spec import RunSpec, result_key, write_spec
@@ -27,9 +30,9 @@ ENDED: tuple[TrialStatus, ...] = ("finished", "stopped", "diverged", "died")
 class RungDecision(Record):
     """A report as the scheduler judged it."""
 
-    number: int
+    number: Count
     """Of the trial."""
-    images_seen: int
+    images_seen: Count
     distance: float
     verdict: Verdict
 
@@ -37,11 +40,11 @@ class RungDecision(Record):
 class TrialState(Record):
     """What the job of a sweep must know of a trial beyond :class:`~ganlib.sweep.records.Trial`."""
 
-    values: dict[str, Scalar]
+    values: Values
     """What it trains with now; population-based training changes it."""
     adopted: CheckpointRef | None = None
     """What it goes on from after such a change."""
-    since: int = 0
+    since: Count = 0
     """Points on its curve before the change."""
     last: CheckpointRef | None = None
     """Of its last report."""
@@ -55,6 +58,15 @@ class SweepState(Record):
     """One for each trial of the result."""
     judged: tuple[RungDecision, ...] = ()
     """Every report, in the order in which they came in."""
+
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> Self:
+        trials = len(self.result.trials)
+        if len(self.standings) != trials:
+            raise ValueError(f"standings are of {len(self.standings)} trials, the result has {trials}")
+        if any(decision.number >= trials for decision in self.judged):
+            raise ValueError(f"judged names a trial that is not among the {trials}")
+        return self
 
 
 class Ledger:

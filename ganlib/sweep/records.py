@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from ganlib.records import CheckpointRef, CurvePoint, Evaluation, Record, Sha256
+from ganlib.names import LongName, Name, Sha256, Text
+from ganlib.records import CheckpointRef, CurvePoint, Evaluation, Metric, Record, TrackingId
 
 Scalar = bool | int | float | str
 """The value of a configuration field that a sweep varies."""
+
+Values = dict[Annotated[str, Field(pattern=r"^[a-z0-9_.]{1,100}\z")], Scalar]
+"""Configuration fields, dotted, with the values that a trial has."""
 
 TrialStatus = Literal["waiting", "running", "finished", "stopped", "diverged", "died"]
 """``stopped``: by the scheduler, at a rung; ``diverged``: its numbers ended it; ``died``: its process did."""
@@ -19,20 +23,20 @@ TrialStatus = Literal["waiting", "running", "finished", "stopped", "diverged", "
 class Trial(Record):
     """One configuration of a sweep and what became of it."""
 
-    number: int
+    number: Annotated[int, Field(ge=0, le=100_000)]
     """From 0, in the order in which they were proposed; 0 is the recipe itself."""
-    run: str
+    run: LongName
     """Run name."""
-    tracking_run_id: str = ""
-    values: dict[str, Scalar]
+    tracking_run_id: TrackingId = ""
+    values: Values
     """The searched fields, dotted, as it began."""
     status: TrialStatus = "waiting"
-    reason: str = ""
+    reason: Text = ""
     """Why it ended early; empty when it did not."""
-    curve: tuple[CurvePoint, ...] = ()
+    curve: Annotated[tuple[CurvePoint, ...], Field(max_length=1_000_000)] = ()
     best: CheckpointRef | None = None
     """The checkpoint with the smallest distance on its curve."""
-    best_values: dict[str, Scalar] = Field(default_factory=dict)
+    best_values: Values = Field(default_factory=dict)
     """As ``values``, when it came to ``best``; empty before."""
     seconds: float = 0.0
     """From its start to its end, all attempts."""
@@ -55,25 +59,33 @@ class Trial(Record):
 class SweepResult(Record):
     """What a sweep leaves behind, and what it has so far."""
 
-    sweep: str
+    sweep: LongName
     """Its name: recipe, dataset digest, digest of the sweep, request."""
-    recipe: str
-    tracking_run_id: str
-    dataset_name: str
+    recipe: Name
+    tracking_run_id: TrackingId
+    dataset_name: Name
     dataset_digest: Sha256
-    metric: str
+    metric: Metric
     """Of the curves: ``fd_<extractor>_curve``."""
     status: Literal["running", "finished", "failed"]
-    trials: tuple[Trial, ...]
+    trials: Annotated[tuple[Trial, ...], Field(max_length=100_000)]
     best: int | None = None
     """Number of the trial that won the final: the smallest distance with fresh latents."""
     seconds: float = 0.0
+
+    @model_validator(mode="after")
+    def _trials_are_numbered(self) -> Self:
+        if [trial.number for trial in self.trials] != list(range(len(self.trials))):
+            raise ValueError("trials are not numbered from 0 in their order")
+        if self.best is not None and not 0 <= self.best < len(self.trials):
+            raise ValueError(f"best is {self.best}, and there are {len(self.trials)} trials")
+        return self
 
 
 class SweepPlan(Record):
     """What a sweep needs and how long it may take, as its job found before it started anything."""
 
-    sweep: str
+    sweep: LongName
     trials: int
     """That are to be trained in this attempt."""
     device: Literal["cpu", "cuda"]

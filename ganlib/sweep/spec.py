@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 from ganlib.config.run import name_of
 from ganlib.errors import ConfigError, ObjectMissing
+from ganlib.names import CodeVersion, LongName, Name, Sha256
 from ganlib.ports import ObjectStore, RunStart
 from ganlib.records import DatasetVersion, Record, TrainResult
 from ganlib.sweep.config import SweepConfig, values_of
@@ -20,11 +21,11 @@ REQUEST = "manual"
 class SweepSpec(Record):
     """Everything the job of a sweep needs to know; kept at ``sweeps/SWEEP/spec.json``."""
 
-    sweep: str
+    sweep: LongName
     config: SweepConfig
-    dataset_name: str
-    dataset_digest: str
-    code_version: str
+    dataset_name: Name
+    dataset_digest: Sha256
+    code_version: CodeVersion
     """ganlib's version that wrote it."""
 
     def tracking(self, bucket: str) -> RunStart:

@@ -9,16 +9,17 @@ from __future__ import annotations
 import hashlib
 import logging
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ganlib.config.run import RunConfig, outside_identity
-from ganlib.core.checkpoint import dump_state, restore_state
+from ganlib.core.checkpoint import COUNTERS, dump_state, restore_state
 from ganlib.core.state import TrainState
 from ganlib.errors import CheckpointRefused, DataError, ObjectMissing
+from ganlib.names import CodeVersion, Count, Key, LongName, Sha256
 from ganlib.ports import ObjectStore
-from ganlib.records import CheckpointRef, Record, Sha256
+from ganlib.records import CheckpointRef, Record
 
 log = logging.getLogger(__name__)
 
@@ -28,22 +29,30 @@ KEEP_LAST = 2
 class CheckpointRecord(Record):
     """The JSON beside the tensors."""
 
-    run: str
+    run: LongName
     config_digest: Sha256
     config: dict[str, str]
     """The run's configuration, flat."""
     sha256: Sha256
     """Of ``state.safetensors``."""
-    counters: dict[str, float]
+    counters: Annotated[dict[str, Annotated[float, Field(ge=0, le=1e15)]], Field(max_length=16)]
+    """Images, steps and seconds, as :func:`ganlib.core.checkpoint.dump_state` gives them."""
     estimate_peak: float = 0.0
     """What the watch over the run remembers."""
     distance: float | None = None
     """The evaluation at this moment, when there was one."""
-    origin: str = ""
+    origin: Key | Literal[""] = ""
     """Key of the checkpoint that the run took over from another one before this; empty: none."""
-    code_version: str
-    torch_version: str
-    workers: int = Field(ge=1)
+    code_version: CodeVersion
+    torch_version: CodeVersion
+    workers: int = Field(ge=1, le=100_000)
+
+    @field_validator("counters")
+    @classmethod
+    def _counters_are_complete(cls, counters: dict[str, float]) -> dict[str, float]:
+        if missing := {*COUNTERS, "seconds"} - counters.keys():
+            raise ValueError(f"{min(missing)} is missing")
+        return counters
 
     def ref(self, key: str) -> CheckpointRef:
         """The checkpoint under ``key``."""
@@ -59,8 +68,8 @@ class CheckpointRecord(Record):
 class Reached(Record):
     """How far a run had come, for whoever takes it up again: ``runs/RUN/reached.json``."""
 
-    images_seen: int = 0
-    images_lost: int = 0
+    images_seen: Count = 0
+    images_lost: Count = 0
     """Images that were trained on and came to nothing, over all attempts."""
 
 

@@ -6,6 +6,7 @@ from importlib.metadata import version
 
 from ganlib.config.run import RunConfig, name_of
 from ganlib.errors import ConfigError, ObjectMissing
+from ganlib.names import CodeVersion, LongName, Name, Sha256
 from ganlib.ports import ObjectStore, RunStart
 from ganlib.records import CheckpointRef, DatasetVersion, Record
 
@@ -13,11 +14,11 @@ from ganlib.records import CheckpointRef, DatasetVersion, Record
 class RunSpec(Record):
     """Everything a job needs to know; kept at ``runs/RUN/spec.json``."""
 
-    run: str
+    run: LongName
     config: RunConfig
-    dataset_name: str
-    dataset_digest: str
-    code_version: str
+    dataset_name: Name
+    dataset_digest: Sha256
+    code_version: CodeVersion
     """ganlib's version that wrote it."""
     adopt: CheckpointRef | None = None
     """Another run's checkpoint from which this one begins, instead of from untrained networks."""

@@ -45,7 +45,13 @@ class Published:
 
 def dataset_version(classes: tuple[str, ...]) -> DatasetVersion:
     shards = tuple(
-        Shard(path=f"shards/{split}-0.safetensors", split=split, images=images, bytes=1, sha256="a" * 64)
+        Shard(
+            path=f"shards/{split.replace('_', '-')}-00000.safetensors",
+            split=split,
+            images=images,
+            bytes=1,
+            sha256="a" * 64,
+        )
         for split, images in (("train", 1000), ("held_out", 200))
     )
     digest = DatasetVersion.digest_for((1, 28, 28), classes, shards)

@@ -20,8 +20,8 @@ from ganlib.training.checkpoints import Checkpoints
 from ganlib.training.spec import RunSpec, write_spec
 
 SHARDS = (
-    Shard(path="shards/a", split="train", images=8, bytes=1, sha256="0" * 64),
-    Shard(path="shards/b", split="held_out", images=8, bytes=1, sha256="0" * 64),
+    Shard(path="shards/train-00000.safetensors", split="train", images=8, bytes=1, sha256="0" * 64),
+    Shard(path="shards/held-out-00000.safetensors", split="held_out", images=8, bytes=1, sha256="0" * 64),
 )
 VERSION = DatasetVersion(
     name="digits",

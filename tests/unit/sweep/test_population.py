@@ -106,7 +106,12 @@ class Turns:
             config_digest="0" * 64,
             config={},
             sha256=hashlib.sha256(data).hexdigest(),
-            counters={"images_seen": images, "generator_steps": images // 64},
+            counters={
+                "images_seen": images,
+                "critic_steps": images // 8,
+                "generator_steps": images // 64,
+                "seconds": 1.0,
+            },
             origin=adopted.key if adopted else "",
             code_version="0",
             torch_version="0",
