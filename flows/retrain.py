@@ -13,7 +13,7 @@ from prefect.context import FlowRunContext
 
 from flows.stages import prepare, pull, register, train
 from flows.timing import timed
-from ganlib.config.run import RunConfig, load_config
+from ganlib.config.run import RunConfig, load_config, named
 from ganlib.doctor.preflight import preflight
 from ganlib.errors import UnknownName
 from ganlib.quality.extractors import require_classes
@@ -48,6 +48,7 @@ def retrain(
     overrides: dict[str, Any] | None = None,
     request: str | None = None,
     force: bool = False,
+    name: str | None = None,
 ) -> Retrained:
     """Retrain a recipe on its dataset, and make the result the champion if it beats the present one.
 
@@ -57,9 +58,10 @@ def retrain(
         request: Distinguishes runs of equal data and configuration. Left out, a scheduled run uses
             its slot and any other one ``manual``, so that a run which was interrupted goes on.
         force: Train even when data and configuration are those of the present champion or challenger.
+        name: Name of the registered model. Left out, the recipe's for its own dataset, else RECIPE-DATASET.
     """
     settings = load_settings()
-    config = load_config(recipe, overrides)
+    config = load_config(recipe, named(overrides, name))
     preflight(settings, config)
     seconds: dict[str, float] = {}
     with timed(seconds, "dataset"):
@@ -101,7 +103,7 @@ def _unchanged(settings: Settings, config: RunConfig, dataset: DatasetVersion) -
     registry = MlflowRegistry(settings)
     for alias in (CHAMPION, CHALLENGER):
         try:
-            version = registry.resolve(config.recipe, alias)
+            version = registry.resolve(config.model_name, alias)
         except UnknownName:
             continue
         same = (

@@ -124,14 +124,14 @@ def gate(spec: RunSpec, generator: RegisteredGenerator, evaluation: Evaluation) 
     store, registry, log = open_store(settings), MlflowRegistry(settings), get_run_logger()
 
     def compare(candidate: RegisteredGenerator, champion: RegisteredGenerator) -> Comparison:
-        versions = (candidate.version, champion.version)
+        versions = (candidate.model, candidate.version, champion.version)
         found = read_comparison(store, spec.run, *versions)
         if found is None:
-            job = f"{spec.run}-compare-{champion.version}"
+            job = f"{spec.run}-compare-{'-'.join(map(str, versions))}"
             run_job(settings, job, ["ganlib.jobs.compare", spec.run, *map(str, versions)], JobLog(log))
             found = read_comparison(store, spec.run, *versions)
         if found is None:
-            raise JobFailed(job, "SUCCEEDED", f"it left no {comparison_key(spec.run, champion.version)}")
+            raise JobFailed(job, "SUCCEEDED", f"it left no {comparison_key(spec.run, *versions)}")
         return found
 
     decision = pass_gate(registry, generator, evaluation, spec.config.gate, compare)

@@ -15,6 +15,7 @@ from flows.log import JobLog
 from flows.stages import prepare, pull, register, train
 from flows.timing import timed
 from ganlib.cluster.launch import run_job
+from ganlib.config.run import named
 from ganlib.doctor.preflight import preflight
 from ganlib.errors import JobFailed, ObjectMissing
 from ganlib.quality.extractors import require_classes
@@ -61,6 +62,7 @@ def sweep(
     options: dict[str, Any] | None = None,
     publish_best: bool = False,
     request: str | None = None,
+    name: str | None = None,
 ) -> Swept:
     """Train several configurations of a recipe, and find out which of them generates best.
 
@@ -73,9 +75,10 @@ def sweep(
             ``{"train_on": true}`` trains the best on to the recipe's full budget afterwards.
         publish_best: Register the best generator, from the full budget when that was asked for.
         request: Distinguishes sweeps that are equal in everything else, which go on with one another.
+        name: Name of the model to register. Left out, the recipe's for its own dataset, else RECIPE-DATASET.
     """
     settings = load_settings()
-    config = load_sweep(recipe, overrides, parse_search(search or []), **(options or {}))
+    config = load_sweep(recipe, named(overrides, name), parse_search(search or []), **(options or {}))
     preflight(settings, config.trial_config({}))
     seconds: dict[str, float] = {}
     with timed(seconds, "dataset"):

@@ -188,8 +188,11 @@ class Copying(Record):
 
     @property
     def ratio(self) -> float:
-        """About 1 or more when the generator makes pictures of its own; near 0 when it repeats some."""
-        return self.generated_distance / self.held_out_distance if self.held_out_distance > 0 else math.inf
+        """About 1 or more when the generator makes pictures of its own; near 0 when it repeats some.
+
+        NaN when held-out pictures are copies of training pictures, which leaves nothing to compare with.
+        """
+        return self.generated_distance / self.held_out_distance if self.held_out_distance > 0 else math.nan
 
 
 class Evaluation(Record):

@@ -11,8 +11,8 @@ import typer
 from ganlib.cli import sweep as sweep_commands
 from ganlib.cli.generate import generate
 from ganlib.cli.models import model_app
-from ganlib.cli.options import Overrides, parse_overrides, resumable, say
-from ganlib.config.run import load_config, recipes
+from ganlib.cli.options import ModelName, Overrides, parse_overrides, resumable, say
+from ganlib.config.run import load_config, named, recipes
 from ganlib.errors import ConfigError, GanlibError
 from ganlib.settings import load_settings
 
@@ -75,9 +75,10 @@ def retrain(
         str | None, typer.Option(help="Tells apart runs of equal data and configuration.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Train although nothing has changed.")] = False,
+    name: ModelName = None,
 ) -> None:
     """Run the flow `retrain` for RECIPE here, and show its progress."""
-    values = parse_overrides(overrides)
+    values = named(parse_overrides(overrides), name)
     load_config(recipe, values)
     from ganlib.cli.flow_runs import retrain as run_flow
 

@@ -18,6 +18,14 @@ Overrides = Annotated[
     ),
 ]
 
+ModelName = Annotated[
+    str | None,
+    typer.Option(
+        "--name",
+        help="Name of the registered model. Default: the recipe's for its own dataset, else RECIPE-DATASET.",
+    ),
+]
+
 
 def say(line: str) -> None:
     """A line for a person, on standard output."""

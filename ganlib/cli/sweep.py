@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ganlib.cli.options import Overrides, parse_overrides, resumable, say
+from ganlib.cli.options import ModelName, Overrides, parse_overrides, resumable, say
+from ganlib.config.run import named
 from ganlib.settings import load_settings
 
 if TYPE_CHECKING:
@@ -64,6 +65,7 @@ def sweep(
     train_on: Annotated[
         bool, typer.Option("--train-on", help="Then train the best one on to the recipe's full budget.")
     ] = False,
+    name: ModelName = None,
     publish: Annotated[bool, typer.Option("--publish", help="Then register the best generator.")] = False,
     request: Annotated[str | None, typer.Option(help="Tells apart sweeps that are otherwise equal.")] = None,
     dry_run: Annotated[
@@ -74,7 +76,7 @@ def sweep(
 
     Interrupted, the same command goes on where it was: finished trials stay, others resume.
     """
-    values = parse_overrides(overrides)
+    values = named(parse_overrides(overrides), name)
     options: dict[str, Any] = {
         "algorithm": algorithm,
         "scheduler": scheduler,

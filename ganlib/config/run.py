@@ -56,6 +56,7 @@ OUTSIDE_IDENTITY: dict[str, bool | set[str]] = {
     "dataset": {"licence"},
     "evaluation": {"weights"},  # where they lie; what they are is known by their digest
     "gate": True,
+    "name": True,  # where the generator is registered, not what it is
 }
 """What two configurations that are the same work may have differently: parts, or fields of one."""
 
@@ -71,7 +72,9 @@ class RunConfig(ConfigPart):
     """A whole run."""
 
     recipe: Name
-    """Name of the recipe, and of the registered model."""
+    """Name of the recipe."""
+    name: Name | None = None
+    """Name of the registered model. ``None``: the recipe's for its own dataset, else RECIPE-DATASET."""
     dataset: DatasetConfig
     network: NetworkConfig = DcganConfig()
     objective: ObjectiveConfig = WassersteinConfig()
@@ -142,6 +145,14 @@ class RunConfig(ConfigPart):
         return self
 
     @property
+    def model_name(self) -> str:
+        """The registered model that this run's generator is a version of."""
+        if self.name is not None:
+            return self.name
+        own = self.recipe not in recipes() or _recipe(self.recipe)["dataset"]["name"] == self.dataset.name
+        return self.recipe if own else f"{self.recipe}-{self.dataset.name}"
+
+    @property
     def digest(self) -> str:
         """SHA-256 of everything that decides the result; what is in :data:`OUTSIDE_IDENTITY` does not."""
         return digest_of(self.model_dump(mode="json", exclude=OUTSIDE_IDENTITY))
@@ -180,6 +191,12 @@ def recipes() -> list[str]:
     return sorted(entry.name[: -len(".yaml")] for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
+def _recipe(name: str) -> dict[str, Any]:
+    text = (resources.files("ganlib") / "recipes" / f"{name}.yaml").read_text()
+    values: dict[str, Any] = yaml.safe_load(text)
+    return values
+
+
 def load_config(recipe: str, overrides: Mapping[str, Any] | None = None) -> RunConfig:
     """A recipe with some fields changed.
 
@@ -193,8 +210,12 @@ def load_config(recipe: str, overrides: Mapping[str, Any] | None = None) -> RunC
     """
     if recipe not in recipes():
         raise UnknownName("recipe", recipe, recipes())
-    text = (resources.files("ganlib") / "recipes" / f"{recipe}.yaml").read_text()
-    return _overridden({"recipe": recipe, **yaml.safe_load(text)}, overrides or {})
+    return _overridden({"recipe": recipe, **_recipe(recipe)}, overrides or {})
+
+
+def named(overrides: Mapping[str, Any] | None, name: str | None) -> dict[str, Any]:
+    """Overrides with the model's name among them, if one is given."""
+    return {**(overrides or {}), **({} if name is None else {"name": name})}
 
 
 def change_config(config: RunConfig, overrides: Mapping[str, Any]) -> RunConfig:

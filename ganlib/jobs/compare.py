@@ -1,8 +1,8 @@
 """The comparison job: two registered generators on the same latents and the same held-out pictures.
 
-``python -m ganlib.jobs.compare RUN CANDIDATE CHAMPION`` on the cluster, for the run's dataset version
-and two versions of the recipe's model. Each of the run's workers takes a share. It leaves
-``runs/RUN/comparison-CHAMPION.json`` and a picture of both, side by side, in MLflow.
+``python -m ganlib.jobs.compare RUN MODEL CANDIDATE CHAMPION`` on the cluster, for the run's dataset version
+and two versions of a model. Each of the run's workers takes a share. It leaves
+``runs/RUN/comparison-MODEL-CANDIDATE-CHAMPION.json`` and a picture of both, side by side, in MLflow.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ganlib.storage import open_store
 from ganlib.training.spec import comparison_key, read_spec
 
 
-def main(run: str, candidate: str, champion: str) -> None:
+def main(run: str, model: str, candidate: str, champion: str) -> None:
     """Compare two versions.
 
     Raises:
@@ -33,40 +33,41 @@ def main(run: str, candidate: str, champion: str) -> None:
     gpus = 1 if ray.cluster_resources().get("GPU", 0.0) >= workers else 0
     share, judge = ray.remote(num_cpus=1, num_gpus=gpus)(_share), ray.remote(num_cpus=1)(_judge)
     versions = (int(candidate), int(champion))
-    shares = [share.remote(run, versions, rank) for rank in range(workers)]
-    key = comparison_key(run, versions[1])
-    comparison = Comparison.from_json(ray.get(judge.remote(run, versions, *shares)), source=key)
+    shares = [share.remote(run, model, versions, rank) for rank in range(workers)]
+    key = comparison_key(run, model, *versions)
+    comparison = Comparison.from_json(ray.get(judge.remote(run, model, versions, *shares)), source=key)
     store.put(key, comparison.to_json().encode())
     emit(f"version {candidate} against {champion}: {comparison_summary(comparison)}")
 
 
-def read_comparison(store: ObjectStore, run: str, candidate: int, champion: int) -> Comparison | None:
-    """What an earlier job found out about these two versions, if one did."""
-    key = comparison_key(run, champion)
+def read_comparison(
+    store: ObjectStore, run: str, model: str, candidate: int, champion: int
+) -> Comparison | None:
+    """The comparison of two versions that an earlier job left, if one did."""
+    key = comparison_key(run, model, candidate, champion)
     try:
-        comparison = Comparison.from_json(store.get(key), source=key)
+        return Comparison.from_json(store.get(key), source=key)
     except ObjectMissing:
         return None
-    return comparison if comparison.candidate_version == candidate else None
 
 
 # The two tasks import what they need by themselves, as those of the evaluation job.
 
 
-def _share(run: str, versions: tuple[int, int], rank: int) -> bytes:
+def _share(run: str, model: str, versions: tuple[int, int], rank: int) -> bytes:
     from ganlib.release.comparison import features_of_share
 
     settings = load_settings()
     store = open_store(settings)
-    return features_of_share(settings, store, read_spec(store, run), versions, rank)
+    return features_of_share(settings, store, read_spec(store, run), model, versions, rank)
 
 
-def _judge(run: str, versions: tuple[int, int], *shares: bytes) -> str:
+def _judge(run: str, model: str, versions: tuple[int, int], *shares: bytes) -> str:
     from ganlib.release.comparison import judge
 
     settings = load_settings()
     store = open_store(settings)
-    return judge(settings, store, read_spec(store, run), versions, list(shares)).to_json()
+    return judge(settings, store, read_spec(store, run), model, versions, list(shares)).to_json()
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def model_card(
         code_version: ganlib's version.
     """
     parts = (
-        f"# {config.recipe}",
+        f"# {config.model_name}",
         _introduction(config, dataset),
         "## Use",
         _use(config, dataset),
@@ -86,7 +86,7 @@ def _use(config: RunConfig, dataset: DatasetVersion) -> str:
     return (
         "```python\n"
         "import ganlib\n"
-        f'generator = ganlib.load_generator("{config.recipe}@champion")  # or NAME/VERSION\n'
+        f'generator = ganlib.load_generator("{config.model_name}@champion")  # or NAME/VERSION\n'
         f"pictures = generator.sample(64, seed=0)  # uint8 [64, {channels}, {height}, {width}]\n"
         "```"
     )
@@ -104,6 +104,7 @@ def _training_rows(
     config: RunConfig, evaluation: Evaluation, run: str, code_version: str
 ) -> Iterator[tuple[str, str]]:
     flat = config.flat()
+    yield "recipe", f"`{config.recipe}`"
     yield "run", f"`{run}`"
     yield "configuration", f"`{config.digest}`, whole in `config.json`"
     yield "code", f"ganlib {code_version}"

@@ -40,7 +40,7 @@ Versions = tuple[int, int]
 
 
 def features_of_share(
-    settings: Settings, store: ObjectStore, spec: RunSpec, versions: Versions, rank: int
+    settings: Settings, store: ObjectStore, spec: RunSpec, model: str, versions: Versions, rank: int
 ) -> bytes:
     """One worker's share: features of both versions' pictures, and on rank 0 some pictures; safetensors."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -51,7 +51,7 @@ def features_of_share(
         store, dataset, spec.config.evaluation, settings.cache, WorkerPlace(device=device)
     )
     found: dict[str, Tensor] = {}
-    for name, version in zip(("candidate", "champion"), _resolve(registry, spec, versions), strict=True):
+    for name, version in zip(("candidate", "champion"), _resolve(registry, model, versions), strict=True):
         program = registry.load(version).to(device)
         noise, labels = _given(spec, version, versions[0])
         here = share_of(len(noise), place)
@@ -66,7 +66,7 @@ def features_of_share(
 
 
 def judge(
-    settings: Settings, store: ObjectStore, spec: RunSpec, versions: Versions, shares: list[bytes]
+    settings: Settings, store: ObjectStore, spec: RunSpec, model: str, versions: Versions, shares: list[bytes]
 ) -> Comparison:
     """The comparison from all workers' shares; its picture goes to the candidate's tracking run."""
     dataset = pull(store, load_version(store, spec.dataset_name, spec.dataset_digest), settings.cache)
@@ -80,7 +80,7 @@ def judge(
         candidate, champion, reference.features, resamples=bounds.resamples, confidence=bounds.confidence
     )
     picture = side_by_side(parts[0]["champion pictures"], parts[0]["candidate pictures"], columns=8)
-    new, old = _resolve(MlflowRegistry(settings), spec, versions)
+    new, old = _resolve(MlflowRegistry(settings), model, versions)
     MlflowTracker(settings).image(new.tracking_run_id, "champion and candidate", int(old.version), picture)
 
     def measures(found: Tensor) -> Measures:
@@ -126,15 +126,14 @@ def paired_interval(
 
 
 def _resolve(
-    registry: ModelRegistry, spec: RunSpec, versions: Versions
+    registry: ModelRegistry, model: str, versions: Versions
 ) -> tuple[RegisteredGenerator, RegisteredGenerator]:
-    candidate, champion = (registry.resolve(spec.config.recipe, str(version)) for version in versions)
+    candidate, champion = (registry.resolve(model, str(version)) for version in versions)
     return candidate, champion
 
 
 def _given(spec: RunSpec, version: RegisteredGenerator, candidate: int) -> tuple[Tensor, Tensor | None]:
-    """Latents and labels: the same for both, and others for every candidate, or the champion's luck with
-    the ones that it was chosen on would count for it each time."""
+    """Latents and labels, the same for both versions. Fresh ones for each candidate avoid selection bias."""
     count = spec.config.evaluation.samples
     noise = latents(spec.config.seed, "gate", candidate, count, int(version.tags["ganlib.latent_dim"]))
     return noise, labels_in_turn(len(json.loads(version.tags.get("ganlib.classes", "[]"))), count)

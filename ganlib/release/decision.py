@@ -122,8 +122,14 @@ def comparison_summary(comparison: Comparison) -> str:
 
 def _copies(candidate: Evaluation, bounds: GateConfig) -> str:
     copying = candidate.copying
-    if copying is None or copying.ratio >= bounds.min_copying_ratio:
+    if copying is None or bounds.min_copying_ratio == 0 or copying.ratio >= bounds.min_copying_ratio:
         return ""
+    if math.isnan(copying.ratio):
+        return (
+            "whether it repeats training pictures cannot be measured: half of the held-out pictures are "
+            "copies of training pictures; prepare the dataset again, which keeps copies on one side, or "
+            "set gate.min_copying_ratio=0"
+        )
     return (
         f"it repeats training pictures: their distance to the nearest one is {copying.ratio:.2f} of that of "
         f"held-out pictures (gate.min_copying_ratio {bounds.min_copying_ratio:g}); look at the copying strip"
@@ -141,12 +147,14 @@ def _no_better_than_noise(candidate: Evaluation, bounds: GateConfig) -> str:
 
 def _falls_short(comparison: Comparison, bounds: GateConfig) -> str:
     candidate, champion = comparison.candidate, comparison.champion
-    values = (comparison.difference, comparison.high, candidate.recall, champion.recall)
+    values = (comparison.difference, comparison.low, comparison.high, candidate.recall, champion.recall)
     if not all(math.isfinite(value) for value in values):
         numbers = comparison_summary(comparison)
         return f"the comparison with version {comparison.champion_version} is not finite: {numbers}"
     kept = f"version {comparison.champion_version} stays"
     needed = bounds.margin * abs(champion.kernel_distance)
+    if comparison.low > 0:
+        return f"{kept}: the candidate is worse; {comparison_summary(comparison)}"
     if comparison.high >= 0:
         return f"{kept}: the difference may be luck; {comparison_summary(comparison)}"
     if comparison.difference > -needed:

@@ -99,7 +99,7 @@ def _decide(
         return Decision(
             promoted=False,
             reason=f"version {champion.version} stays: {differing}, so the two cannot be compared; if you "
-            f"want the new one, `ganlib model promote {candidate.model}/{candidate.version}`",
+            f"want the new one, `ganlib model promote {candidate.model}/{candidate.version} --why REASON`",
         )
     # What the candidate fails by itself, no comparison will mend; it takes half a minute.
     alone = decide(evaluation, None, bounds)
@@ -109,7 +109,10 @@ def _decide(
 
 
 def _incomparable(candidate: RegisteredGenerator, champion: RegisteredGenerator) -> str:
-    """What sets the two apart, as a clause; empty when they make pictures of one kind."""
+    """How the two differ, as a clause; empty when they make pictures of one kind of one dataset."""
+    new, old = (version.tags.get("ganlib.dataset") for version in (candidate, champion))
+    if None not in (new, old) and new != old:
+        return f"it was trained on dataset {old}, the new one on {new} (--name registers it as another model)"
     new, old = (version.tags.get("ganlib.image_shape") for version in (candidate, champion))
     if None not in (new, old) and new != old:
         return f"it makes pictures {old} (channels, height, width) and the new one {new}"

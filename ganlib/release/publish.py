@@ -28,7 +28,7 @@ CHALLENGER = "challenger"
 def publish(
     store: ObjectStore, registry: Registry, spec: RunSpec, result: TrainResult, evaluation: Evaluation
 ) -> RegisteredGenerator:
-    """Register the evaluated generator under the recipe's name, as challenger.
+    """Register the evaluated generator as challenger of the configuration's model.
 
     Whether it becomes the champion is for the gate (:mod:`ganlib.release.gate`). Repeating it returns the
     version that is there.
@@ -39,7 +39,7 @@ def publish(
     card = model_card(spec.config, version, evaluation, run=spec.run, code_version=spec.code_version)
     registered = registry.publish(
         Publication(
-            model=spec.config.recipe,
+            model=spec.config.model_name,
             run=spec.run,
             tracking_run_id=result.tracking_run_id,
             generator=generator,

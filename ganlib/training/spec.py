@@ -61,9 +61,9 @@ def evaluation_key(run: str) -> str:
     return f"runs/{run}/evaluation.json"
 
 
-def comparison_key(run: str, champion: int) -> str:
-    """Where the :class:`~ganlib.records.Comparison` of a run's generator with that champion lies."""
-    return f"runs/{run}/comparison-{champion}.json"
+def comparison_key(run: str, model: str, candidate: int, champion: int) -> str:
+    """Key of the :class:`~ganlib.records.Comparison` of two versions of a model for a run."""
+    return f"runs/{run}/comparison-{model}-{candidate}-{champion}.json"
 
 
 def write_spec(store: ObjectStore, spec: RunSpec) -> None:

@@ -34,6 +34,15 @@ def test_equal_configurations_have_equal_digests_and_compute_does_not_count() ->
     assert config.digest != load_config("fashion-mnist-wgan", {"objective.clip": 0.02}).digest
 
 
+def test_a_model_is_named_by_recipe_and_dataset_or_by_its_own_name() -> None:
+    assert load_config("digits-wgan").model_name == "digits-wgan"
+    flowers = load_config("digits-wgan", {"dataset.name": "flowers"})
+    assert flowers.model_name == "digits-wgan-flowers"
+    named = load_config("digits-wgan", {"dataset.name": "flowers", "name": "roses"})
+    assert named.model_name == "roses"
+    assert named.digest == flowers.digest, "the name says where a generator is registered, not what it is"
+
+
 @pytest.mark.parametrize(
     ("field", "value", "says"),
     [

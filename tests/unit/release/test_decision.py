@@ -143,7 +143,8 @@ def test_a_clearly_better_candidate_is_promoted() -> None:
     ("difference", "low", "high", "word"),
     [
         (-1.0, -2.1, 0.1, "luck"),
-        (0.5, 0.4, 0.6, "luck"),
+        (0.5, 0.4, 0.6, "the candidate is worse"),
+        (0.5, -0.1, 0.6, "luck"),
         (-0.03, -0.05, -0.01, "gate.margin"),
         (math.nan, math.nan, math.nan, "not finite"),
     ],
@@ -162,6 +163,14 @@ def test_a_better_distance_does_not_pay_for_fewer_kinds_of_pictures() -> None:
     assert not decision.promoted
     assert "gate.min_recall_share" in decision.reason
     assert decide(narrow, compared(narrow, -1.0, -1.2, -0.8), GateConfig(min_recall_share=0.5)).promoted
+
+
+def test_copies_among_the_held_out_pictures_do_not_switch_the_check_off() -> None:
+    copies = evaluation(copying=Copying(samples=64, generated_distance=1.1, held_out_distance=0.0))
+    decision = decide(copies, None, BOUNDS)
+    assert not decision.promoted
+    assert "cannot be measured" in decision.reason
+    assert decide(copies, None, GateConfig(min_copying_ratio=0)).promoted
 
 
 @pytest.mark.parametrize("with_champion", [True, False])

@@ -128,7 +128,7 @@ def test_a_worse_version_stays_outside_and_both_say_so(registry: MemoryRegistry)
     assert champion(registry).version == 1
     assert registry.resolve(MODEL, "2").tags["ganlib.gate.decision"] == "kept out"
     assert champion(registry).tags["ganlib.challenged.decision"] == "kept out"
-    assert "may be luck" in champion(registry).tags["ganlib.challenged.reason"]
+    assert "the candidate is worse" in champion(registry).tags["ganlib.challenged.reason"]
     assert len(registry.history(MODEL)) == 1
 
 
@@ -197,7 +197,17 @@ def test_pictures_of_another_shape_are_not_compared(registry: MemoryRegistry) ->
     enter(registry, publish(registry, "a"), judge)
     decision = enter(registry, publish(registry, "b", **{"ganlib.image_shape": "1,8,8"}), judge)
     assert not decision.promoted
-    assert "ganlib model promote model/2" in decision.reason
+    assert "ganlib model promote model/2 --why REASON" in decision.reason
+    assert judge.asked == []
+
+
+def test_a_version_of_another_dataset_does_not_take_over(registry: MemoryRegistry) -> None:
+    judge = Judge(9.0, 5.0)
+    enter(registry, publish(registry, "a", **{"ganlib.dataset": "digits"}), judge)
+    decision = enter(registry, publish(registry, "b", **{"ganlib.dataset": "squares"}), judge)
+    assert not decision.promoted
+    assert "dataset digits, the new one on squares" in decision.reason
+    assert champion(registry).version == 1
     assert judge.asked == []
 
 
