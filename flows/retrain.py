@@ -19,8 +19,8 @@ from ganlib.errors import UnknownName
 from ganlib.quality.extractors import require_classes
 from ganlib.records import DatasetVersion, Decision, Evaluation, Record, RegisteredGenerator, TrainResult
 from ganlib.registry.mlflow import MlflowRegistry
-from ganlib.release.gate import has_passed
-from ganlib.release.publish import CHALLENGER, CHAMPION
+from ganlib.release.gate import has_passed, incomparable
+from ganlib.release.publish import CHALLENGER, CHAMPION, known_tags, require_publishable
 from ganlib.settings import Settings, load_settings
 from ganlib.training.build import count_classes
 from ganlib.training.spec import RunSpec, run_name
@@ -58,7 +58,8 @@ def retrain(
         request: Distinguishes runs of equal data and configuration. Left out, a scheduled run uses
             its slot and any other one ``manual``, so that a run which was interrupted goes on.
         force: Train even when data and configuration are those of the present champion or challenger.
-        name: Name of the registered model. Left out, the recipe's for its own dataset, else RECIPE-DATASET.
+        name: The registered model's name. Left out, the recipe's name on the recipe's own dataset, and
+            ``RECIPE-DATASET`` on another one.
     """
     settings = load_settings()
     config = load_config(recipe, named(overrides, name))
@@ -83,6 +84,8 @@ def retrain(
         dataset_digest=dataset.digest,
         code_version=version("ganlib"),
     )
+    require_publishable(spec, dataset)
+    _warn_of_another_kind(settings, spec, dataset)
     with timed(seconds, "pull"):
         pull(spec)
     with timed(seconds, "train"):
@@ -113,6 +116,23 @@ def _unchanged(settings: Settings, config: RunConfig, dataset: DatasetVersion) -
         if same and (alias == CHAMPION or has_passed(registry, version)):
             return version
     return None
+
+
+def _warn_of_another_kind(settings: Settings, spec: RunSpec, dataset: DatasetVersion) -> None:
+    """Say before training that the gate will keep the result out, when the champion's tags tell."""
+    model = spec.config.model_name
+    try:
+        champion = MlflowRegistry(settings).resolve(model, CHAMPION)
+    except UnknownName:
+        return
+    if difference := incomparable(known_tags(spec, dataset), champion.tags):
+        get_run_logger().warning(
+            "what is trained now cannot become the champion of %s: version %d stays, since %s. Another "
+            "--name gives it a model of its own",
+            model,
+            champion.version,
+            difference,
+        )
 
 
 def _default_request(force: bool) -> str:

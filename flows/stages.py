@@ -19,17 +19,17 @@ from ganlib.config.run import RunConfig
 from ganlib.data.prepare import Preparation
 from ganlib.data.prepare import prepare as prepare_dataset
 from ganlib.errors import JobFailed, ObjectMissing, TrainingError
-from ganlib.jobs.compare import read_comparison
 from ganlib.jobs.pull import pull_here
 from ganlib.ports import ObjectStore
 from ganlib.records import Comparison, DatasetVersion, Decision, Evaluation, RegisteredGenerator, TrainResult
 from ganlib.registry.mlflow import MlflowRegistry
+from ganlib.release.comparison_task import ComparisonTask, find_comparison, write_task
 from ganlib.release.gate import pass_gate
 from ganlib.release.publish import CHALLENGER, CHAMPION
 from ganlib.release.publish import publish as publish_generator
 from ganlib.settings import load_settings
 from ganlib.storage import open_store
-from ganlib.training.spec import RunSpec, comparison_key, evaluation_key, result_key, write_spec
+from ganlib.training.spec import RunSpec, evaluation_key, result_key, write_spec
 
 
 class Registered(NamedTuple):
@@ -124,14 +124,14 @@ def gate(spec: RunSpec, generator: RegisteredGenerator, evaluation: Evaluation) 
     store, registry, log = open_store(settings), MlflowRegistry(settings), get_run_logger()
 
     def compare(candidate: RegisteredGenerator, champion: RegisteredGenerator) -> Comparison:
-        versions = (candidate.model, candidate.version, champion.version)
-        found = read_comparison(store, spec.run, *versions)
+        task = ComparisonTask.of(spec, candidate, champion)
+        found = find_comparison(store, task)
         if found is None:
-            job = f"{spec.run}-compare-{'-'.join(map(str, versions))}"
-            run_job(settings, job, ["ganlib.jobs.compare", spec.run, *map(str, versions)], JobLog(log))
-            found = read_comparison(store, spec.run, *versions)
+            write_task(store, task)
+            run_job(settings, task.job, ["ganlib.jobs.compare", spec.run, task.digest], JobLog(log))
+            found = find_comparison(store, task)
         if found is None:
-            raise JobFailed(job, "SUCCEEDED", f"it left no {comparison_key(spec.run, *versions)}")
+            raise JobFailed(task.job, "SUCCEEDED", f"it left no {task.result_key}")
         return found
 
     decision = pass_gate(registry, generator, evaluation, spec.config.gate, compare)

@@ -20,6 +20,7 @@ from ganlib.doctor.preflight import preflight
 from ganlib.errors import JobFailed, ObjectMissing
 from ganlib.quality.extractors import require_classes
 from ganlib.records import DatasetVersion, Decision, Record, RegisteredGenerator, TrainResult
+from ganlib.release.publish import require_publishable
 from ganlib.report.table import as_markdown, result_summary
 from ganlib.settings import load_settings
 from ganlib.storage import open_store
@@ -36,7 +37,7 @@ from ganlib.sweep.spec import (
     write_sweep_spec,
 )
 from ganlib.training.build import count_classes
-from ganlib.training.spec import read_spec, result_key
+from ganlib.training.spec import RunSpec, result_key
 
 
 class Swept(Record):
@@ -75,7 +76,7 @@ def sweep(
             ``{"train_on": true}`` trains the best on to the recipe's full budget afterwards.
         publish_best: Register the best generator, from the full budget when that was asked for.
         request: Distinguishes sweeps that are equal in everything else, which go on with one another.
-        name: Name of the model to register. Left out, the recipe's for its own dataset, else RECIPE-DATASET.
+        name: The name under which the best generator is registered, as in :func:`flows.retrain.retrain`.
     """
     settings = load_settings()
     config = load_sweep(recipe, named(overrides, name), parse_search(search or []), **(options or {}))
@@ -86,18 +87,22 @@ def sweep(
     count_classes(config.base, dataset)
     require_classes(config.base.evaluation, dataset)
     spec = sweep_spec(config, dataset, request)
+    first = spec.trial(0, config.recipe_values())
+    require_publishable(first, dataset)
     with timed(seconds, "pull"):
-        pull(spec.trial(0, config.recipe_values()))
+        pull(first)
     with timed(seconds, "sweep"):
         result = search_best(spec)
     done = Swept(result=result, dataset=dataset, seconds=seconds)
+    run: RunSpec | None = None
     if config.train_on:
         with timed(seconds, "train"):
             run = train_on(open_store(settings), spec, result, dataset, request or REQUEST)
             pull(run)
             done = done.model_copy(update={"trained_on": train(run)})
     if publish_best:
-        generator, decision = _publish(spec, done)
+        # Handed on, not read back: another sweep may write the same run's spec under another name.
+        generator, decision = _publish(run or as_best(spec, result), done)
         done = done.model_copy(update={"generator": generator, "decision": decision})
     return done
 
@@ -125,13 +130,10 @@ def search_best(spec: SweepSpec) -> SweepResult:
     return result
 
 
-def _publish(spec: SweepSpec, done: Swept) -> tuple[RegisteredGenerator, Decision]:
+def _publish(run: RunSpec, done: Swept) -> tuple[RegisteredGenerator, Decision]:
     """Evaluate the winner in full and register it: as it was trained on, or as it was in the sweep."""
-    store, trained = open_store(load_settings()), done.trained_on
-    if trained is not None:
-        run = read_spec(store, trained.run)
-    else:
-        run = as_best(spec, done.result)
-        trained = TrainResult.from_json(store.get(result_key(run.run)), source=result_key(run.run))
+    trained, key = done.trained_on, result_key(run.run)
+    if trained is None:
+        trained = TrainResult.from_json(open_store(load_settings()).get(key), source=key)
     registered = register(run, trained, done.seconds)
     return registered.generator, registered.decision

@@ -121,7 +121,7 @@ class Publication:
     """A generator on its way into the registry."""
 
     model: str
-    """Registered model name: the recipe's name."""
+    """Registered model name."""
     run: str
     """Run name; publishing the same run again returns the version it already has."""
     tracking_run_id: str

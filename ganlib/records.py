@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -184,31 +185,29 @@ class Copying(Record):
     generated_distance: float
     """Median distance of a generated picture to the training picture nearest to it."""
     held_out_distance: float
-    """The same for held-out pictures, which the generator cannot have seen."""
+    """The same for held-out pictures that are not training pictures themselves; 0 when all of them are."""
+    held_out_copies: Count = 0
+    """Held-out pictures that are training pictures, and say nothing about new ones."""
 
     @property
     def ratio(self) -> float:
         """About 1 or more when the generator makes pictures of its own; near 0 when it repeats some.
 
-        NaN when held-out pictures are copies of training pictures, which leaves nothing to compare with.
+        NaN when it cannot be measured: there was no held-out picture to say how far new pictures are.
         """
-        return self.generated_distance / self.held_out_distance if self.held_out_distance > 0 else math.nan
+        measurable = math.isfinite(self.generated_distance) and 0 < self.held_out_distance < math.inf
+        return self.generated_distance / self.held_out_distance if measurable else math.nan
 
 
-class Evaluation(Record):
-    """How far generated pictures are from held-out ones; smaller distances are better."""
+class Measures(Record):
+    """How near a set of generated pictures is to a set of real ones; NaN where it was not measured."""
 
-    run: LongName
-    checkpoint: CheckpointRef
-    dataset_digest: Sha256
     metric: Metric
+    """``fd_<extractor>``, or ``fid`` over the standard Inception network."""
     samples: Count
     """Generated pictures."""
-    draw: Count = 1
-    """Which latents: 1 for a run's evaluation, others for fresh ones."""
     value: float
-    """The Fréchet distance of the trained generator."""
-    value_untrained: float
+    """The Fréchet distance."""
     kernel_distance: float = math.nan
     """Unbiased; may be a little below 0."""
     kernel_distance_error: float = math.nan
@@ -217,28 +216,45 @@ class Evaluation(Record):
     """Share of generated pictures that lie among the real ones."""
     recall: float = math.nan
     """Share of real pictures that lie among the generated ones."""
+
+
+class Evaluation(Record):
+    """How far generated pictures are from held-out ones; smaller distances are better."""
+
+    run: LongName
+    checkpoint: CheckpointRef
+    dataset_digest: Sha256
+    measures: Measures
+    """The trained generator's."""
+    draw: Count = 1
+    """Number of the draw of latents: 1 for a run's evaluation, others for fresh ones."""
+    value_untrained: float
+    """The Fréchet distance before training; NaN when it was not asked for."""
     copying: Copying | None = None
+    """``None`` in evaluations from before it was measured."""
     resizing: str = ""
     """How pictures were scaled for the extractor."""
     seconds: float
 
+    @model_validator(mode="before")
+    @classmethod
+    def _fold_measures(cls, values: Any) -> Any:
+        """Accept the measures' fields beside the others, where an older ganlib stored them."""
+        if not isinstance(values, Mapping) or "measures" in values:
+            return values
+        flat = {name: value for name, value in values.items() if name in Measures.model_fields}
+        rest = {name: value for name, value in values.items() if name not in flat}
+        return {**rest, "measures": flat}
 
-class Measures(Record):
-    """How near a set of generated pictures is to a set of real ones."""
+    @property
+    def metric(self) -> str:
+        """Name of the Fréchet distance."""
+        return self.measures.metric
 
-    metric: Metric
-    samples: Count
-    """Generated pictures."""
-    value: float
-    """The Fréchet distance."""
-    kernel_distance: float
-    """Unbiased; may be a little below 0."""
-    kernel_distance_error: float
-    """Its standard error."""
-    precision: float
-    """Share of generated pictures that lie among the real ones."""
-    recall: float
-    """Share of real pictures that lie among the generated ones."""
+    @property
+    def value(self) -> float:
+        """The trained generator's Fréchet distance."""
+        return self.measures.value
 
 
 class Comparison(Record):

@@ -71,11 +71,11 @@ def demo(overrides: Overrides = None) -> None:
 def retrain(
     recipe: str,
     overrides: Overrides = None,
+    name: ModelName = None,
     request: Annotated[
         str | None, typer.Option(help="Tells apart runs of equal data and configuration.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Train although nothing has changed.")] = False,
-    name: ModelName = None,
 ) -> None:
     """Run the flow `retrain` for RECIPE here, and show its progress."""
     values = named(parse_overrides(overrides), name)

@@ -33,6 +33,7 @@ def sweep(
         list[str] | None, typer.Option("--search", metavar="FIELD=SPEC", help=_SEARCH_HELP)
     ] = None,
     overrides: Overrides = None,
+    name: ModelName = None,
     algorithm: Annotated[
         Literal["grid", "random", "tpe"] | None,
         typer.Option(help="Every combination of lists, independent draws, or Optuna's TPE. Default: random."),
@@ -65,7 +66,6 @@ def sweep(
     train_on: Annotated[
         bool, typer.Option("--train-on", help="Then train the best one on to the recipe's full budget.")
     ] = False,
-    name: ModelName = None,
     publish: Annotated[bool, typer.Option("--publish", help="Then register the best generator.")] = False,
     request: Annotated[str | None, typer.Option(help="Tells apart sweeps that are otherwise equal.")] = None,
     dry_run: Annotated[

@@ -56,9 +56,13 @@ OUTSIDE_IDENTITY: dict[str, bool | set[str]] = {
     "dataset": {"licence"},
     "evaluation": {"weights"},  # where they lie; what they are is known by their digest
     "gate": True,
-    "name": True,  # where the generator is registered, not what it is
+    "name": True,  # where the result is published; one training can serve two models
 }
 """What two configurations that are the same work may have differently: parts, or fields of one."""
+
+
+_LONGEST_NAME = 63
+"""Characters of a :data:`~ganlib.names.Name`."""
 
 
 def outside_identity(field: str) -> bool:
@@ -74,7 +78,7 @@ class RunConfig(ConfigPart):
     recipe: Name
     """Name of the recipe."""
     name: Name | None = None
-    """Name of the registered model. ``None``: the recipe's for its own dataset, else RECIPE-DATASET."""
+    """Name of the registered model; ``None``: :attr:`model_name` makes one."""
     dataset: DatasetConfig
     network: NetworkConfig = DcganConfig()
     objective: ObjectiveConfig = WassersteinConfig()
@@ -145,21 +149,44 @@ class RunConfig(ConfigPart):
         return self
 
     @property
-    def model_name(self) -> str:
-        """The registered model that this run's generator is a version of."""
-        if self.name is not None:
-            return self.name
-        own = self.recipe not in recipes() or _recipe(self.recipe)["dataset"]["name"] == self.dataset.name
-        return self.recipe if own else f"{self.recipe}-{self.dataset.name}"
-
-    @property
     def digest(self) -> str:
         """SHA-256 of everything that decides the result; what is in :data:`OUTSIDE_IDENTITY` does not."""
         return digest_of(self.model_dump(mode="json", exclude=OUTSIDE_IDENTITY))
 
+    @property
+    def model_name(self) -> str:
+        """Under which name generators of this configuration are registered, compared and fetched.
+
+        :attr:`name` if it is given; the recipe's name when the dataset is the recipe's own; else
+        ``RECIPE-DATASET``, so that another dataset never takes over a recipe's model.
+        """
+        if self.name is not None:
+            return self.name
+        if self.dataset.name == _own_dataset(self.recipe):
+            return self.recipe
+        return _joined(self.recipe, self.dataset.name)
+
     def flat(self) -> dict[str, str]:
         """Dotted field names with their values as text, for a tracker's parameters."""
         return dict(_flatten(self.model_dump(mode="json")))
+
+
+def _own_dataset(recipe: str) -> str | None:
+    """The dataset that a recipe's file names; ``None`` for a recipe that does not come with ganlib."""
+    if recipe not in recipes():
+        return None
+    dataset: str = _recipe(recipe)["dataset"]["name"]
+    return dataset
+
+
+def _joined(recipe: str, dataset: str) -> str:
+    """``RECIPE-DATASET``, with a digest when it is too long or could be read as another recipe's."""
+    name = f"{recipe}-{dataset}"
+    readings = [other for other in recipes() if f"{name}-".startswith(f"{other}-")]
+    longest = max(readings, key=len, default=recipe)
+    if len(name) <= _LONGEST_NAME and len(longest) <= len(recipe):
+        return name
+    return f"{name[: _LONGEST_NAME - 9].rstrip('-')}-{digest_of([recipe, dataset])[:8]}"
 
 
 def _flatten(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
@@ -214,8 +241,15 @@ def load_config(recipe: str, overrides: Mapping[str, Any] | None = None) -> RunC
 
 
 def named(overrides: Mapping[str, Any] | None, name: str | None) -> dict[str, Any]:
-    """Overrides with the model's name among them, if one is given."""
-    return {**(overrides or {}), **({} if name is None else {"name": name})}
+    """Overrides with a model's name among them, where one is given.
+
+    Raises:
+        ConfigError: The overrides name another one.
+    """
+    values = dict(overrides or {})
+    if name is not None and values.setdefault("name", name) != name:
+        raise ConfigError(f"the model is named twice, {values['name']!r} and {name!r}: leave one out")
+    return values
 
 
 def change_config(config: RunConfig, overrides: Mapping[str, Any]) -> RunConfig:

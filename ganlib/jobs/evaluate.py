@@ -96,13 +96,14 @@ def evaluate_checkpoint(
 
 def metrics_of(evaluation: Evaluation) -> dict[str, float]:
     """An evaluation's numbers as trackers know them; those that are not finite are left out."""
-    extractor = evaluation.metric.removeprefix("fd_").replace("fid", "inception")
+    measures = evaluation.measures
+    extractor = measures.metric.removeprefix("fd_").replace("fid", "inception")
     values = {
-        evaluation.metric: evaluation.value,
-        f"kd_{extractor}": evaluation.kernel_distance,
-        f"kd_{extractor}_error": evaluation.kernel_distance_error,
-        "precision": evaluation.precision,
-        "recall": evaluation.recall,
+        measures.metric: measures.value,
+        f"kd_{extractor}": measures.kernel_distance,
+        f"kd_{extractor}_error": measures.kernel_distance_error,
+        "precision": measures.precision,
+        "recall": measures.recall,
         "copying_ratio": math.nan if evaluation.copying is None else evaluation.copying.ratio,
     }
     return {name: value for name, value in values.items() if math.isfinite(value)}

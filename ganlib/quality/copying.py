@@ -1,12 +1,11 @@
 """Whether a generator repeats its training pictures: the nearest one to each of some generated pictures.
 
-How near is near is said by held-out pictures, which the generator cannot have seen: their distances to the
-training pictures nearest to them are what distances of new pictures look like. A generator that has
-memorized its data comes much closer.
+Held-out pictures, which the generator cannot have seen, give the baseline: their distances to the nearest
+training pictures show how far new pictures are. A generator that has memorized its data comes much closer.
 
-Distances are of pixels, of pictures scaled down to at most :data:`SIDE`. A repeated picture is near in
-pixels; that holds for no reason of any network, and at a small size it survives the blur, the noise and
-the shift by a pixel that a generator adds. What is repeated mirrored or in parts is not found.
+Distances are taken between pixels, of pictures scaled down to at most :data:`SIDE`. A repeated picture is
+near in pixels whatever a network makes of it, and at a small size it stays near under the blur, the noise
+and the shift by a pixel that a generator adds. Pictures repeated mirrored or in parts are not found.
 """
 
 from __future__ import annotations
@@ -91,11 +90,18 @@ def merge(parts: Iterable[Nearest]) -> Nearest:
 
 
 def copying(generated: Nearest, held_out: Nearest) -> Copying:
-    """The number that comes of both."""
+    """Medians of both distances.
+
+    A held-out picture that is also in the training split, as a copy, is no new picture: counted in, copies
+    would make the held-out distance smaller, and with it the check more lenient the more copies a dataset
+    has. They are left out; when nothing is left the held-out distance is 0 and the ratio not measurable.
+    """
+    new = held_out.distances[held_out.distances > 0]
     return Copying(
         samples=len(generated.distances),
         generated_distance=float(generated.distances.median()),
-        held_out_distance=float(held_out.distances.median()),
+        held_out_distance=float(new.median()) if len(new) else 0.0,
+        held_out_copies=len(held_out.distances) - len(new),
     )
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ganlib.quality.distances import Statistics, frechet_distance
 from ganlib.quality.kernel import affine_products, kernel_distance
+from ganlib.records import Measures
 
 NEIGHBOURS = 3
 """k of improved precision and recall: a picture's ball reaches to its k-th nearest neighbour."""
@@ -59,22 +60,7 @@ class Reference:
         return cls(statistics, kept, within(kept))
 
 
-class Measures(NamedTuple):
-    """How generated features lie to real ones."""
-
-    frechet: float
-    """:func:`ganlib.quality.distances.frechet_distance`; smaller is better."""
-    kernel_distance: float
-    """:func:`ganlib.quality.kernel.kernel_distance`; smaller is better."""
-    kernel_distance_error: float
-    """Its standard error."""
-    precision: float
-    """Share of the generated vectors that lie in a ball of a real one; NaN with fewer than 4 real ones."""
-    recall: float
-    """Share of the real vectors that lie in a ball of a generated one; NaN with fewer than 4 generated."""
-
-
-def measure(features: Tensor, reference: Reference) -> Measures:
+def measure(features: Tensor, reference: Reference, metric: str) -> Measures:
     """Distances of generated features to a reference.
 
     Precision and recall are those of T. Kynkäänniemi et al., "Improved Precision and Recall Metric for
@@ -83,7 +69,13 @@ def measure(features: Tensor, reference: Reference) -> Measures:
 
     Args:
         features: Floating point [n, d], n ≥ 3, of generated pictures.
-        reference: Of real ones, of the same dimensions.
+        reference: Real pictures' features, of the same dimensions.
+        metric: Name of the Fréchet distance over these features.
+
+    Returns:
+        :func:`~ganlib.quality.distances.frechet_distance`,
+        :func:`~ganlib.quality.kernel.kernel_distance` with its error, precision, and recall. Precision is
+        NaN with fewer than 4 real samples, recall with fewer than 4 generated ones.
 
     Raises:
         DataError: A feature is not finite, or there are fewer than three samples on a side.
@@ -104,8 +96,11 @@ def measure(features: Tensor, reference: Reference) -> Measures:
         to_generated += kernel.sum(dim=0)
     kernel_value = kernel_distance(own.kernel_sums, real.kernel_sums, to_real, to_generated)
     return Measures(
-        frechet,
-        *kernel_value,
+        metric=metric,
+        samples=len(features),
+        value=frechet,
+        kernel_distance=kernel_value.value,
+        kernel_distance_error=kernel_value.error,
         precision=_share(precise, real),
         recall=_share(recalled, own),
     )

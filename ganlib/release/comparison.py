@@ -1,4 +1,4 @@
-"""What the workers of the comparison job do; its main process needs none of the packages used here."""
+"""The computing part of the comparison job; the job's main process needs none of the packages used here."""
 
 from __future__ import annotations
 
@@ -22,27 +22,24 @@ from ganlib.quality.grids import side_by_side
 from ganlib.quality.kernel import gram
 from ganlib.quality.measure import measure
 from ganlib.quality.reference import reference_over_workers
-from ganlib.records import Comparison, Measures, RegisteredGenerator
+from ganlib.records import Comparison, RegisteredGenerator
 from ganlib.registry.mlflow import MlflowRegistry
+from ganlib.release.comparison_task import ComparisonTask
 from ganlib.release.decision import Interval, difference_interval
 from ganlib.settings import Settings
 from ganlib.tracking.mlflow import MlflowTracker
 from ganlib.training.spec import RunSpec
 
 PICTURES = 64
-"""Of each of the two, side by side."""
+"""Pictures of each version that are shown side by side."""
 
 PAIRED = 4000
-"""Generated and real pictures that the bootstrap works with at the most: it holds a number for each pair."""
-
-Versions = tuple[int, int]
-"""Candidate and champion."""
+"""Most generated and real pictures that the bootstrap works with: it holds a number for each pair."""
 
 
-def features_of_share(
-    settings: Settings, store: ObjectStore, spec: RunSpec, model: str, versions: Versions, rank: int
-) -> bytes:
+def features_of_share(settings: Settings, store: ObjectStore, task: ComparisonTask, rank: int) -> bytes:
     """One worker's share: features of both versions' pictures, and on rank 0 some pictures; safetensors."""
+    spec = task.spec
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     place = WorkerPlace(rank, spec.config.compute.workers, device)
     registry = MlflowRegistry(settings)
@@ -51,9 +48,9 @@ def features_of_share(
         store, dataset, spec.config.evaluation, settings.cache, WorkerPlace(device=device)
     )
     found: dict[str, Tensor] = {}
-    for name, version in zip(("candidate", "champion"), _resolve(registry, model, versions), strict=True):
+    for name, version in zip(("candidate", "champion"), _resolve(registry, task), strict=True):
         program = registry.load(version).to(device)
-        noise, labels = _given(spec, version, versions[0])
+        noise, labels = _given(spec, version, task.candidate)
         here = share_of(len(noise), place)
         make = partial(generate, program)
         found[name] = generate_features(
@@ -65,10 +62,9 @@ def features_of_share(
     return save_safetensors(found)
 
 
-def judge(
-    settings: Settings, store: ObjectStore, spec: RunSpec, model: str, versions: Versions, shares: list[bytes]
-) -> Comparison:
+def judge(settings: Settings, store: ObjectStore, task: ComparisonTask, shares: list[bytes]) -> Comparison:
     """The comparison from all workers' shares; its picture goes to the candidate's tracking run."""
+    spec = task.spec
     dataset = pull(store, load_version(store, spec.dataset_name, spec.dataset_digest), settings.cache)
     config = spec.config.evaluation
     extractor = open_extractor(store, dataset, config, settings.cache)
@@ -80,26 +76,14 @@ def judge(
         candidate, champion, reference.features, resamples=bounds.resamples, confidence=bounds.confidence
     )
     picture = side_by_side(parts[0]["champion pictures"], parts[0]["candidate pictures"], columns=8)
-    new, old = _resolve(MlflowRegistry(settings), model, versions)
+    new, old = _resolve(MlflowRegistry(settings), task)
     MlflowTracker(settings).image(new.tracking_run_id, "champion and candidate", int(old.version), picture)
-
-    def measures(found: Tensor) -> Measures:
-        values = measure(found, reference)
-        return Measures(
-            metric=extractor.metric,
-            samples=len(found),
-            value=values.frechet,
-            kernel_distance=values.kernel_distance,
-            kernel_distance_error=values.kernel_distance_error,
-            precision=values.precision,
-            recall=values.recall,
-        )
 
     return Comparison(
         dataset_digest=spec.dataset_digest,
-        candidate=measures(candidate),
+        candidate=measure(candidate, reference, extractor.metric),
         candidate_version=new.version,
-        champion=measures(champion),
+        champion=measure(champion, reference, extractor.metric),
         champion_version=old.version,
         difference=interval.value,
         low=interval.low,
@@ -114,11 +98,11 @@ def paired_interval(
     """The difference of the kernel distances, with its interval, from features of the same latents.
 
     Args:
-        candidate: [n, d]; of more than :data:`PAIRED` the first are used, as of the others.
-        champion: [n, d].
-        real: [m, d].
+        candidate: Features [n, d]; the first :data:`PAIRED` of each set are used.
+        champion: Features [n, d].
+        real: Features [m, d].
         resamples: Bootstrap samples.
-        confidence: Of the interval.
+        confidence: Confidence level of the interval.
     """
     x, y, z = candidate[:PAIRED], champion[:PAIRED], real[:PAIRED]
     within, across = gram(x, x) - gram(y, y), gram(x, z) - gram(y, z)
@@ -126,14 +110,19 @@ def paired_interval(
 
 
 def _resolve(
-    registry: ModelRegistry, model: str, versions: Versions
+    registry: ModelRegistry, task: ComparisonTask
 ) -> tuple[RegisteredGenerator, RegisteredGenerator]:
-    candidate, champion = (registry.resolve(model, str(version)) for version in versions)
+    candidate, champion = (
+        registry.resolve(task.model, str(version)) for version in (task.candidate, task.champion)
+    )
     return candidate, champion
 
 
 def _given(spec: RunSpec, version: RegisteredGenerator, candidate: int) -> tuple[Tensor, Tensor | None]:
-    """Latents and labels, the same for both versions. Fresh ones for each candidate avoid selection bias."""
+    """Latents and labels: the same for both versions, and fresh ones for each candidate.
+
+    The champion was chosen on the latents of its own comparison; on them it would look too good.
+    """
     count = spec.config.evaluation.samples
     noise = latents(spec.config.seed, "gate", candidate, count, int(version.tags["ganlib.latent_dim"]))
     return noise, labels_in_turn(len(json.loads(version.tags.get("ganlib.classes", "[]"))), count)

@@ -1,16 +1,17 @@
-"""The gate: whether a candidate takes the champion's place. Pure functions; nothing is moved here.
+"""The gate's rules: whether a candidate takes the champion's place. Pure functions; no alias moves here.
 
 The candidate must beat the champion on the same latents, held-out pictures and extractor, by more
 than luck: its kernel distance must be smaller by a margin, and the bootstrap interval of the
 difference must lie below zero. The kernel distance decides because it is unbiased at any number of
-samples; the Fréchet distance is told beside it. Then the candidate must not have bought its
+samples; the Fréchet distance is printed beside it. Then the candidate must not have bought its
 distance by copying training pictures or by making fewer kinds of them.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -41,15 +42,15 @@ def difference_interval(
     discrepancies (A. Gretton et al., "A Kernel Two-Sample Test", 2012, lemma 6) differ by
     ``mean over i ≠ j of k(xᵢ, xⱼ) − k(yᵢ, yⱼ)``, less ``2 · mean of k(xᵢ, z) − k(yᵢ, z)``; the term of
     the real pictures alone cancels. Candidate i and champion i come from the same latent and are
-    drawn together, and real pictures are drawn anew as well. A picture that is drawn twice is not
-    compared with itself, which would make the distances of the samples larger than those they stand for.
+    drawn together, and real pictures are resampled as well. A picture that is drawn twice is not compared
+    with itself, which would make the resampled distances too large.
 
     Args:
         within: ``k(xᵢ, xⱼ) − k(yᵢ, yⱼ)``, float64 [n, n], n ≥ 2.
         across: ``k(xᵢ, zₗ) − k(yᵢ, zₗ)``, float64 [n, m], m ≥ 1.
         resamples: Bootstrap samples.
-        confidence: Of the interval, between its percentiles.
-        seed: Of the resampling; the same gives the same interval.
+        confidence: Confidence level: the interval lies between the percentiles that it leaves out.
+        seed: Seed of the resampling; the same seed gives the same interval.
 
     Returns:
         Candidate's distance less the champion's; below 0 the candidate is nearer.
@@ -81,21 +82,17 @@ def _statistic(weights: Array, real_weights: Array, within: Array, across: Array
 
 
 def decide(candidate: Evaluation, comparison: Comparison | None, bounds: GateConfig) -> Decision:
-    """Whether the candidate becomes the champion.
+    """Whether the candidate becomes the champion. A number that is not finite never promotes.
 
     Args:
         candidate: Its own evaluation.
-        comparison: With the present champion; ``None`` when there is none, and then a candidate that
-            copies no pictures and is better than the untrained generator is taken.
+        comparison: The candidate beside the present champion. ``None`` when there is no champion: then a
+            candidate that copies no pictures and is better than the untrained generator is taken.
         bounds: The limits.
     """
-    refusal = _copies(candidate, bounds)
-    if not refusal:
-        refusal = (
-            _no_better_than_noise(candidate, bounds)
-            if comparison is None
-            else _falls_short(comparison, bounds)
-        )
+    refusal = _refused_alone(candidate, bounds, first=comparison is None)
+    if not refusal and comparison is not None:
+        refusal = _refused_beside(comparison, bounds)
     if refusal:
         return Decision(promoted=False, reason=refusal, comparison=comparison)
     if comparison is None:
@@ -106,6 +103,16 @@ def decide(candidate: Evaluation, comparison: Comparison | None, bounds: GateCon
     else:
         reason = f"it beats version {comparison.champion_version}: {comparison_summary(comparison)}"
     return Decision(promoted=True, reason=reason, comparison=comparison)
+
+
+Outcome = Literal["better", "worse", "undecided"]
+
+
+def outcome(comparison: Comparison) -> Outcome:
+    """``better`` or ``worse`` when the whole interval says so; else the difference may be luck."""
+    if comparison.high < 0:
+        return "better"
+    return "worse" if comparison.low > 0 else "undecided"
 
 
 def comparison_summary(comparison: Comparison) -> str:
@@ -120,52 +127,80 @@ def comparison_summary(comparison: Comparison) -> str:
     )
 
 
+def _refused_alone(candidate: Evaluation, bounds: GateConfig, *, first: bool) -> str:
+    """Why a candidate is kept out whatever the champion is like; empty when it is not."""
+    refusal = _copies(candidate, bounds)
+    if refusal or not first:
+        return refusal
+    values = {candidate.metric: candidate.value}
+    if bounds.better_than_untrained:
+        values["untrained"] = candidate.value_untrained
+    if wrong := _not_finite(values):
+        return f"its evaluation is not finite: {wrong}"
+    if bounds.better_than_untrained and candidate.value >= candidate.value_untrained:
+        return (
+            f"it is no better than an untrained generator: {candidate.metric} {candidate.value:.4g}, "
+            f"untrained {candidate.value_untrained:.4g} (gate.better_than_untrained)"
+        )
+    return ""
+
+
 def _copies(candidate: Evaluation, bounds: GateConfig) -> str:
     copying = candidate.copying
-    if copying is None or bounds.min_copying_ratio == 0 or copying.ratio >= bounds.min_copying_ratio:
+    # An evaluation from before copying was measured has none.
+    if copying is None or bounds.min_copying_ratio == 0:
         return ""
-    if math.isnan(copying.ratio):
+    limit = f"gate.min_copying_ratio {bounds.min_copying_ratio:g}"
+    if not math.isfinite(copying.ratio):
         return (
-            "whether it repeats training pictures cannot be measured: half of the held-out pictures are "
-            "copies of training pictures; prepare the dataset again, which keeps copies on one side, or "
-            "set gate.min_copying_ratio=0"
+            "whether it repeats training pictures is not measurable: the distance to the nearest training "
+            f"picture is {copying.generated_distance:.3g} for generated and {copying.held_out_distance:.3g} "
+            f"for held-out pictures, of which {copying.held_out_copies} are training pictures themselves; "
+            f"take copies out of the dataset ({limit}; 0 leaves this check out)"
         )
-    return (
-        f"it repeats training pictures: their distance to the nearest one is {copying.ratio:.2f} of that of "
-        f"held-out pictures (gate.min_copying_ratio {bounds.min_copying_ratio:g}); look at the copying strip"
-    )
+    if copying.ratio < bounds.min_copying_ratio:
+        return (
+            f"it repeats training pictures: their distance to the nearest one is {copying.ratio:.2f} of that "
+            f"of held-out pictures ({limit}); look at the copying strip"
+        )
+    return ""
 
 
-def _no_better_than_noise(candidate: Evaluation, bounds: GateConfig) -> str:
-    if candidate.value < candidate.value_untrained or not bounds.better_than_untrained:
-        return ""
-    return (
-        f"it is no better than an untrained generator: {candidate.metric} {candidate.value:.4g}, untrained "
-        f"{candidate.value_untrained:.4g} (gate.better_than_untrained)"
-    )
-
-
-def _falls_short(comparison: Comparison, bounds: GateConfig) -> str:
+def _refused_beside(comparison: Comparison, bounds: GateConfig) -> str:
+    """Why the champion stays; empty when the candidate is better by enough."""
     candidate, champion = comparison.candidate, comparison.champion
-    values = (comparison.difference, comparison.low, comparison.high, candidate.recall, champion.recall)
-    if not all(math.isfinite(value) for value in values):
-        numbers = comparison_summary(comparison)
-        return f"the comparison with version {comparison.champion_version} is not finite: {numbers}"
-    kept = f"version {comparison.champion_version} stays"
+    summary, stays = comparison_summary(comparison), f"version {comparison.champion_version} stays"
+    values = {
+        "the difference": comparison.difference,
+        "the interval's lower end": comparison.low,
+        "the interval's upper end": comparison.high,
+        "the candidate's kernel distance": candidate.kernel_distance,
+        "the champion's kernel distance": champion.kernel_distance,
+        "the candidate's recall": candidate.recall,
+        "the champion's recall": champion.recall,
+    }
+    if wrong := _not_finite(values):
+        return f"{stays}: the comparison is not finite, {wrong}; {summary}"
+    found = outcome(comparison)
+    if found == "worse":
+        return f"{stays}: the candidate is worse; {summary}"
+    if found == "undecided":
+        return f"{stays}: the difference may be luck; {summary}"
     needed = bounds.margin * abs(champion.kernel_distance)
-    if comparison.low > 0:
-        return f"{kept}: the candidate is worse; {comparison_summary(comparison)}"
-    if comparison.high >= 0:
-        return f"{kept}: the difference may be luck; {comparison_summary(comparison)}"
     if comparison.difference > -needed:
         return (
-            f"{kept}: the candidate is better by less than {needed:.3g} (gate.margin {bounds.margin:g}); "
-            f"{comparison_summary(comparison)}"
+            f"{stays}: the candidate is better by less than {needed:.3g} (gate.margin {bounds.margin:g}); "
+            f"{summary}"
         )
     least = bounds.min_recall_share * champion.recall
     if candidate.recall < least:
         return (
-            f"{kept}: the candidate makes fewer kinds of pictures, its recall is below {least:.2f} "
-            f"(gate.min_recall_share {bounds.min_recall_share:g}); {comparison_summary(comparison)}"
+            f"{stays}: the candidate makes fewer kinds of pictures, its recall is below {least:.2f} "
+            f"(gate.min_recall_share {bounds.min_recall_share:g}); {summary}"
         )
     return ""
+
+
+def _not_finite(values: Mapping[str, float]) -> str:
+    """Names and values of those that are NaN or infinite, for a message."""
+    return ", ".join(f"{name} is {value}" for name, value in values.items() if not math.isfinite(value))

@@ -24,9 +24,9 @@ from ganlib.quality.copying import BLOCK, SAMPLES, Nearest, copying, merge, near
 from ganlib.quality.extractors import open_extractor
 from ganlib.quality.generated import generate_features, to_uint8
 from ganlib.quality.grids import Picture
-from ganlib.quality.measure import Measures, measure
+from ganlib.quality.measure import measure
 from ganlib.quality.reference import reference_over_workers
-from ganlib.records import CheckpointRef, DatasetVersion, Evaluation, Record
+from ganlib.records import CheckpointRef, DatasetVersion, Evaluation, Measures, Record
 from ganlib.settings import Settings
 from ganlib.training.build import count_classes
 from ganlib.training.generator import trained_generator, untrained_generator
@@ -109,12 +109,11 @@ def _judge(
     reference = reference_over_workers(store, dataset, extractor, config.reference_images, WorkerPlace())
 
     def measured(name: str) -> Measures:
-        return measure(torch.cat([part[name] for part in parts]), reference)
+        return measure(torch.cat([part[name] for part in parts]), reference, extractor.metric)
 
     def found(name: str) -> Nearest:
         return merge(Nearest(part[f"{name}_distances"], part[f"{name}_indices"]) for part in parts)
 
-    trained = measured("trained")
     generated, held_out = found("generated"), found("held_out")
     train = dataset.load("train")
     picture = strip(
@@ -125,15 +124,9 @@ def _judge(
         run=spec.run,
         checkpoint=task.checkpoint,
         dataset_digest=spec.dataset_digest,
-        metric=extractor.metric,
-        samples=task.samples,
+        measures=measured("trained"),
         draw=task.draw,
-        value=trained.frechet,
-        value_untrained=measured("untrained").frechet if task.untrained else math.nan,
-        kernel_distance=trained.kernel_distance,
-        kernel_distance_error=trained.kernel_distance_error,
-        precision=trained.precision,
-        recall=trained.recall,
+        value_untrained=measured("untrained").value if task.untrained else math.nan,
         copying=copying(generated, held_out),
         resizing=extractor.resizing,
         seconds=0.0,

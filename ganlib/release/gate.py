@@ -1,13 +1,13 @@
-"""The gate in a run's way: the candidate is compared, the decision recorded, the champion's alias moved.
+"""The gate: compare the candidate, record the decision, move the champion's alias.
 
-:mod:`ganlib.release.decision` decides; this module asks it, and sees to it that two publishers at once
-do not leave a champion that was compared with none of the others: the alias moves only if it still
-points to the version that the candidate was compared with, and otherwise all is done anew.
+:mod:`ganlib.release.decision` has the rules. Two publishers at once must not leave a champion that was
+compared with none of the others: the alias moves only if it still points to the version that the candidate
+was compared with; otherwise the candidate is compared again, with the new champion.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from ganlib.config.parts import GateConfig
 from ganlib.errors import AliasMoved, RegistryError, UnknownName
@@ -31,13 +31,13 @@ def pass_gate(
     bounds: GateConfig,
     compare: Compare,
 ) -> Decision:
-    """Make the candidate the champion if it deserves it. Repeating it changes nothing.
+    """Make the candidate the champion if the gate's rules allow it. Repeating the call changes nothing.
 
-    The decision is written to the tags of both versions before the alias moves; a process that dies
-    in between decides again.
+    The decision is written to the tags of both versions before the alias moves. When the process dies in
+    between, the repeated call decides again.
 
     Raises:
-        RegistryError: Others moved the champion each time that the candidate had been compared with it.
+        RegistryError: Each time that the candidate had been compared, the champion had been moved by others.
     """
     for _ in range(_ROUNDS):
         champion = _champion(registry, candidate.model)
@@ -67,10 +67,10 @@ def pass_gate(
 
 
 def has_passed(catalog: ModelCatalog, generator: RegisteredGenerator) -> bool:
-    """Whether the gate is done with a version: kept it out, or let it in and moved the alias.
+    """Whether the gate is done with a version: it was kept out, or promoted and the alias moved.
 
-    One whose decision was written and whose alias was not moved, because the process died between the two,
-    has yet to pass. One that was the champion and was rolled back has passed.
+    Not done when the decision to promote was recorded and the process died before the alias moved. A former
+    champion that was rolled back is done.
     """
     decision = generator.tags.get(_DECISION)
     if decision != _PROMOTED:
@@ -95,28 +95,31 @@ def _decide(
     bounds: GateConfig,
     compare: Compare,
 ) -> Decision:
-    if champion is not None and (differing := _incomparable(candidate, champion)):
+    if champion is not None and (difference := incomparable(candidate.tags, champion.tags)):
         return Decision(
             promoted=False,
-            reason=f"version {champion.version} stays: {differing}, so the two cannot be compared; if you "
-            f"want the new one, `ganlib model promote {candidate.model}/{candidate.version} --why REASON`",
+            reason=f"version {champion.version} stays: {difference}, so the two cannot be compared. Give the "
+            "new kind a model of its own, with --name, or make this version the champion all the same: "
+            f'`ganlib model promote {candidate.model}/{candidate.version} --why "another kind of pictures"`',
         )
-    # What the candidate fails by itself, no comparison will mend; it takes half a minute.
+    # A comparison takes half a minute and cannot save a candidate that fails by itself.
     alone = decide(evaluation, None, bounds)
     if champion is None or not alone.promoted:
         return alone
     return decide(evaluation, compare(candidate, champion), bounds)
 
 
-def _incomparable(candidate: RegisteredGenerator, champion: RegisteredGenerator) -> str:
-    """How the two differ, as a clause; empty when they make pictures of one kind of one dataset."""
-    new, old = (version.tags.get("ganlib.dataset") for version in (candidate, champion))
-    if None not in (new, old) and new != old:
-        return f"it was trained on dataset {old}, the new one on {new} (--name registers it as another model)"
-    new, old = (version.tags.get("ganlib.image_shape") for version in (candidate, champion))
-    if None not in (new, old) and new != old:
-        return f"it makes pictures {old} (channels, height, width) and the new one {new}"
-    if ("ganlib.classes" in candidate.tags) != ("ganlib.classes" in champion.tags):
+def incomparable(candidate: Mapping[str, str], champion: Mapping[str, str]) -> str:
+    """What sets two versions apart, from their tags; empty when they make the same kind of pictures.
+
+    Versions of one dataset name are comparable whatever their digests are: both are measured against the
+    candidate's held-out pictures.
+    """
+    for tag, name in (("ganlib.dataset", "dataset"), ("ganlib.image_shape", "picture shape")):
+        new, old = candidate.get(tag), champion.get(tag)
+        if None not in (new, old) and new != old:
+            return f"its {name} is {old} and the new one's {new}"
+    if ("ganlib.classes" in candidate) != ("ganlib.classes" in champion):
         return "one of them makes pictures by label and the other does not"
     return ""
 

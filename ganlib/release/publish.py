@@ -4,34 +4,41 @@ from __future__ import annotations
 
 import json
 
+from safetensors.torch import save as save_safetensors
 from torch import nn
 
+from ganlib.config.run import RunConfig
 from ganlib.core.sampling import generate, labels_in_turn, sample_latents
 from ganlib.data.versions import load_version
 from ganlib.errors import AliasMoved
+from ganlib.names import check_model_name, check_tags
 from ganlib.ports import ModelCatalog, ObjectStore, Publication, Registry
 from ganlib.quality.generated import to_uint8
 from ganlib.quality.grids import grid, png
-from ganlib.records import DatasetVersion, Evaluation, RegisteredGenerator, TrainResult
+from ganlib.records import (
+    DatasetVersion,
+    Evaluation,
+    RegisteredGenerator,
+    TrainResult,
+)
 from ganlib.release.card import evaluation_numbers, model_card
-from ganlib.release.weights import dump_weights
 from ganlib.training.generator import trained_generator
 from ganlib.training.spec import RunSpec
 
 GRID_PICTURES = 64
 CHAMPION = "champion"
-"""What users fetch."""
+"""Alias of the version that users fetch."""
 CHALLENGER = "challenger"
-"""What was published last."""
+"""Alias of the newest version."""
 
 
 def publish(
     store: ObjectStore, registry: Registry, spec: RunSpec, result: TrainResult, evaluation: Evaluation
 ) -> RegisteredGenerator:
-    """Register the evaluated generator as challenger of the configuration's model.
+    """Register the evaluated generator under its model's name, as challenger.
 
-    Whether it becomes the champion is for the gate (:mod:`ganlib.release.gate`). Repeating it returns the
-    version that is there.
+    The gate (:mod:`ganlib.release.gate`) decides whether it becomes the champion. Repeating the call returns
+    the version that is there.
     """
     version = load_version(store, spec.dataset_name, spec.dataset_digest)
     generator = trained_generator(store, spec, evaluation.checkpoint, version)
@@ -47,7 +54,7 @@ def publish(
             classes=classes,
             tags=version_tags(spec, version, evaluation),
             files={
-                **dump_weights(generator, spec.config, version),
+                **training_files(generator, spec.config, version),
                 "evaluation.json": evaluation.to_json().encode(),
                 "grid.png": sample_grid(generator, spec.config.network.latent_dim, classes),
                 "model_card.md": card.encode(),
@@ -57,6 +64,26 @@ def publish(
     )
     challenge(registry, registered, who=f"run {spec.run}")
     return registered.model_copy(update={"alias": CHALLENGER})
+
+
+def require_publishable(spec: RunSpec, dataset: DatasetVersion) -> None:
+    """Check, before a run is trained, that the registry will take what it is published with.
+
+    Raises:
+        ConfigError: The model's name or a tag is not fit for the registry.
+    """
+    check_model_name(spec.config.model_name)
+    check_tags(known_tags(spec, dataset))
+
+
+def training_files(generator: nn.Module, config: RunConfig, dataset: DatasetVersion) -> dict[str, bytes]:
+    """What training on needs beside the exported program, by file name: weights, and how they were made."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in generator.state_dict().items()}
+    return {
+        "generator.safetensors": save_safetensors(tensors),
+        "config.json": config.model_dump_json(indent=2).encode(),
+        "dataset.json": dataset.to_json().encode(),
+    }
 
 
 def sample_grid(generator: nn.Module, latent_dim: int, classes: tuple[str, ...]) -> bytes:
@@ -77,7 +104,7 @@ def challenge(catalog: ModelCatalog, generator: RegisteredGenerator, who: str) -
                 generator.model, CHALLENGER, generator.version, expected=present, who=who, why="published"
             )
         except AliasMoved:
-            continue  # by another publisher: whose version is the newer one decides
+            continue  # another publisher moved it: the newer version wins
         return
 
 
@@ -87,7 +114,16 @@ def pointed(catalog: ModelCatalog, model: str, alias: str) -> int | None:
 
 
 def version_tags(spec: RunSpec, dataset: DatasetVersion, evaluation: Evaluation) -> dict[str, str]:
-    """What a version says of itself in the registry."""
+    """A version's tags in the registry: where it comes from, what it makes, and how good it is."""
+    return {
+        **known_tags(spec, dataset),
+        **{f"ganlib.{name}": repr(value) for name, value in evaluation_numbers(evaluation).items()},
+        "ganlib.images_seen": str(evaluation.checkpoint.images_seen),
+    }
+
+
+def known_tags(spec: RunSpec, dataset: DatasetVersion) -> dict[str, str]:
+    """Those of a version's tags that are known before it is trained; the others are numbers."""
     labels = {"ganlib.classes": json.dumps(dataset.classes)} if spec.config.network.conditional else {}
     return {
         **labels,
@@ -98,8 +134,6 @@ def version_tags(spec: RunSpec, dataset: DatasetVersion, evaluation: Evaluation)
         "ganlib.image_shape": ",".join(map(str, dataset.image_shape)),
         "ganlib.latent_dim": str(spec.config.network.latent_dim),
         "ganlib.licence": spec.config.dataset.licence,
-        "ganlib.metric": evaluation.metric,
-        "ganlib.samples": str(evaluation.samples),
-        **{f"ganlib.{name}": repr(value) for name, value in evaluation_numbers(evaluation).items()},
-        "ganlib.images_seen": str(evaluation.checkpoint.images_seen),
+        "ganlib.metric": spec.config.evaluation.metric,
+        "ganlib.samples": str(spec.config.evaluation.samples),
     }

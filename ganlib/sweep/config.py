@@ -35,6 +35,7 @@ _NOT_SEARCHED = {
     "compute": "it does not change what is trained",
     "watch": "it does not change what is trained",
     "gate": "it does not change what is trained",
+    "name": "all trials compete for one model",
 }
 _PERTURBED = ("objective.", "cadence.", "optimizer.", "averaging.")
 _MOST_COMBINATIONS = 4096

@@ -61,11 +61,6 @@ def evaluation_key(run: str) -> str:
     return f"runs/{run}/evaluation.json"
 
 
-def comparison_key(run: str, model: str, candidate: int, champion: int) -> str:
-    """Key of the :class:`~ganlib.records.Comparison` of two versions of a model for a run."""
-    return f"runs/{run}/comparison-{model}-{candidate}-{champion}.json"
-
-
 def write_spec(store: ObjectStore, spec: RunSpec) -> None:
     """Keep the spec where its jobs look for it."""
     store.put(f"runs/{spec.run}/spec.json", spec.to_json().encode())

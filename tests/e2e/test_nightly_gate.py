@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(1500)]
 
-MODEL = "fashion-mnist-vanilla"
+RECIPE, MODEL = "fashion-mnist-vanilla", "fashion-mnist-vanilla-digits"
 BETTER: dict[str, Any] = {
     "dataset.name": "digits",
     "budget.total_kimg": 1,
@@ -29,7 +29,7 @@ POOR = {**BETTER, "budget.total_kimg": 90, "optimizer.generator_learning_rate": 
 @pytest.fixture(scope="module")
 def nights(ganlib: Run, digits: str) -> list[str]:
     """What three nights' retraining said."""
-    return [ganlib(*arguments(MODEL, changes)).stdout for changes in (POOR, BETTER, {**POOR, "seed": 5})]
+    return [ganlib(*arguments(RECIPE, changes)).stdout for changes in (POOR, BETTER, {**POOR, "seed": 5})]
 
 
 def test_only_a_better_generator_becomes_the_champion(nights: list[str], mlflow: MlflowClient) -> None:
@@ -58,7 +58,7 @@ def test_the_decisions_are_on_both_versions_and_drawn(nights: list[str], mlflow:
 
 
 def test_a_challenger_that_lost_is_not_trained_again(nights: list[str], ganlib: Run) -> None:
-    said = ganlib(*arguments(MODEL, {**POOR, "seed": 5})).stdout
+    said = ganlib(*arguments(RECIPE, {**POOR, "seed": 5})).stdout
     assert f"nothing to train: {MODEL} version 3 (challenger) was trained on this dataset" in said
 
 

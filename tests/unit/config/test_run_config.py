@@ -13,7 +13,7 @@ from ganlib.config.parts import (
     WassersteinConfig,
     WassersteinGradientPenaltyConfig,
 )
-from ganlib.config.run import build_config, load_config, recipes
+from ganlib.config.run import build_config, load_config, named, recipes
 from ganlib.errors import ConfigError, UnknownName
 from ganlib.records import DatasetVersion
 from ganlib.training.spec import run_name
@@ -32,15 +32,6 @@ def test_equal_configurations_have_equal_digests_and_compute_does_not_count() ->
     assert config.digest == load_config("fashion-mnist-wgan", {"compute.workers": 4}).digest
     assert config.digest != load_config("fashion-mnist-wgan", {"seed": 1}).digest
     assert config.digest != load_config("fashion-mnist-wgan", {"objective.clip": 0.02}).digest
-
-
-def test_a_model_is_named_by_recipe_and_dataset_or_by_its_own_name() -> None:
-    assert load_config("digits-wgan").model_name == "digits-wgan"
-    flowers = load_config("digits-wgan", {"dataset.name": "flowers"})
-    assert flowers.model_name == "digits-wgan-flowers"
-    named = load_config("digits-wgan", {"dataset.name": "flowers", "name": "roses"})
-    assert named.model_name == "roses"
-    assert named.digest == flowers.digest, "the name says where a generator is registered, not what it is"
 
 
 @pytest.mark.parametrize(
@@ -134,3 +125,50 @@ def test_run_names_tell_apart_what_must_not_be_mixed() -> None:
     assert run_name(config, dataset, "manual") == run_name(load_config("digits-wgan"), dataset, "manual")
     with pytest.raises(ConfigError, match="request 'A b'"):
         run_name(config, dataset, "A b")
+
+
+@pytest.mark.parametrize("recipe", recipes())
+def test_a_recipe_on_its_own_dataset_has_the_recipes_name(recipe: str) -> None:
+    assert load_config(recipe).model_name == recipe
+
+
+@pytest.mark.parametrize(
+    ("recipe", "dataset", "model"),
+    [
+        ("digits-wgan", "squares", "digits-wgan-squares"),
+        ("fashion-mnist-wgan", "digits", "fashion-mnist-wgan-digits"),
+        ("fashion-mnist-wgan-gp", "cats", "fashion-mnist-wgan-gp-cats"),
+        # Not the names of fashion-mnist-wgan-gp on fashion-mnist, and on cats.
+        ("fashion-mnist-wgan", "gp", "fashion-mnist-wgan-gp-74d6b9f2"),
+        ("fashion-mnist-wgan", "gp-cats", "fashion-mnist-wgan-gp-cats-4eadb65e"),
+    ],
+)
+def test_another_dataset_makes_another_model(recipe: str, dataset: str, model: str) -> None:
+    assert load_config(recipe, {"dataset.name": dataset}).model_name == model
+
+
+def test_long_names_of_models_are_shortened_and_stay_apart() -> None:
+    models = [load_config("digits-wgan", {"dataset.name": "a" * 62 + last}).model_name for last in ("b", "c")]
+    assert len(set(models)) == 2
+    for model in models:
+        assert len(model) == 63
+        assert load_config("digits-wgan", {"name": model}).model_name == model, "a valid name itself"
+
+
+def test_a_models_name_is_its_own_and_no_part_of_a_runs_identity() -> None:
+    named = load_config("digits-wgan", {"name": "numbers"})
+    assert named.model_name == "numbers"
+    assert load_config("digits-wgan", {"name": "numbers", "dataset.name": "squares"}).model_name == "numbers"
+    # What it was before models had names: stored runs are found again.
+    digest = "22e0951ba46b1ad3fecdd7baa28dc80cc7596a12077643f10c6449860b401470"
+    assert named.digest == load_config("digits-wgan").digest == digest
+    with pytest.raises(ConfigError, match="name = 'A b' cannot be used"):
+        load_config("digits-wgan", {"name": "A b"})
+
+
+def test_a_name_joins_the_overrides_and_two_are_refused() -> None:
+    assert named({"seed": 1}, "numbers") == {"seed": 1, "name": "numbers"}
+    assert named({"name": "numbers"}, "numbers") == {"name": "numbers"}
+    assert named(None, None) == {}
+    with pytest.raises(ConfigError, match="named twice, 'digits' and 'numbers'"):
+        named({"name": "digits"}, "numbers")

@@ -80,11 +80,18 @@ def test_pictures_of_its_own_and_noise_are_not_taken_for_copies(
     assert copying(search(grey, train), baseline).ratio > 1
 
 
-def test_held_out_pictures_that_are_in_the_training_split_make_no_ratio(
+def test_held_out_pictures_that_are_in_the_training_split_are_no_baseline(
     split: tuple[Tensor, Tensor],
 ) -> None:
-    train, _ = split
-    assert math.isnan(copying(search(train[:64], train), search(train[64:128], train)).ratio)
+    train, held_out = split
+    new = held_out[search(held_out, train).distances > 0]
+    mixed = search(torch.cat([train[:60], new[:5]]), train)
+    found = copying(search(new[5:20], train), mixed)
+    assert found.held_out_copies == 60
+    assert found.held_out_distance == float(search(new[:5], train).distances.median()) > 0
+    copies = copying(search(new[:5], train), search(train[64:128], train))
+    assert (copies.held_out_copies, copies.held_out_distance) == (64, 0)
+    assert math.isnan(copies.ratio)
 
 
 def test_large_pictures_are_compared_at_32_pixels_by_area() -> None:

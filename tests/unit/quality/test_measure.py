@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -17,9 +18,12 @@ from ganlib.errors import DataError
 from ganlib.quality import measure as module
 from ganlib.quality.efficientnet import EfficientNetLite0
 from ganlib.quality.kernel import gram
-from ganlib.quality.measure import Reference, Within, measure, within
+from ganlib.quality.measure import Reference, Within, within
 
 pytestmark = pytest.mark.filterwarnings("ignore::ganlib.quality.distances.TooFewSamples")
+
+
+measure = partial(module.measure, metric="fd_test")
 
 
 def features(seed: int, count: int, dimensions: int, shift: float = 0.0) -> torch.Tensor:
@@ -50,7 +54,7 @@ def test_all_agree_with_torch_fidelity(count: int, dimensions: int, shift: float
     fake, real = features(1, count, dimensions, shift), features(2, count, dimensions)
     found = measure(fake, Reference.from_features(real))
     frechet, kernel_distance, precision, recall = theirs(fake, real)
-    assert found.frechet == pytest.approx(frechet, rel=1e-4)
+    assert found.value == pytest.approx(frechet, rel=1e-4)
     assert found.kernel_distance == pytest.approx(kernel_distance, rel=1e-4)
     assert found.precision == pytest.approx(precision, rel=1e-4)
     assert found.recall == pytest.approx(recall, rel=1e-4)
@@ -64,7 +68,7 @@ def test_real_features_agree_with_torch_fidelity(lite0: EfficientNetLite0, digit
     fake = lite0((other + noise).clamp(0, 255).to(torch.uint8))
     found = measure(fake, Reference.from_features(real))
     frechet, kernel_distance, precision, recall = theirs(fake, real)
-    assert found.frechet == pytest.approx(frechet, rel=1e-4)
+    assert found.value == pytest.approx(frechet, rel=1e-4)
     assert found.kernel_distance == pytest.approx(kernel_distance, rel=1e-4)
     assert (found.precision, found.recall) == (pytest.approx(precision), pytest.approx(recall))
 
@@ -153,7 +157,10 @@ def test_blocks_and_workers_change_nothing(monkeypatch: pytest.MonkeyPatch) -> N
     reference = Reference.from_features(real)
     torch.testing.assert_close(joined.radii, reference.within.radii, rtol=1e-12, atol=0)
     torch.testing.assert_close(joined.kernel_sums, reference.within.kernel_sums, rtol=1e-12, atol=0)
-    assert measure(fake, reference) == pytest.approx(whole, rel=1e-10)
+    again = measure(fake, reference)
+    assert (again.metric, again.samples) == ("fd_test", 50)
+    numbers = whole.model_dump(exclude={"metric"})
+    assert again.model_dump(exclude={"metric"}) == pytest.approx(numbers, rel=1e-10)
 
 
 def test_the_reference_keeps_the_first_features_and_the_statistics_of_all(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ganlib.config.parts import GateConfig
-from ganlib.records import CheckpointRef, Comparison, Copying, Evaluation, Measures
+from ganlib.records import CheckpointRef, Comparison, Copying, Evaluation
 from ganlib.release.decision import decide, difference_interval
 
 BOUNDS = GateConfig()
@@ -82,35 +82,31 @@ def test_matrices_that_do_not_fit_are_refused(within: tuple[int, int], across: t
 
 
 def evaluation(**changes: object) -> Evaluation:
-    usual = Evaluation(
-        run="run-a",
-        checkpoint=CheckpointRef(run="run-a", key="k", images_seen=1, generator_steps=1, sha256="0" * 64),
-        dataset_digest="d" * 64,
-        metric="fd_efficientnet_lite0",
-        samples=100,
-        value=200.0,
-        value_untrained=900.0,
-        kernel_distance=1.0,
-        kernel_distance_error=0.1,
-        precision=0.5,
-        recall=0.4,
-        copying=Copying(samples=64, generated_distance=1.1, held_out_distance=1.0),
-        seconds=1.0,
-    )
-    return usual.model_copy(update=changes)
-
-
-def measures(evaluation: Evaluation) -> Measures:
-    return Measures.model_validate(evaluation.model_dump(include=set(Measures.model_fields)))
+    fields: dict[str, object] = {
+        "run": "run-a",
+        "checkpoint": CheckpointRef(run="run-a", key="k", images_seen=1, generator_steps=1, sha256="0" * 64),
+        "dataset_digest": "d" * 64,
+        "metric": "fd_efficientnet_lite0",
+        "samples": 100,
+        "value": 200.0,
+        "value_untrained": 900.0,
+        "kernel_distance": 1.0,
+        "kernel_distance_error": 0.1,
+        "precision": 0.5,
+        "recall": 0.4,
+        "copying": Copying(samples=64, generated_distance=1.1, held_out_distance=1.0),
+        "seconds": 1.0,
+    }
+    return Evaluation.model_validate({**fields, **changes})
 
 
 def compared(candidate: Evaluation, difference: float, low: float, high: float) -> Comparison:
     champion = evaluation(kernel_distance=2.0, value=300.0)
     return Comparison(
         dataset_digest="d" * 64,
-        candidate=measures(candidate),
+        candidate=candidate.measures,
         candidate_version=4,
-        champion=measures(champion),
+        champion=champion.measures,
         champion_version=3,
         difference=difference,
         low=low,
@@ -142,11 +138,12 @@ def test_a_clearly_better_candidate_is_promoted() -> None:
 @pytest.mark.parametrize(
     ("difference", "low", "high", "word"),
     [
-        (-1.0, -2.1, 0.1, "luck"),
-        (0.5, 0.4, 0.6, "the candidate is worse"),
-        (0.5, -0.1, 0.6, "luck"),
+        (-1.0, -2.1, 0.1, "version 3 stays: the difference may be luck"),
+        (0.5, 0.0, 0.6, "version 3 stays: the difference may be luck"),
+        (0.0922, 0.083, 0.101, "version 3 stays: the candidate is worse"),
         (-0.03, -0.05, -0.01, "gate.margin"),
-        (math.nan, math.nan, math.nan, "not finite"),
+        (math.nan, math.nan, math.nan, "not finite, the difference is nan"),
+        (-1.0, -math.inf, -0.5, "not finite, the interval's lower end is -inf"),
     ],
 )
 def test_a_candidate_that_is_not_clearly_better_is_kept_out(
@@ -165,14 +162,6 @@ def test_a_better_distance_does_not_pay_for_fewer_kinds_of_pictures() -> None:
     assert decide(narrow, compared(narrow, -1.0, -1.2, -0.8), GateConfig(min_recall_share=0.5)).promoted
 
 
-def test_copies_among_the_held_out_pictures_do_not_switch_the_check_off() -> None:
-    copies = evaluation(copying=Copying(samples=64, generated_distance=1.1, held_out_distance=0.0))
-    decision = decide(copies, None, BOUNDS)
-    assert not decision.promoted
-    assert "cannot be measured" in decision.reason
-    assert decide(copies, None, GateConfig(min_copying_ratio=0)).promoted
-
-
 @pytest.mark.parametrize("with_champion", [True, False])
 def test_a_better_distance_does_not_pay_for_copies(with_champion: bool) -> None:
     copying = evaluation(copying=Copying(samples=64, generated_distance=0.1, held_out_distance=1.0))
@@ -180,3 +169,48 @@ def test_a_better_distance_does_not_pay_for_copies(with_champion: bool) -> None:
     decision = decide(copying, comparison, BOUNDS)
     assert not decision.promoted
     assert "gate.min_copying_ratio 0.5" in decision.reason
+
+
+def test_held_out_pictures_that_are_all_copies_do_not_switch_the_check_off() -> None:
+    copying = Copying(samples=64, generated_distance=1.0, held_out_distance=0.0, held_out_copies=64)
+    decision = decide(evaluation(copying=copying), None, BOUNDS)
+    assert not decision.promoted
+    assert "not measurable" in decision.reason
+    assert "of which 64 are training pictures themselves" in decision.reason
+    assert decide(evaluation(copying=copying), None, GateConfig(min_copying_ratio=0)).promoted
+
+
+@pytest.mark.parametrize("name", ["generated_distance", "held_out_distance"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_copying_distance_that_is_not_finite_is_not_measurable(name: str, value: float) -> None:
+    copying = Copying.model_validate(
+        {"samples": 64, "generated_distance": 1.0, "held_out_distance": 1.0, name: value}
+    )
+    assert "not measurable" in decide(evaluation(copying=copying), None, BOUNDS).reason
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("name", ["value", "value_untrained"])
+def test_a_first_generator_whose_distance_is_not_finite_is_kept_out(name: str, value: float) -> None:
+    decision = decide(evaluation(**{name: value}), None, BOUNDS)
+    assert not decision.promoted
+    assert f"is {value}" in decision.reason
+
+
+def test_without_the_untrained_generator_a_distance_must_still_be_finite() -> None:
+    bounds = GateConfig(better_than_untrained=False)
+    assert not decide(evaluation(value=math.nan), None, bounds).promoted
+    assert decide(evaluation(value_untrained=math.nan), None, bounds).promoted
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("name", ["recall", "kernel_distance"])
+@pytest.mark.parametrize("side", ["candidate", "champion"])
+def test_a_comparison_with_a_number_that_is_not_finite_promotes_nobody(
+    side: str, name: str, value: float
+) -> None:
+    comparison = compared(evaluation(), -1.0, -1.2, -0.8)
+    measures = getattr(comparison, side).model_copy(update={name: value})
+    decision = decide(evaluation(), comparison.model_copy(update={side: measures}), BOUNDS)
+    assert not decision.promoted
+    assert f"the {side}'s {name.replace('_', ' ')} is {value}" in decision.reason

@@ -18,7 +18,7 @@ from ganlib.core.steps import WorkerPlace
 from ganlib.data.cache import LocalDataset, pull
 from ganlib.data.prepare import Preparation, prepare
 from ganlib.data.raw.add import add_dataset
-from ganlib.errors import ConfigError, DigestMismatch
+from ganlib.errors import ConfigError, DataError, DigestMismatch
 from ganlib.fakes.stores import MemoryStore, MemoryTracker
 from ganlib.jobs.evaluate import log_evaluation, metrics_of, summary
 from ganlib.ports import RunStart
@@ -122,12 +122,12 @@ def judged(
 def test_every_field_of_an_evaluation_is_filled(judged: EvaluationOutcome, checkpoint: CheckpointRef) -> None:
     found = judged.evaluation
     assert found.metric == "fd_classifier"
-    assert (found.run, found.samples, found.draw, found.checkpoint) == ("run", 50, 1, checkpoint)
+    assert (found.run, found.measures.samples, found.draw, found.checkpoint) == ("run", 50, 1, checkpoint)
     assert 0 < found.value != found.value_untrained > 0
-    assert found.kernel_distance > 0
-    assert 0 < found.kernel_distance_error < found.kernel_distance
-    assert 0 <= found.precision <= 1
-    assert 0 <= found.recall <= 1
+    assert found.measures.kernel_distance > 0
+    assert 0 < found.measures.kernel_distance_error < found.measures.kernel_distance
+    assert 0 <= found.measures.precision <= 1
+    assert 0 <= found.measures.recall <= 1
     assert "own size" in found.resizing
     assert found.copying is not None
     assert found.copying.samples == 12, "as many as are held out"
@@ -148,7 +148,7 @@ def test_workers_change_nothing_but_rounding(
     )
     assert math.isnan(three.value_untrained)
     for name in ("value", "kernel_distance", "kernel_distance_error", "precision", "recall"):
-        assert getattr(three, name) == pytest.approx(getattr(one, name), rel=1e-3), name
+        assert getattr(three.measures, name) == pytest.approx(getattr(one.measures, name), rel=1e-3), name
     assert three.copying == one.copying
     assert np.array_equal(strip, judged.strip)
 
@@ -162,10 +162,10 @@ def test_a_fresh_draw_is_another_sample_of_the_same(
 ) -> None:
     task = Task(spec=spec(dataset, 1), checkpoint=checkpoint, samples=80, draw=2, untrained=False)
     fresh = evaluate(settings, store, task).evaluation
-    assert (fresh.draw, fresh.samples) == (2, 80)
-    assert fresh.kernel_distance != judged.evaluation.kernel_distance
-    error = math.hypot(fresh.kernel_distance_error, judged.evaluation.kernel_distance_error)
-    assert abs(fresh.kernel_distance - judged.evaluation.kernel_distance) < 5 * error
+    assert (fresh.draw, fresh.measures.samples) == (2, 80)
+    assert fresh.measures.kernel_distance != judged.evaluation.measures.kernel_distance
+    error = math.hypot(fresh.measures.kernel_distance_error, judged.evaluation.measures.kernel_distance_error)
+    assert abs(fresh.measures.kernel_distance - judged.evaluation.measures.kernel_distance) < 5 * error
 
 
 def test_it_is_logged_with_all_its_numbers_and_the_strip(judged: EvaluationOutcome) -> None:
@@ -174,21 +174,27 @@ def test_it_is_logged_with_all_its_numbers_and_the_strip(judged: EvaluationOutco
     log_evaluation(tracker, run_id, found, judged.strip)
     run = tracker.runs[run_id]
     assert run.metrics["fd_classifier"] == [(0, found.value_untrained), (640, found.value)]
-    assert run.metrics["kd_classifier"] == [(640, found.kernel_distance)]
+    assert run.metrics["kd_classifier"] == [(640, found.measures.kernel_distance)]
     assert {"kd_classifier_error", "precision", "recall", "copying_ratio"} < set(run.metrics)
     assert list(run.images) == [("copying", 640)]
     assert summary(found).startswith(f"fd_classifier = {found.value:.1f} (untrained ")
     assert "copying_ratio" in summary(found)
 
 
-def test_what_an_older_ganlib_evaluated_is_still_read(judged: EvaluationOutcome) -> None:
-    old = json.loads(judged.evaluation.to_json())
+def test_evaluations_that_an_older_ganlib_stored_are_still_read(judged: EvaluationOutcome) -> None:
+    found = judged.evaluation
+    stored = json.loads(found.to_json())
+    flat = {**stored, **stored["measures"]}
+    del flat["measures"]
+    assert Evaluation.from_json(json.dumps(flat)) == found
     for name in ("kernel_distance", "kernel_distance_error", "precision", "recall", "copying", "resizing"):
-        del old[name]
-    del old["draw"]
-    read = Evaluation.from_json(json.dumps(old))
-    assert read.value == judged.evaluation.value
+        del flat[name]
+    del flat["draw"]
+    read = Evaluation.from_json(json.dumps(flat))
+    assert read.value == found.value
     assert metrics_of(read) == {"fd_classifier": read.value}
+    with pytest.raises(DataError, match="measures.value"):
+        Evaluation.from_json(json.dumps({name: value for name, value in flat.items() if name != "value"}))
 
 
 def test_the_name_of_the_metric_is_known_before_the_extractor_is_there() -> None:

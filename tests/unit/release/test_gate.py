@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Callable
 
 import pytest
 import torch
 from torch import nn
+from typer.testing import CliRunner
 
+from ganlib.cli.main import app
 from ganlib.config.parts import GateConfig
 from ganlib.errors import RegistryError
 from ganlib.fakes.stores import MemoryRegistry
@@ -26,9 +30,7 @@ EVALUATION = Evaluation(
     run="run",
     checkpoint=CheckpointRef(run="run", key="k", images_seen=1, generator_steps=1, sha256="0" * 64),
     dataset_digest="d" * 64,
-    metric="fd_efficientnet_lite0",
-    samples=100,
-    value=200.0,
+    measures=Measures(metric="fd_efficientnet_lite0", samples=100, value=200.0),
     value_untrained=900.0,
     copying=Copying(samples=64, generated_distance=1.0, held_out_distance=1.0),
     seconds=1.0,
@@ -197,18 +199,32 @@ def test_pictures_of_another_shape_are_not_compared(registry: MemoryRegistry) ->
     enter(registry, publish(registry, "a"), judge)
     decision = enter(registry, publish(registry, "b", **{"ganlib.image_shape": "1,8,8"}), judge)
     assert not decision.promoted
-    assert "ganlib model promote model/2 --why REASON" in decision.reason
+    assert "its picture shape is 1,4,4 and the new one's 1,8,8" in decision.reason
     assert judge.asked == []
 
 
-def test_a_version_of_another_dataset_does_not_take_over(registry: MemoryRegistry) -> None:
+def test_another_dataset_does_not_take_over_a_champion(registry: MemoryRegistry) -> None:
     judge = Judge(9.0, 5.0)
-    enter(registry, publish(registry, "a", **{"ganlib.dataset": "digits"}), judge)
-    decision = enter(registry, publish(registry, "b", **{"ganlib.dataset": "squares"}), judge)
+    digits = {"ganlib.dataset": "digits", "ganlib.dataset_digest": "a"}
+    enter(registry, publish(registry, "a", **digits), judge)
+    decision = enter(registry, publish(registry, "b", **{**digits, "ganlib.dataset": "squares"}), judge)
     assert not decision.promoted
-    assert "dataset digits, the new one on squares" in decision.reason
     assert champion(registry).version == 1
     assert judge.asked == []
+    assert "its dataset is digits and the new one's squares" in decision.reason
+    assert "--name" in decision.reason
+    [hint] = re.findall("`ganlib (.*?)`", decision.reason)
+    assert CliRunner().invoke(app, shlex.split(hint), obj=lambda: registry).exit_code == 0, hint
+    assert champion(registry).version == 2
+
+
+def test_versions_of_one_dataset_are_compared_whatever_their_digests(registry: MemoryRegistry) -> None:
+    judge = Judge(9.0, 5.0)
+    for run in ("a", "b"):
+        tags = {"ganlib.dataset": "digits", "ganlib.dataset_digest": run * 64}
+        decision = enter(registry, publish(registry, run, **tags), judge)
+    assert decision.promoted
+    assert judge.asked == [(2, 1)]
 
 
 def test_a_candidate_that_fails_by_itself_is_not_compared(registry: MemoryRegistry) -> None:

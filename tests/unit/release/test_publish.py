@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load as load_safetensors
 
-from ganlib.config.run import load_config
-from ganlib.errors import ConfigError, RegistryError
+from ganlib.config.run import RunConfig, load_config
+from ganlib.errors import ConfigError
 from ganlib.fakes.stores import MemoryRegistry, MemoryStore
 from ganlib.generators.fetch import load
 from ganlib.quality.grids import grid
@@ -21,13 +22,13 @@ from ganlib.records import (
     Copying,
     DatasetVersion,
     Evaluation,
+    Measures,
     RegisteredGenerator,
     Shard,
     TrainResult,
 )
-from ganlib.release.publish import challenge, publish
-from ganlib.release.weights import load_weights
-from ganlib.training.build import fresh_state
+from ganlib.release.publish import challenge, publish, require_publishable
+from ganlib.training.build import build_generator, fresh_state
 from ganlib.training.checkpoints import Checkpoints
 from ganlib.training.spec import RunSpec
 
@@ -78,16 +79,16 @@ def make(
     spec = RunSpec(
         run=run, config=config, dataset_name="digits", dataset_digest=dataset.digest, code_version="1.2.3"
     )
+    numbers = {name: value for name, value in measured.items() if name in Measures.model_fields}
+    others = {name: value for name, value in measured.items() if name not in numbers}
     evaluation = Evaluation(
         run=run,
         checkpoint=checkpoint,
         dataset_digest=dataset.digest,
-        metric="fd_efficientnet_lite0",
-        samples=2000,
-        value=198.53217,
+        measures=Measures(metric="fd_efficientnet_lite0", samples=2000, value=198.53217, **numbers),
         value_untrained=851.2,
         seconds=5.0,
-        **measured,
+        **others,
     )
     result = TrainResult(run=run, tracking_run_id="t-1", status="finished", best=checkpoint)
     return Published(registry, publish(store, registry, spec, result, evaluation), spec, evaluation, dataset)
@@ -173,14 +174,15 @@ def test_the_card_says_what_one_must_know(full: Published) -> None:
 def test_weights_and_grid_are_the_programs(conditional: bool) -> None:
     made = make({"network.conditional": conditional}, {})
     files = made.registry.files(made.generator)
-    network = load_weights(files)
+    network = build_generator(made.spec.config, made.dataset).eval()
+    network.load_state_dict(load_safetensors(files["generator.safetensors"]))
+    assert RunConfig.model_validate_json(files["config.json"]) == made.spec.config
+    assert DatasetVersion.from_json(files["dataset.json"]) == made.dataset
     program = load("digits-wgan/1", made.registry)
     noise = torch.randn(16, 6, generator=torch.Generator().manual_seed(0))
     labels = (torch.arange(16) % 3,) if conditional else ()
     with torch.no_grad():
         torch.testing.assert_close(network(noise, *labels), program(noise, *labels), rtol=0, atol=1e-5)
-    assert not network.training
-    assert all(parameter.requires_grad for parameter in network.parameters())
     with Image.open(io.BytesIO(files["grid.png"])) as stored:
         drawn = np.asarray(stored).astype(int)
     # The program has its batch norm folded, which moves a pixel by a grey level now and then.
@@ -188,15 +190,31 @@ def test_weights_and_grid_are_the_programs(conditional: bool) -> None:
     assert json.loads(made.generator.tags.get("ganlib.classes", "[]")) == list(made.dataset.classes)
 
 
-@pytest.mark.parametrize("name", ["generator.safetensors", "config.json", "dataset.json"])
-def test_weights_that_are_damaged_or_missing_are_refused(full: Published, name: str) -> None:
-    files = full.registry.files(full.generator)
-    for broken in ({**files, name: files[name][:-20]}, {key: files[key] for key in files if key != name}):
-        with pytest.raises(RegistryError, match="it cannot be taken up for training"):
-            load_weights(broken, "it")
-    other = make({"network.generator_width": 8}, {})
-    with pytest.raises(RegistryError, match="size mismatch"):
-        load_weights({**files, "config.json": other.registry.files(other.generator)["config.json"]})
+def test_the_registrys_limits_are_checked_before_a_run_is_trained(full: Published) -> None:
+    require_publishable(full.spec, full.dataset)
+    named = full.spec.model_copy(
+        update={"config": full.spec.config.model_copy(update={"name": "a/b"})}  # past the field's own check
+    )
+    with pytest.raises(ConfigError, match="'a/b' cannot be a model's name"):
+        require_publishable(named, full.dataset)
+    with pytest.raises(ConfigError, match=r"tag 'ganlib\.dataset' with a value of 5001 characters"):
+        require_publishable(full.spec.model_copy(update={"dataset_name": "d" * 5001}), full.dataset)
+
+
+def test_an_equal_run_can_be_published_under_a_second_name(full: Published) -> None:
+    second = make({"name": "numbers"}, {}, MemoryRegistry())
+    assert second.generator.model == "numbers"
+    assert second.spec.run == full.spec.run
+    card = second.registry.files(second.generator)["model_card.md"].decode()
+    assert card.startswith("# numbers\n")
+    assert 'load_generator("numbers@champion")' in card
+
+
+def test_no_copying_ratio_is_published_where_all_held_out_pictures_are_copies() -> None:
+    copying = Copying(samples=64, generated_distance=0.9, held_out_distance=0.0, held_out_copies=64)
+    made = make({}, {"copying": copying})
+    assert "ganlib.copying_ratio" not in made.generator.tags
+    assert "not measured" in made.registry.files(made.generator)["model_card.md"].decode()
 
 
 def test_publishing_makes_the_challenger_and_publishing_again_changes_nothing() -> None:
