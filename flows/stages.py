@@ -147,11 +147,12 @@ def _summarize(
     generator: RegisteredGenerator,
     decision: Decision,
 ) -> None:
+    asked = result.images_asked
     rows: Mapping[str, str] = {
         "generator": f"{generator.model} version {generator.version} ({generator.alias})",
         "dataset": f"{spec.dataset_name} {spec.dataset_digest[:12]}",
         evaluation.metric: f"{evaluation.value:.1f}, untrained {evaluation.value_untrained:.1f}",
-        "images seen": f"{result.images_seen:,}",
+        "images seen": f"{result.images_seen:,}" + (f" of {asked:,} asked for" if asked else ""),
         "images a second": f"{result.images_per_second:,.0f}",
         "tracking run": result.tracking_run_id,
         "gate": decision.reason,

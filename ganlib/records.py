@@ -166,6 +166,8 @@ class TrainResult(Record):
     """The checkpoint with the smallest distance in the run."""
     last: CheckpointRef | None = None
     images_seen: Count = 0
+    images_asked: Count = 0
+    """Images of the budget; 0 in results from before it was kept."""
     seconds: float = 0.0
     """Seconds in the loop, over all attempts."""
     images_per_second: float = 0.0

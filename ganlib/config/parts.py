@@ -156,7 +156,7 @@ class BudgetConfig(ConfigPart):
     """When a run ends: at whichever limit comes first."""
 
     total_kimg: float = Field(default=1000.0, gt=0, le=1_000_000)
-    """Thousand real pictures that the critic sees."""
+    """Thousand real pictures that the critic sees; the run ends at the first generator step at or after."""
     max_seconds: float | None = Field(default=None, gt=0, le=30 * 86_400)
     """Seconds in the loop, evaluations and start-up not counted; ``None``: no such limit."""
 

@@ -159,11 +159,16 @@ def build_schedule(config: RunConfig) -> Schedule:
     return Schedule(decay_from_images=round(end * config.schedule.decay_from), decay_to_images=end)
 
 
+def build_cadence(config: RunConfig) -> Cadence:
+    """Critic steps before each generator step."""
+    return Cadence(n_critic=config.cadence.n_critic, bursts=config.cadence.bursts)
+
+
 def build_plan(config: RunConfig, device: torch.device) -> Plan:
     """What the loop is to do under this configuration on this device."""
     return Plan(
         objective=build_objective(config),
-        cadence=Cadence(n_critic=config.cadence.n_critic, bursts=config.cadence.bursts),
+        cadence=build_cadence(config),
         averaging=Averaging(
             half_life_images=config.averaging.half_life_kimg * 1000, warmup=config.averaging.warmup
         ),

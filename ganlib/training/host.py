@@ -28,14 +28,17 @@ from ganlib.quality.features import Extractor
 from ganlib.quality.generated import to_uint8
 from ganlib.quality.grids import grid
 from ganlib.records import CurvePoint, TrainResult
-from ganlib.training.build import build_plan, fresh_state
+from ganlib.training.build import build_cadence, build_plan, fresh_state
 from ganlib.training.checkpoints import Checkpoints
 from ganlib.training.curve import Curve, Point
 from ganlib.training.progress import Pace, Spent
 from ganlib.training.watch import Watch
 
 REPORT_SECONDS = 2.0
-"""A progress line and a point on the curves at most this often."""
+"""Least seconds in the loop between two progress lines, and between two points on the curves."""
+
+OVERSHOOT = 0.05
+"""Share of the budget by which a run may exceed it without a warning."""
 
 
 @dataclass
@@ -112,6 +115,7 @@ class Host:
         elif self.look_at_untrained:
             yield self._evaluate(state)
         start_images, start_seconds = state.images_seen, state.seconds
+        self._warn_of_overshoot(state)
         yield from self._loop(state)
         if state.images_seen > start_images:
             yield from self._keep(state, evaluate=True)
@@ -119,13 +123,33 @@ class Host:
             self.checkpoints.wait()
         return self._finished(state, state.images_seen - start_images, state.seconds - start_seconds)
 
+    def _warn_of_overshoot(self, state: TrainState) -> None:
+        """Say at the start when the run will see clearly more images than its budget names."""
+        config, total = self.config, self._pace.total_images
+        if self.place.rank != 0 or state.images_seen >= total:
+            return
+        cadence = build_cadence(config)
+        end = cadence.images_at_end(total, config.batch_size, state.images_seen, state.generator_steps)
+        if end <= total * (1 + OVERSHOOT):
+            return
+        remedy = "turn cadence.bursts off" if config.cadence.bursts else "lower cadence.n_critic"
+        self.emit(
+            f"warning: the run can see up to {end / 1000:g} kimg, {end / total - 1:.0%} above "
+            f"budget.total_kimg = {total / 1000:g}: it ends at a generator step, and up to "
+            f"{cadence.most_critic_steps} critic steps of {config.batch_size} pictures stand before one; "
+            f"{remedy} or raise budget.total_kimg"
+        )
+
     def _finished(self, state: TrainState, images: int, seconds: float) -> TrainResult:
         """The result of a run that reached its end, ``images`` and ``seconds`` of it in this attempt."""
         if self.place.rank == 0 and images:
             shares = self._spent.shares(seconds)
             self.tracker.metrics(self.tracking_run_id, state.images_seen, shares)
             evaluating, saving = (f"{100 * share:.1f} %" for share in shares.values())
-            self.emit(f"{seconds:.0f} s in the loop; of the run {evaluating} evaluating, {saving} saving")
+            self.emit(
+                f"saw {state.images_seen:,} of {self._pace.total_images:,} images; {seconds:.0f} s in the "
+                f"loop, and of the whole time {evaluating} evaluating, {saving} saving"
+            )
         return TrainResult(
             run=self.run,
             tracking_run_id=self.tracking_run_id,
@@ -133,6 +157,7 @@ class Host:
             best=self.checkpoints.best(),
             last=self.checkpoints.last(),
             images_seen=state.images_seen,
+            images_asked=self._pace.total_images,
             seconds=state.seconds,
             images_lost=self.checkpoints.images_lost,
             images_per_second=images / seconds if seconds > 0 else 0.0,

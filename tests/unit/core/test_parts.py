@@ -83,6 +83,27 @@ def test_the_cadence_of_the_reference() -> None:
     assert {Cadence(7).critic_steps(step) for step in (0, 24, 500)} == {7}
 
 
+@pytest.mark.parametrize(
+    "cadence",
+    [Cadence(2), Cadence(5, bursts=True), Cadence(3, True, burst_first=2, burst_every=4, burst_length=7)],
+)
+def test_the_end_of_a_run_is_foreseen(cadence: Cadence) -> None:
+    for total in (1, 63, 64, 6_400, 200_000):
+        for done in (0, 1, 3, 26):
+            seen = begun = 64 * sum(map(cadence.critic_steps, range(done)))
+            step = done
+            while seen < total:
+                seen += 64 * cadence.critic_steps(step)
+                step += 1
+            assert cadence.images_at_end(total, 64, begun, done) == seen
+
+
+def test_two_thousand_images_become_6400_at_100_critic_steps() -> None:
+    assert Cadence(100).images_at_end(2_000, 64) == 6_400
+    assert Cadence(5, bursts=True).images_at_end(2_000, 64) == 6_400
+    assert Cadence(1).images_at_end(10**12, 2) == 10**12, "in no time"
+
+
 def test_latents_depend_on_seed_stream_and_step_only() -> None:
     first = latents(1, "critic", 7, 4, 3)
     assert torch.equal(first, latents(1, "critic", 7, 4, 3))

@@ -172,7 +172,8 @@ def test_a_run_leaves_curves_pictures_and_its_best_checkpoint(runner: Runner) ->
     shares = {name: run.metrics[f"{name}_share"] for name in ("evaluating", "saving")}
     assert shares["evaluating"] == [(408, pytest.approx(result.evaluating_seconds / whole))]
     assert shares["saving"] == [(408, pytest.approx(result.saving_seconds / whole))]
-    assert re.match(r"\d+ s in the loop; of the run \d+\.\d % evaluating, ", runner.lines[-1])
+    ended = r"saw 408 of 400 images; \d+ s in the loop, and of the whole time \d+\.\d % evaluating, "
+    assert re.match(ended, runner.lines[-1])
 
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -325,3 +326,24 @@ def test_every_counts_multiples_once() -> None:
     assert [every.due(images) for images in (280, 300, 310, 399, 520, 560, 600)] == [
         False, True, False, False, True, False, True,
     ]  # fmt: skip
+
+
+def test_a_budget_that_will_be_exceeded_is_told_at_the_start_and_the_result_says_by_how_much(
+    runner: Runner,
+) -> None:
+    many = {**TINY, "cadence.n_critic": 100, "budget.total_kimg": 0.5}
+    result = runner.run("many", load_config("digits-wgan", many))
+    assert (result.images_seen, result.images_asked) == (800, 500)
+    [told] = [line for line in runner.lines if "budget.total_kimg" in line]
+    assert told.startswith("warning: the run can see up to 0.8 kimg, 60% above budget.total_kimg = 0.5")
+    assert "100 critic steps of 8 pictures" in told
+    assert "lower cadence.n_critic" in told
+    runner.lines.clear()
+    assert runner.run("few", load_config("digits-wgan", TINY)).images_seen == 408
+    assert not any("budget.total_kimg" in line for line in runner.lines), "two percent are not worth a line"
+
+
+def test_bursts_are_named_as_what_exceeds_the_budget(runner: Runner) -> None:
+    bursts = load_config("digits-wgan", {**TINY, "cadence.bursts": True})
+    assert runner.run("bursts", bursts).images_seen == 800
+    assert "turn cadence.bursts off" in next(line for line in runner.lines if line.startswith("warning: the"))
