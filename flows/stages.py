@@ -6,7 +6,8 @@ dataset version, the running job, the result in the object store, the registered
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from prefect import get_run_logger, task
@@ -18,17 +19,18 @@ from ganlib.cluster.launch import run_job
 from ganlib.config.run import RunConfig
 from ganlib.data.prepare import Preparation
 from ganlib.data.prepare import prepare as prepare_dataset
-from ganlib.errors import JobFailed, ObjectMissing, TrainingError
+from ganlib.errors import GanlibError, JobFailed, ObjectMissing, TrainingError
 from ganlib.jobs.pull import pull_here
-from ganlib.ports import ObjectStore
+from ganlib.ports import ObjectStore, RunStart
 from ganlib.records import Comparison, DatasetVersion, Decision, Evaluation, RegisteredGenerator, TrainResult
 from ganlib.registry.mlflow import MlflowRegistry
 from ganlib.release.comparison_task import ComparisonTask, find_comparison, write_task
 from ganlib.release.gate import pass_gate
 from ganlib.release.publish import CHALLENGER, CHAMPION
 from ganlib.release.publish import publish as publish_generator
-from ganlib.settings import load_settings
+from ganlib.settings import Settings, load_settings
 from ganlib.storage import open_store
+from ganlib.tracking.mlflow import MlflowTracker
 from ganlib.training.spec import RunSpec, evaluation_key, result_key, write_spec
 
 
@@ -87,12 +89,27 @@ def train(spec: RunSpec) -> TrainResult:
     store = open_store(settings)
     result = _finished_result(store, spec.run)
     if result is None:
-        with JobLog(get_run_logger()) as log:
-            run_job(settings, f"{spec.run}-train", ["ganlib.jobs.train", spec.run], log)
+        log, start = get_run_logger(), spec.tracking(settings.s3_bucket)
+        with JobLog(log) as lines, ended_in_tracker(settings, start):
+            run_job(settings, f"{spec.run}-train", ["ganlib.jobs.train", spec.run], lines)
         result = TrainResult.from_json(store.get(result_key(spec.run)), source=result_key(spec.run))
     if result.status != "finished":
         raise TrainingError(result.reason)
     return result
+
+
+@contextmanager
+def ended_in_tracker(settings: Settings, run: RunStart) -> Iterator[None]:
+    """Around a job that tracks a run: when the job fails, the run ends too, even if the job was killed."""
+    try:
+        yield
+    except JobFailed:
+        try:
+            MlflowTracker(settings).end_abandoned(run)
+        except GanlibError as error:
+            # The job's own failure matters more, and is raised.
+            get_run_logger().warning("run %s stays RUNNING in MLflow: %s", run.name, error)
+        raise
 
 
 @task

@@ -12,7 +12,7 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 
 from flows.log import JobLog
-from flows.stages import prepare, pull, register, train
+from flows.stages import ended_in_tracker, prepare, pull, register, train
 from flows.timing import timed
 from ganlib.cluster.launch import run_job
 from ganlib.config.run import named
@@ -118,7 +118,7 @@ def search_best(spec: SweepSpec) -> SweepResult:
         result = None
     if result is None or result.status != "finished":
         write_sweep_spec(store, spec)
-        with JobLog(log) as lines:
+        with JobLog(log) as lines, ended_in_tracker(settings, spec.tracking(settings.s3_bucket)):
             run_job(settings, f"{spec.sweep}-sweep", ["ganlib.jobs.sweep", spec.sweep], lines)
         result = read_sweep_result(store, spec.sweep)
     log.info("sweep %s: %s", spec.sweep, result_summary(result))

@@ -125,6 +125,22 @@ class MlflowTracker:
         with self._server.client() as client:
             client.set_terminated(run_id, status=status.upper())
 
+    def end_abandoned(self, run: RunStart) -> None:
+        """End as killed a run and its parts whose job has died; those that have ended stay as they are."""
+        with self._server.client() as client:
+            experiment = client.get_experiment_by_name(run.experiment)
+            if experiment is None:
+                return
+
+            def search(tag: str, value: str) -> list[Run]:
+                return client.search_runs([experiment.experiment_id], f"tags.`{tag}` = {quoted(value)}")
+
+            runs = search(RUN_TAG, run.name)
+            parts = [part for known in runs for part in search(PARENT_TAG, known.info.run_id)]
+            for known in (*runs, *parts):
+                if known.info.status == "RUNNING":
+                    client.set_terminated(known.info.run_id, status="KILLED")
+
     def _experiment(self, client: MlflowClient, name: str) -> str:
         from mlflow.exceptions import MlflowException
 

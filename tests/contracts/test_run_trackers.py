@@ -233,6 +233,23 @@ def test_the_dataset_is_an_input_of_the_run(settings: Settings, run_start: RunSt
 
 
 @pytest.mark.services
+def test_runs_whose_job_died_end_as_killed_and_others_stay(settings: Settings, run_start: RunStart) -> None:
+    from mlflow import MlflowClient
+
+    tracker = MlflowTracker(settings)
+    tracker.end_abandoned(dataclasses.replace(run_start, experiment="contracts-never-begun"))
+    sweep = tracker.start(run_start)
+    parts = [dataclasses.replace(run_start, name=f"{run_start.name}-{i}", parent=sweep) for i in range(2)]
+    running, finished = map(tracker.start, parts)
+    tracker.finish(finished, "finished")
+    other = tracker.start(dataclasses.replace(run_start, name=f"{run_start.name}-other"))
+    tracker.end_abandoned(run_start)
+    client = MlflowClient(tracking_uri=settings.require("mlflow"))
+    found = [client.get_run(run_id).info.status for run_id in (sweep, running, finished, other)]
+    assert found == ["KILLED", "KILLED", "FINISHED", "RUNNING"]
+
+
+@pytest.mark.services
 def test_many_points_are_logged_whole(settings: Settings, run_start: RunStart, tmp_path: Path) -> None:
     from mlflow import MlflowClient
 
