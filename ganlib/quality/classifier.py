@@ -130,8 +130,17 @@ def train_classifier(
     """Train a network on a version's labels: the same one for the same version on the same machine.
 
     Returns:
-        The network, what is to be said of it, and its weights as safetensors.
+        The network, its record, and its weights as safetensors.
+
+    Raises:
+        DataError: A split has no picture.
     """
+    for name, split in (("train", train), ("held_out", held_out)):
+        if split.size < 1:
+            raise DataError(
+                f"a classifier of {version.name} needs at least 1 picture in each split, {name} has none; "
+                "add more pictures to the dataset"
+            )
     began = time.monotonic()
     seed = int(version.digest[:15], 16)
     with torch.random.fork_rng(devices=[]):
@@ -207,4 +216,4 @@ def _accuracy(network: Network, split: Split, device: str | torch.device) -> flo
     for start in range(0, split.size, 512):
         images, labels = split.gather(torch.arange(start, min(start + 512, split.size)))
         right += int((network(images.to(device)).argmax(dim=1).cpu() == labels).sum())
-    return right / max(split.size, 1)
+    return right / split.size

@@ -124,7 +124,10 @@ def frechet_distance(a: Statistics, b: Statistics) -> float:
         raise ValueError(f"features of {a.dimensions} and {b.dimensions} dimensions cannot be compared")
     fewest = min(a.count, b.count)
     if fewest < 2:
-        raise DataError(f"a distance needs at least 2 samples on each side, got {a.count} and {b.count}")
+        raise DataError(
+            f"a Fréchet distance needs at least 2 samples on each side, got {a.count} and {b.count}; add "
+            "pictures to the dataset"
+        )
     if fewest < a.dimensions:
         warnings.warn(
             f"{fewest} samples for {a.dimensions} features: the Fréchet distance is biased upwards; "

@@ -2,7 +2,7 @@
 
 M. Bińkowski et al., "Demystifying MMD GANs" (arXiv:1801.01401): the squared maximum mean discrepancy
 under a polynomial kernel. Unlike the Fréchet distance it has an estimate without bias at any number of
-samples, so it may be a little below 0.
+samples from 3 on, so it may be a little below 0.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ import torch
 from torch import Tensor
 
 from ganlib.errors import DataError
+
+FEWEST_SAMPLES = 3
+"""Fewest samples on each side of a kernel distance: leaving one out for its error must leave a pair."""
 
 
 class KernelDistance(NamedTuple):
@@ -64,8 +67,11 @@ def kernel_distance(xx: Tensor, yy: Tensor, xy: Tensor, yx: Tensor) -> KernelDis
         DataError: Fewer than three samples on one side.
     """
     n, m = len(xx), len(yy)
-    if min(n, m) < 3:
-        raise DataError(f"a kernel distance needs at least 3 samples on each side, got {n} and {m}")
+    if min(n, m) < FEWEST_SAMPLES:
+        raise DataError(
+            f"a kernel distance needs at least {FEWEST_SAMPLES} samples on each side, got {n} and {m}; "
+            "add pictures to the dataset"
+        )
     within_x, within_y, between = xx.sum(), yy.sum(), xy.sum()
     mean_x, mean_y = within_x / (n * (n - 1)), within_y / (m * (m - 1))
     value = mean_x + mean_y - 2 * between / (n * m)

@@ -68,8 +68,8 @@ def measure(features: Tensor, reference: Reference, metric: str) -> Measures:
     they depend on the numbers of samples: compare values of equal numbers only.
 
     Args:
-        features: Floating point [n, d], n ≥ 3, of generated pictures.
-        reference: Real pictures' features, of the same dimensions.
+        features: Generated pictures' features, floating point [n, d], n ≥ 3.
+        reference: Real pictures' features, of the same dimensions, at least 3.
         metric: Name of the Fréchet distance over these features.
 
     Returns:

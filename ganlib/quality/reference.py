@@ -23,6 +23,7 @@ from ganlib.errors import DataError, ObjectMissing
 from ganlib.ports import ObjectStore
 from ganlib.quality.distances import Statistics
 from ganlib.quality.features import Extractor
+from ganlib.quality.kernel import FEWEST_SAMPLES
 from ganlib.quality.measure import REFERENCE_FEATURES, Reference, Within, within
 from ganlib.records import DatasetVersion, canonical_json
 
@@ -40,7 +41,7 @@ def find_reference(
     logged warning.
 
     Raises:
-        DataError: The version has fewer than two held-out pictures.
+        DataError: The version has too few held-out pictures.
     """
     key = reference_key(version, extractor, limit)
     try:
@@ -64,7 +65,7 @@ def first(version: DatasetVersion, images: Tensor, limit: int) -> Tensor:
     """The first ``limit`` of a version's held-out pictures, uint8 [n, c, h, w].
 
     Raises:
-        DataError: They are not the version's, or fewer than two.
+        DataError: They are not the version's, or too few.
     """
     count = sample_count(version, limit)
     images = images[:count]
@@ -143,20 +144,22 @@ def decode(data: bytes, identity: dict[str, str], dimensions: int) -> Reference:
 
 
 def sample_count(version: DatasetVersion, limit: int) -> int:
-    """How many held-out pictures the reference is of.
+    """Number of held-out pictures in the reference.
 
     Raises:
-        DataError: There are fewer than two.
+        DataError: There are fewer than :data:`~ganlib.quality.kernel.FEWEST_SAMPLES`. A Fréchet distance
+            takes 2, but the evaluation after training would fail.
     """
-    if limit < 2:
-        raise ValueError(f"limit must be at least 2, got {limit}")
-    count = min(limit, version.count("held_out"))
-    if count < 2:
+    if limit < FEWEST_SAMPLES:
+        raise ValueError(f"limit must be at least {FEWEST_SAMPLES}, got {limit}")
+    held_out = version.count("held_out")
+    if held_out < FEWEST_SAMPLES:
         raise DataError(
-            f"dataset {version.name} has {count} held-out pictures and at least 2 are needed to compare "
-            "with; prepare it with a larger held-out share"
+            f"dataset {version.name} has {held_out} held-out pictures of "
+            f"{held_out + version.count('train')}, and an evaluation needs at least "
+            f"{FEWEST_SAMPLES}; add more pictures to it"
         )
-    return count
+    return min(limit, held_out)
 
 
 def _digest(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> str:
@@ -175,7 +178,7 @@ def reference_over_workers(
     To be called on every worker of a process group, or in a single process.
 
     Raises:
-        DataError: The version has fewer than two held-out pictures, or the store holds damaged ones.
+        DataError: The version has too few held-out pictures, or the store holds damaged ones.
     """
     version = dataset.version
     # Rank 0 alone looks, and all follow: were each to look by itself, one could find what another

@@ -66,6 +66,12 @@ def test_the_same_version_has_the_same_one(monkeypatch: pytest.MonkeyPatch) -> N
     assert train_classifier(other, stripes(128, 0), stripes(10, 1))[2] != first[2]
 
 
+@pytest.mark.parametrize(("train", "held_out", "empty"), [(0, 3, "train"), (3, 0, "held_out")])
+def test_a_split_without_pictures_is_refused(train: int, held_out: int, empty: str) -> None:
+    with pytest.raises(DataError, match=f"at least 1 picture in each split, {empty} has none"):
+        train_classifier(version(), stripes(train, 0), stripes(held_out, 1))
+
+
 def test_it_is_found_as_it_was_kept(trained: tuple[Network, module.TrainedClassifier, bytes]) -> None:
     store = MemoryStore()
     assert find_classifier(store, version()) is None

@@ -131,6 +131,8 @@ def test_pictures_that_are_not_the_version_s_are_refused() -> None:
         first(_version(), IMAGES[:30], 40)
 
 
-def test_a_version_without_held_out_pictures_is_refused() -> None:
-    with pytest.raises(DataError, match="0 held-out"):
-        find_reference(MemoryStore(), _version(held_out=0), MeanOfPixels(), 40)
+@pytest.mark.parametrize("held_out", [0, 2])
+def test_a_version_with_too_few_held_out_pictures_is_refused(held_out: int) -> None:
+    with pytest.raises(DataError, match=rf"{held_out} held-out pictures of {held_out + 9}.* at least 3; add"):
+        find_reference(MemoryStore(), _version(held_out), MeanOfPixels(), 40)
+    assert find_reference(MemoryStore(), _version(3), MeanOfPixels(), 40) is None
