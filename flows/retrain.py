@@ -27,7 +27,7 @@ from ganlib.training.spec import RunSpec, run_name
 
 
 class Retrained(Record):
-    """What a run of the flow ends with."""
+    """Result of a run of the flow."""
 
     generator: RegisteredGenerator
     dataset: DatasetVersion
@@ -35,7 +35,7 @@ class Retrained(Record):
     """``None`` when the run was skipped."""
     result: TrainResult | None = None
     decision: Decision | None = None
-    """Of the gate; ``None`` when the run was skipped."""
+    """The gate's decision; ``None`` when the run was skipped."""
     skipped: str = ""
     """Why nothing was trained; empty when something was."""
     seconds: dict[str, float]

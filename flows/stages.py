@@ -1,4 +1,4 @@
-"""What flows are made of: tasks that take a small frozen value and return the next one.
+"""The tasks of the flows: they take a small frozen value and return the next one.
 
 The work itself happens in :mod:`ganlib`. A task that is repeated finds its own finished work: the
 dataset version, the running job, the result in the object store, the registered version.
@@ -78,7 +78,7 @@ def pull(spec: RunSpec) -> None:
     if "ray" in settings.own:
         run_job(settings, f"{spec.run}-pull", ["ganlib.jobs.pull", spec.run], log)
     else:
-        # The embedded cluster is this machine, and starting a job on it takes longer than the shards.
+        # The embedded cluster is this machine, and starting a job would take longer than the pull itself.
         log(pull_here(spec.run))
 
 

@@ -58,17 +58,17 @@ def examine(
 
     Args:
         spec: The run; nothing of it needs to be in the store but the checkpoint.
-        checkpoint: Which one.
+        checkpoint: The checkpoint to evaluate.
         samples: Generated pictures.
-        draw: Which latents: 0 are the curve's, 1 a run's evaluation's, any other are fresh.
+        draw: Number of the draw of latents: 0 are the curve's, 1 a run's evaluation's, any other are fresh.
         untrained: Whether the generator is measured as it was before training, too.
 
     Returns:
         The evaluation, its ``value_untrained`` NaN unless asked for, and the strip that shows copying,
         uint8 [H, W, 3].
     """
-    # Here and in the two tasks the packages that compute are imported late: this process would spend
-    # ten seconds on importing what it never uses, before the first of them could start.
+    # The two tasks import the computing packages themselves: here that would delay their start by ten
+    # seconds, and this process uses none of them.
     began = time.monotonic()
     workers = spec.config.compute.workers
     task = {

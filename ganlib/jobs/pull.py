@@ -32,7 +32,7 @@ def main(run: str) -> None:
 
 
 def pull_here(run: str) -> str:
-    """Pull on this node; a line that says what is there now."""
+    """Pull on this node; returns a line that says what is there now."""
     settings = load_settings()
     store = open_store(settings)
     spec = read_spec(store, run)

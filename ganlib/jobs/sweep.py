@@ -82,7 +82,7 @@ def conclude(sweep_run: SweepRun, report: SweepReport) -> None:
 
     Raises:
         TrainingError: There is no winner.
-        GanlibError: What the report failed with; the sweep has ended all the same.
+        GanlibError: The report failed; the sweep has ended all the same.
     """
     ledger = sweep_run.ledger
     best = winner(ledger.trials)
@@ -93,7 +93,7 @@ def conclude(sweep_run: SweepRun, report: SweepReport) -> None:
         tracked = status
     finally:
         sweep_run.tracker.finish(ledger.result.tracking_run_id, tracked)
-        # Last: a job that is killed before this comes back to it, and to one that has ended nobody does.
+        # Written last: finished sweeps are never resumed, so a job killed before this is.
         ledger.finish(status, best)
     if best is None:
         raise TrainingError(

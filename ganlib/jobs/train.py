@@ -49,7 +49,7 @@ def main(run: str) -> None:
                 use_gpu=use_gpu,
             ),
             run_config=ray.train.RunConfig(
-                # A name of its own for each attempt: Ray would take up what another one left.
+                # A new name for each attempt: under an old one Ray would restore its own state.
                 name=f"{run}-{ray.get_runtime_context().get_job_id()}",
                 storage_path=str(settings.home / "ray-train"),
                 failure_config=FailureConfig(max_failures=spec.config.compute.max_failures),
@@ -66,7 +66,7 @@ def main(run: str) -> None:
 
 
 def worker(parameters: dict[str, Any]) -> None:
-    """What each Ray Train worker runs; a worker that is started anew resumes by itself."""
+    """Run one Ray Train worker; a restarted worker resumes from the newest checkpoint."""
     with worker_host(parameters, worker_place(), emit) as host:
         *_, result = rounds_on(host)
     write_result(result, host.place)

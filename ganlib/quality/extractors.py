@@ -46,7 +46,7 @@ def open_extractor(
 
     Args:
         store: Holds the version, and the weights of ``inception`` (:func:`provide_weights`).
-        dataset: What the classifier is trained on.
+        dataset: Trains the classifier.
         config: Names the extractor.
         cache: The machine's cache.
         place: This worker; left out, a single process on the CPU.
@@ -58,7 +58,7 @@ def open_extractor(
     """
     place = place or WorkerPlace()
     if config.extractor == "inception":
-        # Imports a second to a few of what no other extractor needs.
+        # Takes a second or more to import, and no other extractor needs it.
         from ganlib.quality.inception import Inception
 
         return Inception(fetch_weights(store, INCEPTION_SHA256, cache), place.device)
@@ -99,7 +99,7 @@ def provide_weights(
         config: Names the extractor and the file.
         cache: This machine's cache.
         open_store: A store of what lies below an ``s3://`` address.
-        sha256: What they must have.
+        sha256: The digest that they must have.
 
     Raises:
         ConfigError: There is no such file, or none was named and none is in the store.
@@ -138,7 +138,7 @@ def _classifier(
         if place.rank == 0:
             _train(store, dataset, place, say)
         barrier()
-    # What is stored is what is used, should somebody else have trained it at the same time.
+    # Another run may have trained it at the same time, so use what the store has.
     found = found or find_classifier(store, version)
     if found is None:
         raise DataError(f"the classifier of {version.prefix} was deleted from the object store; run again")

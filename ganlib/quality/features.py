@@ -24,7 +24,7 @@ class Extractor(Protocol):
 
     @property
     def metric(self) -> str:
-        """What the Fréchet distance over these features is called: ``fd_<name>``, or ``fid`` over those of
+        """Name of the Fréchet distance over these features: ``fd_<name>``, or ``fid`` over those of
         the standard Inception network and no others."""
         ...
 
@@ -35,12 +35,12 @@ class Extractor(Protocol):
 
     @property
     def weights_sha256(self) -> str:
-        """Of its weights: features of one name compare only if this is the same."""
+        """SHA-256 of the weights: features of one name compare only if this is the same."""
         ...
 
     @property
     def resizing(self) -> str:
-        """How pictures are scaled before they go in, for people."""
+        """Description, for people, of how pictures are scaled before they go in."""
         ...
 
     def __call__(self, images: Tensor) -> Tensor:

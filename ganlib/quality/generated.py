@@ -23,7 +23,7 @@ def to_uint8(images: Tensor) -> Tensor:
     Raises:
         TrainingError: A pixel is not finite; casting it would give some harmless-looking grey.
     """
-    # The smallest and largest pixel are found in one pass, and one that is no number would be both.
+    # One pass finds the smallest and largest pixel; a NaN would be both.
     if images.numel() and not torch.stack(images.aminmax()).isfinite().all():
         raise TrainingError(
             "the generator made pictures with pixels that are not finite; "
@@ -44,7 +44,7 @@ def generate_features(
 
     Args:
         generate: The generator.
-        extractor: What computes the features.
+        extractor: Computes the features.
         latents: float32 [n, …].
         labels: int64 [n], for a conditional generator.
         batch: Latents given to the generator at a time; it bounds memory and changes no result,

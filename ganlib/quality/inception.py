@@ -22,7 +22,7 @@ class Inception:
     Args:
         weights: The bytes of a state dictionary that ``torch.save`` wrote.
         device: Torch device to compute on.
-        sha256: What the weights must have. Only with the standard one is the metric called ``fid``.
+        sha256: The digest that the weights must have; only with the standard one is the metric ``fid``.
 
     Raises:
         DigestMismatch: The weights are others; nothing of them was read but the digest.
@@ -42,12 +42,12 @@ class Inception:
         self.device = torch.device(device)
         try:
             state = torch.load(io.BytesIO(weights), map_location="cpu", weights_only=True)
-            # The network's constructor unpickles anything; it is given what was written here.
+            # The network's constructor unpickles its file, so it only gets one written here.
             tensors = io.BytesIO()
             torch.save(state, tensors)
             tensors.seek(0)
             network = FeatureExtractorInceptionV3("inception", ["2048"], tensors)
-        # Unpickling raises whatever it likes, and loading a state RuntimeError or AttributeError.
+        # Unpickling may raise anything, and loading a state RuntimeError or AttributeError.
         except Exception as error:
             raise DataError(f"the weights of inception ({sha256}) cannot be loaded: {error}") from error
         self._network = network.to(self.device).to(memory_format=torch.channels_last)

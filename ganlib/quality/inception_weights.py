@@ -16,13 +16,13 @@ from ganlib.errors import ConfigError, DataError, DigestMismatch, ObjectMissing
 from ganlib.ports import ObjectStore
 
 INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
-"""Of ``weights-inception-2015-12-05-6726825d.pth`` (torch-fidelity) and of
+"""SHA-256 of ``weights-inception-2015-12-05-6726825d.pth`` (torch-fidelity) and of
 ``pt_inception-2015-12-05-6726825d.pth`` (pytorch-fid), which are one file under two names: the weights of
 M. Heusel et al. (arXiv:1706.08500), converted to PyTorch."""
 
 
 def weights_key(sha256: str) -> str:
-    """Where weights lie in the object store."""
+    """Object key of the weights."""
     return f"weights/{sha256}"
 
 
@@ -41,10 +41,10 @@ def put_weights(store: ObjectStore, what: str, data: bytes, sha256: str) -> None
     """Put weights into the store, unless they are there.
 
     Args:
-        store: Where.
-        what: Where they come from, for the message.
+        store: The object store.
+        what: The weights' source, for the message.
         data: The file's bytes.
-        sha256: What they must have.
+        sha256: The digest that the weights must have.
 
     Raises:
         DigestMismatch: They are others; nothing was put.

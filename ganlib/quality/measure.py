@@ -25,11 +25,11 @@ REFERENCE_FEATURES = 5000
 """Feature vectors of real pictures that are kept for what needs pairs; the first ones."""
 
 BLOCK_BYTES = 32 * 2**20
-"""Most bytes of one block of pairs."""
+"""Largest size of one block of pairs, bytes."""
 
 
 class Within(NamedTuple):
-    """What is to be known of the pairs within one set of n feature vectors, for some rows of it."""
+    """Results from the pairs within one set of feature vectors, for n of its rows."""
 
     radii: Tensor
     """float64 [n]: distance to the nearest neighbour but :data:`NEIGHBOURS` − 1; NaN when there are fewer."""
@@ -42,11 +42,11 @@ class Reference:
     """Real pictures to compare with, as :func:`measure` needs them."""
 
     statistics: Statistics
-    """Of all of them."""
+    """Mean and covariance of all pictures."""
     features: Tensor
     """float32 [m, d], of the first :data:`REFERENCE_FEATURES`."""
     within: Within
-    """Of :attr:`features`."""
+    """Results from the pairs within :attr:`features`."""
 
     @classmethod
     def from_features(cls, features: Tensor) -> Reference:
@@ -107,18 +107,18 @@ def measure(features: Tensor, reference: Reference, metric: str) -> Measures:
 
 
 def within(features: Tensor, rows: slice = slice(None)) -> Within:
-    """What :class:`Within` holds, for some rows; several workers can take a part each.
+    """Compute :class:`Within` for some rows; several workers can each take a part.
 
     Args:
-        features: Floating point [n, d], of all.
-        rows: Which ones it is wanted for.
+        features: The whole set, floating point [n, d].
+        rows: Rows to compute it for.
     """
     values = features.double()
     radii, sums = [], []
     for here, base, squared in _pairs(values, values, slice(*rows.indices(len(values)))):
         itself = torch.arange(here.start, here.stop)
         diagonal = (torch.arange(len(itself)), itself)
-        # Nobody is one's own neighbour.
+        # A vector is not its own neighbour.
         squared[diagonal] = math.inf
         if len(values) > NEIGHBOURS:
             radii.append(squared.kthvalue(NEIGHBOURS, dim=1).values.sqrt())
@@ -130,7 +130,7 @@ def within(features: Tensor, rows: slice = slice(None)) -> Within:
 
 
 def _pairs(a: Tensor, b: Tensor, rows: slice) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """For blocks of a's rows: which, ``x · y / d + 1``, and squared distances, both float64 [k, m]."""
+    """For blocks of a's rows: the rows, ``x · y / d + 1``, and squared distances, both float64 [k, m]."""
     dimensions = a.shape[1]
     norms_a, norms_b = a.square().sum(dim=1), b.square().sum(dim=1)
     step = max(1, BLOCK_BYTES // (8 * len(b)))

@@ -181,8 +181,8 @@ def reference_over_workers(
         DataError: The version has too few held-out pictures, or the store holds damaged ones.
     """
     version = dataset.version
-    # Rank 0 alone looks, and all follow: were each to look by itself, one could find what another
-    # missed a moment before, and they would wait for each other for ever.
+    # Rank 0 looks for all. If each looked, one could find what another missed a moment before, and
+    # they would wait for each other for ever.
     found = find_reference(store, version, extractor, limit) if place.rank == 0 else None
     missing = torch.tensor([float(place.rank == 0 and found is None)], device=place.device)
     if float(mean_over_workers(missing)) > 0:
@@ -192,7 +192,7 @@ def reference_over_workers(
         return computed
     if found is None:
         found = find_reference(store, version, extractor, limit)
-    # Should it be gone since rank 0 looked, nobody waits for this worker: it computes by itself.
+    # It may be gone since rank 0 looked; the others do not wait, so this worker computes it alone.
     return (
         found if found is not None else _compute(dataset, extractor, limit, WorkerPlace(device=place.device))
     )

@@ -1,4 +1,4 @@
-"""What the workers of an evaluation do; its main process needs none of the packages used here."""
+"""The computing part of an evaluation; the job's main process needs none of the packages used here."""
 
 from __future__ import annotations
 
@@ -34,23 +34,23 @@ from ganlib.training.spec import RunSpec
 
 
 class Task(Record):
-    """An evaluation that is to be made."""
+    """An evaluation to make."""
 
     spec: RunSpec
     checkpoint: CheckpointRef
     samples: int = Field(ge=16)
     """Generated pictures."""
     draw: int = Field(default=1, ge=0)
-    """Which latents."""
+    """Number of the draw of latents."""
     untrained: bool = True
     """Whether the generator is measured as it was before training, too."""
 
 
 class EvaluationOutcome(NamedTuple):
-    """What comes of it."""
+    """The result of an evaluation."""
 
     evaluation: Evaluation
-    """Its ``seconds`` are left at 0."""
+    """The numbers, with ``seconds`` left at 0."""
     strip: Picture
     """Generated and held-out pictures above the training pictures nearest to them."""
 
@@ -91,7 +91,7 @@ def judge(settings: Settings, store: ObjectStore, task: Task, shares: list[bytes
     spec = task.spec
     threads = min(spec.config.compute.workers, decode_threads())
     before = torch.get_num_threads()
-    # The workers have done their part and their processors are free.
+    # The workers have ended, so their processors are free.
     torch.set_num_threads(threads)
     try:
         with threadpool_limits(threads):

@@ -110,7 +110,7 @@ def _decide(
 
 
 def incomparable(candidate: Mapping[str, str], champion: Mapping[str, str]) -> str:
-    """What sets two versions apart, from their tags; empty when they make the same kind of pictures.
+    """Say from two versions' tags why they cannot be compared; empty when they can.
 
     Versions of one dataset name are comparable whatever their digests are: both are measured against the
     candidate's held-out pictures.

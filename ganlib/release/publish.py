@@ -77,7 +77,7 @@ def require_publishable(spec: RunSpec, dataset: DatasetVersion) -> None:
 
 
 def training_files(generator: nn.Module, config: RunConfig, dataset: DatasetVersion) -> dict[str, bytes]:
-    """What training on needs beside the exported program, by file name: weights, and how they were made."""
+    """Files that further training needs beside the program, by name: weights and their configuration."""
     tensors = {name: value.detach().cpu().contiguous() for name, value in generator.state_dict().items()}
     return {
         "generator.safetensors": save_safetensors(tensors),

@@ -26,7 +26,7 @@ from ganlib.records import DatasetVersion
 
 
 def count_classes(config: RunConfig, dataset: DatasetVersion) -> int:
-    """How many classes the networks are to know: 0 for unconditional ones.
+    """Number of classes that the networks take as labels: 0 for unconditional ones.
 
     Raises:
         ConfigError: The networks are to be conditional, and the dataset has no classes.
@@ -111,7 +111,7 @@ def fresh_state(config: RunConfig, dataset: DatasetVersion, device: torch.device
 
 
 def build_acceleration(config: RunConfig, device: torch.device) -> Acceleration:
-    """How the passes are computed on a device.
+    """Build the choice of number format, memory layout and compilation for a device.
 
     Raises:
         ConfigError: The device has no such number format.
@@ -133,7 +133,7 @@ def build_optimizer(config: RunConfig) -> OptimizerFactory:
 
 
 def pick_kernels(config: RunConfig) -> Literal["foreach", "fused", "loop"]:
-    """How the optimizers update all parameters, ``auto`` resolved."""
+    """Kernels of the optimizers' updates, ``auto`` resolved."""
     kernels = config.compute.optimizer_kernels
     if kernels == "auto":
         # On a CPU at 28×28, width 16, the loop was 5 to 8 % faster with fused Adam; RMSprop has none.
@@ -142,7 +142,7 @@ def pick_kernels(config: RunConfig) -> Literal["foreach", "fused", "loop"]:
 
 
 def build_objective(config: RunConfig) -> Objective:
-    """What the networks minimize."""
+    """Build the networks' losses."""
     chosen = config.objective
     if chosen.kind == "wasserstein-gp":
         return WassersteinGradientPenalty(chosen.penalty)
@@ -165,7 +165,7 @@ def build_cadence(config: RunConfig) -> Cadence:
 
 
 def build_plan(config: RunConfig, device: torch.device) -> Plan:
-    """What the loop is to do under this configuration on this device."""
+    """Build the loop's plan from a configuration, for a device."""
     return Plan(
         objective=build_objective(config),
         cadence=build_cadence(config),

@@ -34,11 +34,11 @@ class CheckpointRecord(Record):
     config: dict[str, str]
     """The run's configuration, flat."""
     sha256: Sha256
-    """Of ``state.safetensors``."""
+    """Digest of ``state.safetensors``."""
     counters: Annotated[dict[str, Annotated[float, Field(ge=0, le=1e15)]], Field(max_length=16)]
     """Images, steps and seconds, as :func:`ganlib.core.checkpoint.dump_state` gives them."""
     estimate_peak: float = 0.0
-    """What the watch over the run remembers."""
+    """Largest Wasserstein estimate so far, for the watch over the run."""
     distance: float | None = None
     """The evaluation at this moment, when there was one."""
     origin: Key | Literal[""] = ""
@@ -66,7 +66,7 @@ class CheckpointRecord(Record):
 
 
 class Reached(Record):
-    """How far a run had come, for whoever takes it up again: ``runs/RUN/reached.json``."""
+    """Progress of a run, to tell later what a restart lost: ``runs/RUN/reached.json``."""
 
     images_seen: Count = 0
     images_lost: Count = 0
@@ -74,7 +74,7 @@ class Reached(Record):
 
 
 class Resumed(NamedTuple):
-    """Where a run goes on."""
+    """The checkpoint that a run resumes from."""
 
     ref: CheckpointRef
     estimate_peak: float
@@ -91,10 +91,10 @@ class Checkpoints:
     leaving it waits for the last save and raises what went wrong in it.
 
     Args:
-        store: Where they lie.
+        store: The object store.
         run: The run's name.
         config: Its configuration; a checkpoint of another one is refused.
-        versions: Of ganlib and torch, for the record.
+        versions: Versions of ganlib and torch, for the record.
         adopt: Another run's checkpoint to begin from, whatever its configuration, as long as the networks
             have the same shapes. Checkpoints that the run has from before it count no more.
     """
@@ -230,7 +230,7 @@ class Checkpoints:
             return None
         record = read_record(self._store, self._adopt.key)
         restore_state(state, read_tensors(self._store, self._adopt), record.counters)
-        # Its distance is not handed on: another run's report has it.
+        # Without its distance, which the other run has reported.
         return Resumed(self._adopt, record.estimate_peak, 0, None)
 
     @property
@@ -307,7 +307,7 @@ def retire(store: ObjectStore, run: str, keep: set[str]) -> None:
     """Delete the checkpoints of a run that nothing will go on from, its copies of others' among them.
 
     Args:
-        store: Where they lie.
+        store: The object store.
         run: Whose; no process may be training it.
         keep: Keys of those that stay.
     """

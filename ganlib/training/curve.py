@@ -32,19 +32,19 @@ class Point(NamedTuple):
     distance: float = math.nan
     """Fréchet distance on ``curve_samples`` pictures; the same on every worker."""
     spread: float = math.nan
-    """How much the samples differ (:func:`ganlib.training.watch.spread`)."""
+    """Spread of the samples (:func:`ganlib.training.watch.spread`)."""
     samples: Tensor | None = None
     """Float [64, c, h, w] in [−1, 1], of the same latents every time; rank 0's alone."""
 
 
 @dataclass(frozen=True)
 class Curve:
-    """What the evaluations of a run have in common."""
+    """The evaluations during a run."""
 
     config: RunConfig
     version: DatasetVersion
     reference: Statistics
-    """Of the held-out split; used on rank 0."""
+    """Statistics of the held-out split; used on rank 0."""
     extractor: Extractor
     place: WorkerPlace
 
@@ -64,10 +64,10 @@ class Curve:
             samples = generate(average, noise, self._labels(GRID_SAMPLES))
             values[1] = spread(samples)
             with warnings.catch_warnings():
-                # The curve is drawn from few samples by intent, and named apart for it.
+                # The curve uses few samples on purpose, and has a name of its own.
                 warnings.simplefilter("ignore", TooFewSamples)
                 values[0] = frechet_distance(Statistics.from_features(features.cpu()), self.reference)
-        # The others' zeros leave rank 0's values.
+        # All other ranks add zeros, so the sum is rank 0's value.
         values = mean_over_workers(values.to(self.place.device)) * self.place.workers
         return Point(float(values[0]), float(values[1]), samples)
 
@@ -83,5 +83,5 @@ class Curve:
         return gather_rows(features.to(place.device), count, place)
 
     def _labels(self, count: int) -> Tensor | None:
-        """What to make: every class alike, or ``None`` for an unconditional generator."""
+        """Labels to generate: equally many of each class, or ``None`` for an unconditional generator."""
         return labels_in_turn(count_classes(self.config, self.version), count)

@@ -50,7 +50,7 @@ class Host:
     config: RunConfig
     dataset: LocalDataset
     reference: Statistics
-    """Of the held-out split; used on rank 0."""
+    """Statistics of the held-out split; used on rank 0."""
     extractor: Extractor
     checkpoints: Checkpoints
     tracker: RunTracker
@@ -59,7 +59,7 @@ class Host:
     emit: Callable[[str], None]
     """Takes rank 0's progress lines."""
     look_at_untrained: bool = True
-    """Whether a new run begins with an evaluation; in a sweep all would find the same."""
+    """Whether a new run begins with an evaluation; the trials of a sweep would all measure the same."""
     _pace: Pace = field(init=False)
     _curve: Curve = field(init=False)
     _point: Point = field(init=False, default=Point())
@@ -90,8 +90,8 @@ class Host:
 
         Yields:
             Each evaluation once its checkpoint is on its way to the store. A run that goes on begins with the
-            evaluation of the checkpoint it is taken up from, if that has one: whoever asked before may
-            have been gone before it was handed out.
+            evaluation of the checkpoint that it resumes from, if that has one: the earlier consumer may
+            have died before receiving it.
 
         Raises:
             NonFiniteLoss: On every worker at once; nothing was saved after the last good checkpoint.
@@ -210,7 +210,7 @@ class Host:
         return bool(ended)
 
     def _require_same_start(self, state: TrainState) -> None:
-        """Workers that took up different checkpoints would wait for each other for ever."""
+        """Refuse workers that resumed different checkpoints: they would wait for each other for ever."""
         mine = torch.tensor([float(state.images_seen)], dtype=torch.float64, device=self.place.device)
         if float(mean_over_workers(mine)) != float(mine):
             raise CheckpointRefused(
@@ -241,7 +241,7 @@ class Host:
 
     def _keep(self, state: TrainState, *, evaluate: bool) -> Iterator[CurvePoint]:
         """Save a checkpoint, evaluated or not, of weights that are numbers; yields the evaluation."""
-        # The losses are those before the last update; the weights after it are what would be kept.
+        # The losses were computed before the last update, and the weights after it would be saved.
         for network in (state.generator, state.critic):
             for name, parameter in network.named_parameters():
                 if not bool(torch.isfinite(parameter).all()):
@@ -273,7 +273,7 @@ class Every:
 
     Args:
         kimg: The interval, thousand images.
-        images_seen: Where the clock stands; multiples up to here are past.
+        images_seen: The clock now; multiples up to here are past.
     """
 
     def __init__(self, kimg: float, images_seen: int) -> None:

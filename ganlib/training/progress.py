@@ -16,7 +16,7 @@ _LINE = re.compile(
 
 
 class ProgressLine(NamedTuple):
-    """What the bar shows."""
+    """The values of the progress bar."""
 
     images: int
     total: int
@@ -66,7 +66,7 @@ class Spent:
             self.seconds[what] += time.perf_counter() - began
 
     def shares(self, looping: float) -> dict[str, float]:
-        """Of all the time, ``looping`` seconds in the loop among it: the metrics of the finished run."""
+        """Shares of the whole time, ``looping`` seconds in the loop included: metrics of a finished run."""
         whole = max(looping + sum(self.seconds.values()), 1e-9)
         return {f"{what}_share": seconds / whole for what, seconds in self.seconds.items()}
 

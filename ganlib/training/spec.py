@@ -24,10 +24,10 @@ class RunSpec(Record):
     """Another run's checkpoint from which this one begins, instead of from untrained networks."""
 
     def tracking(self, bucket: str, parent: str = "") -> RunStart:
-        """How the tracker is to introduce this run.
+        """Build what the tracker needs to begin this run.
 
         Args:
-            bucket: Of the object store.
+            bucket: The object store's bucket.
             parent: Id of the tracker's run that this one is a part of; empty: none.
         """
         return RunStart(
@@ -52,12 +52,12 @@ def run_name(config: RunConfig, dataset: DatasetVersion, request: str) -> str:
 
 
 def result_key(run: str) -> str:
-    """Where a run's :class:`~ganlib.records.TrainResult` lies."""
+    """Object key of a run's :class:`~ganlib.records.TrainResult`."""
     return f"runs/{run}/result.json"
 
 
 def evaluation_key(run: str) -> str:
-    """Where a run's :class:`~ganlib.records.Evaluation` lies."""
+    """Object key of a run's :class:`~ganlib.records.Evaluation`."""
     return f"runs/{run}/evaluation.json"
 
 

@@ -23,7 +23,7 @@ class Alarm(NamedTuple):
     """The configuration field that says what follows."""
     action: Action
     text: str
-    """What was seen, the limit, and what may help, for a person."""
+    """Sentence for a person: the value, the limit, and the remedy."""
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Watch:
 
         Args:
             critic: The critic.
-            spread: Of the samples, as :func:`ganlib.training.watch.spread`; ``None`` when there are none.
+            spread: The samples' :func:`ganlib.training.watch.spread`; ``None`` when there are none.
         """
         rules = [*self._bounds(critic), *self._estimate(), *self._samples(spread)]
         return [alarm for alarm in rules if alarm.action != "off"]
@@ -109,7 +109,7 @@ def share_at_bounds(critic: nn.Module, clip: float) -> float:
 
 
 def spread(pictures: Tensor) -> float:
-    """How much pictures [n, c, h, w] in [−1, 1] differ: a pixel's standard deviation, mean over pixels.
+    """Spread of pictures [n, c, h, w] in [−1, 1] differ: a pixel's standard deviation, mean over pixels.
 
     In [0, 1]: 0 for one picture n times, about 0.3 to 0.6 for photographs.
     """

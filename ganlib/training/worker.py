@@ -78,7 +78,7 @@ def write_result(result: CurvePoint | TrainResult, place: WorkerPlace) -> None:
 
 def prepare_process() -> None:
     """Set what holds for all of a worker's process."""
-    # Ray and torch would else fall back on one another's thread counts.
+    # Set explicitly: Ray and torch each change the other's thread count.
     torch.set_num_threads(max(1, int(os.environ.get("OMP_NUM_THREADS", "1"))))
     # Numbers below 1e-38 cost a CPU a hundred times as much as others, and change nothing.
     torch.set_flush_denormal(True)
@@ -86,7 +86,7 @@ def prepare_process() -> None:
 
 @dataclass(frozen=True)
 class Equipment:
-    """What runs on one dataset version have in common, in one process."""
+    """Dataset, extractor and reference, shared by runs on one dataset version in one process."""
 
     dataset: LocalDataset
     extractor: Extractor
@@ -143,7 +143,7 @@ def rounds_on(host: Host) -> Iterator[CurvePoint | TrainResult]:
     try:
         yield (yield from host.rounds())
     except TrainingError as error:
-        # Handed out, not raised: Ray would take the run up again, only to end here again.
+        # Yielded, not raised: Ray would restart the run, which would fail here again.
         host.checkpoints.wait()
         if host.place.rank == 0:
             host.tracker.artifact(host.tracking_run_id, "reason.txt", str(error).encode())

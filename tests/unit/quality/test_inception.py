@@ -63,7 +63,7 @@ def test_only_the_standard_weights_make_it_a_fid(weights: bytes) -> None:
 
 
 class Trap:
-    """What a harmful pickle does to those who read it."""
+    """Function that a harmful pickle calls when it is read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

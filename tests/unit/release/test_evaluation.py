@@ -84,7 +84,7 @@ def dataset(store: MemoryStore, settings: Settings) -> LocalDataset:
 
 @pytest.fixture(scope="module")
 def checkpoint(store: MemoryStore, dataset: LocalDataset) -> CheckpointRef:
-    """Of a run whose generator is not as it was in the beginning."""
+    """Checkpoint of a run whose generator has changed since the beginning."""
     config = spec(dataset, 1).config
     state = fresh_state(config, dataset.version, torch.device("cpu"))
     with torch.no_grad():
