@@ -25,8 +25,8 @@ INPUT_SIZE = 128
 
 PIXEL_MEAN, PIXEL_STD = 127.0, 128.0
 """Mean and standard deviation of EfficientNet-Lite's training, on all three channels (``MEAN_RGB`` and
-``STDDEV_RGB`` in ``efficientnet_lite_builder.py`` of tensorflow/tpu). The PyTorch package's example normalizes by
-ImageNet's statistics instead, which it inherited from the full-size EfficientNets."""
+``STDDEV_RGB`` in ``efficientnet_lite_builder.py`` of tensorflow/tpu). The PyTorch package's example
+normalizes by ImageNet's statistics instead, which it inherited from the full-size EfficientNets."""
 
 
 class EfficientNetLite0:
