@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 
 import torch
@@ -23,6 +22,7 @@ from ganlib.quality.kernel import gram
 from ganlib.quality.measure import measure
 from ganlib.quality.reference import reference_over_workers
 from ganlib.records import Comparison, Measures, RegisteredGenerator
+from ganlib.registry.inputs import class_count, latent_dim_of
 from ganlib.registry.mlflow import MlflowRegistry
 from ganlib.release.decision import Interval, difference_interval
 from ganlib.settings import Settings
@@ -136,5 +136,5 @@ def _given(spec: RunSpec, version: RegisteredGenerator, candidate: int) -> tuple
     """Latents and labels: the same for both, and others for every candidate, or the champion's luck with
     the ones that it was chosen on would count for it each time."""
     count = spec.config.evaluation.samples
-    noise = latents(spec.config.seed, "gate", candidate, count, int(version.tags["ganlib.latent_dim"]))
-    return noise, labels_in_turn(len(json.loads(version.tags.get("ganlib.classes", "[]"))), count)
+    noise = latents(spec.config.seed, "gate", candidate, count, latent_dim_of(version))
+    return noise, labels_in_turn(class_count(version), count)

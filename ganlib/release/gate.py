@@ -11,9 +11,10 @@ from collections.abc import Callable
 
 from ganlib.config.parts import GateConfig
 from ganlib.errors import AliasMoved, RegistryError, UnknownName
-from ganlib.ports import ModelCatalog, ModelRegistry, Registry
+from ganlib.ports import ModelRegistry
 from ganlib.records import Comparison, Decision, Evaluation, RegisteredGenerator
 from ganlib.registry.aliases import whoami
+from ganlib.registry.inputs import class_count
 from ganlib.release.decision import decide
 from ganlib.release.publish import CHAMPION
 
@@ -25,7 +26,7 @@ Compare = Callable[[RegisteredGenerator, RegisteredGenerator], Comparison]
 
 
 def pass_gate(
-    registry: Registry,
+    registry: ModelRegistry,
     candidate: RegisteredGenerator,
     evaluation: Evaluation,
     bounds: GateConfig,
@@ -66,7 +67,7 @@ def pass_gate(
     )
 
 
-def has_passed(catalog: ModelCatalog, generator: RegisteredGenerator) -> bool:
+def has_passed(catalog: ModelRegistry, generator: RegisteredGenerator) -> bool:
     """Whether the gate is done with a version: kept it out, or let it in and moved the alias.
 
     One whose decision was written and whose alias was not moved, because the process died between the two,
@@ -113,13 +114,13 @@ def _incomparable(candidate: RegisteredGenerator, champion: RegisteredGenerator)
     new, old = (version.tags.get("ganlib.image_shape") for version in (candidate, champion))
     if None not in (new, old) and new != old:
         return f"it makes pictures {old} (channels, height, width) and the new one {new}"
-    if ("ganlib.classes" in candidate.tags) != ("ganlib.classes" in champion.tags):
+    if bool(class_count(candidate)) != bool(class_count(champion)):
         return "one of them makes pictures by label and the other does not"
     return ""
 
 
 def _tag(
-    catalog: ModelCatalog,
+    catalog: ModelRegistry,
     candidate: RegisteredGenerator,
     champion: RegisteredGenerator | None,
     decision: Decision,

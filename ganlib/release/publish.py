@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-
 from torch import nn
 
 from ganlib.core.sampling import generate, labels_in_turn, sample_latents
 from ganlib.data.versions import load_version
 from ganlib.errors import AliasMoved
-from ganlib.ports import ModelCatalog, ObjectStore, Publication, Registry
+from ganlib.ports import ModelRegistry, ObjectStore, Publication
 from ganlib.quality.generated import to_uint8
 from ganlib.quality.grids import grid, png
 from ganlib.records import DatasetVersion, Evaluation, RegisteredGenerator, TrainResult
@@ -26,7 +24,7 @@ CHALLENGER = "challenger"
 
 
 def publish(
-    store: ObjectStore, registry: Registry, spec: RunSpec, result: TrainResult, evaluation: Evaluation
+    store: ObjectStore, registry: ModelRegistry, spec: RunSpec, result: TrainResult, evaluation: Evaluation
 ) -> RegisteredGenerator:
     """Register the evaluated generator under the recipe's name, as challenger.
 
@@ -66,7 +64,7 @@ def sample_grid(generator: nn.Module, latent_dim: int, classes: tuple[str, ...])
     return png(grid(to_uint8(pictures), columns=8))
 
 
-def challenge(catalog: ModelCatalog, generator: RegisteredGenerator, who: str) -> None:
+def challenge(catalog: ModelRegistry, generator: RegisteredGenerator, who: str) -> None:
     """Make a version the challenger, unless a newer one is that already."""
     while True:
         present = pointed(catalog, generator.model, CHALLENGER)
@@ -81,16 +79,14 @@ def challenge(catalog: ModelCatalog, generator: RegisteredGenerator, who: str) -
         return
 
 
-def pointed(catalog: ModelCatalog, model: str, alias: str) -> int | None:
+def pointed(catalog: ModelRegistry, model: str, alias: str) -> int | None:
     """The version that an alias points to, if any."""
     return next((found.version for found in catalog.versions(model) if alias in found.aliases), None)
 
 
 def version_tags(spec: RunSpec, dataset: DatasetVersion, evaluation: Evaluation) -> dict[str, str]:
     """What a version says of itself in the registry."""
-    labels = {"ganlib.classes": json.dumps(dataset.classes)} if spec.config.network.conditional else {}
     return {
-        **labels,
         "ganlib.config_digest": spec.config.digest,
         "ganlib.dataset": spec.dataset_name,
         "ganlib.dataset_digest": spec.dataset_digest,

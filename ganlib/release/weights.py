@@ -32,7 +32,7 @@ def load_weights(files: Mapping[str, bytes], what: str = "the version") -> nn.Mo
     """The network that :func:`dump_weights` wrote, on the CPU, in eval mode; it can be trained on.
 
     Args:
-        files: A version's files by name, as from :meth:`ganlib.ports.ModelCatalog.files`.
+        files: A version's files by name, as from :meth:`ganlib.ports.ModelRegistry.files`.
         what: Whose they are, for messages.
 
     Raises:

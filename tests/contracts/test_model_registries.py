@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from ganlib.errors import ConfigError, RegistryError, RequestRefused, ServiceError, UnknownName
-from ganlib.ports import Publication, Registry
+from ganlib.ports import ModelRegistry, Publication
 from ganlib.records import RegisteredGenerator
 from ganlib.registry.mlflow import MlflowRegistry
 from ganlib.settings import Settings
@@ -45,7 +45,7 @@ def latents(batch: int) -> torch.Tensor:
     return torch.randn(batch, LATENT, generator=torch.Generator().manual_seed(batch))
 
 
-def point(registry: Registry, model: str, alias: str, version: int, expected: int | None = None) -> None:
+def point(registry: ModelRegistry, model: str, alias: str, version: int, expected: int | None = None) -> None:
     registry.move(model, alias, version, expected=expected, who="tests", why="to see it move")
 
 
