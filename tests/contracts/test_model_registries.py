@@ -16,6 +16,7 @@ from torch import nn
 from ganlib.errors import ConfigError, RegistryError, RequestRefused, ServiceError, UnknownName
 from ganlib.ports import ModelRegistry, Publication
 from ganlib.records import RegisteredGenerator
+from ganlib.registry.checksums import DIGEST_TAG, write_listing
 from ganlib.registry.mlflow import MlflowRegistry
 from ganlib.settings import Settings
 
@@ -351,10 +352,18 @@ def register_folder(settings: Settings, run_id: str, name: str, folder: Path) ->
     model = client.create_logged_model(
         client.get_run(run_id).info.experiment_id, name="other", source_run_id=run_id
     )
+    digest = write_listing(folder)
     client.log_model_artifacts(model.model_id, str(folder))
     client.finalize_logged_model(model.model_id, "READY")
     client.create_registered_model(name)
-    client.create_model_version(name, f"models:/{model.model_id}", run_id, model_id=model.model_id)
+    client.create_model_version(
+        name,
+        f"models:/{model.model_id}",
+        run_id,
+        tags={DIGEST_TAG: digest},
+        model_id=model.model_id,
+        await_creation_for=0,
+    )
     return RegisteredGenerator(model=name, version=1, tracking_run_id=run_id)
 
 
