@@ -75,13 +75,15 @@ CodeVersion = Annotated[str, _fully(r"[A-Za-z0-9.+!_-]{1,64}", "a version as in 
 Version = Annotated[int, Field(ge=1, le=2**31 - 1)]
 """Number of a version in the model registry."""
 
-_REFERENCE = re.compile(r"^(?P<model>[^@/\s]+)(?:[@/](?P<which>[^@/\s]+))?$")
+_REFERENCE = re.compile(r"(?P<model>[^@/\s]+)(?:[@/](?P<which>[^@/\s]+))?")
 LOG_SUFFIX = ".moves"
-"""Ends the name under which the history of a model's aliases is kept."""
+"""End of the name of the registered model that keeps the history of another model's aliases."""
+RUN_TAG = "ganlib.run"
+"""Tag with ganlib's run name, on tracking runs and on registered versions."""
 
 
 def check_model_name(name: str) -> None:
-    """Refuse what no registry takes as a model's name.
+    """Check a model's name before it is sent to a registry.
 
     Raises:
         ConfigError: It is empty or longer than 250 characters, has a ``/``, ``:``, ``@``, a control
@@ -97,22 +99,24 @@ def check_model_name(name: str) -> None:
 
 
 def log_name(model: str) -> str:
-    """Under which name a registry keeps the history of a model's aliases."""
+    """Return the name under which a registry keeps the history of a model's aliases."""
     return model + LOG_SUFFIX
 
 
 def is_log_name(name: str) -> bool:
-    """Whether it is the name of such a history, and no model's."""
+    """Whether a name belongs to a history of aliases and not to a model."""
     return name.endswith(LOG_SUFFIX)
 
 
 def parse_reference(reference: str) -> tuple[str, str]:
-    """``NAME@ALIAS``, ``NAME/VERSION`` or ``NAME`` as (name, alias or version).
+    """Split ``NAME@ALIAS``, ``NAME/VERSION`` or ``NAME`` into (name, alias or version).
+
+    A bare ``NAME`` means its alias ``champion``.
 
     Raises:
         ConfigError: It is none of these.
     """
-    found = _REFERENCE.match(reference)
+    found = _REFERENCE.fullmatch(reference)
     if found is None:
         raise ConfigError(f"{reference!r} is no generator: give NAME@ALIAS, NAME/VERSION or NAME")
     if is_log_name(found["model"]):
@@ -121,7 +125,7 @@ def parse_reference(reference: str) -> tuple[str, str]:
 
 
 def check_alias(alias: str) -> None:
-    """Refuse what cannot be told from a version number, or is reserved.
+    """Check an alias; one that looks like a version number or is reserved is refused.
 
     Raises:
         ConfigError: It is not 1 to 255 letters, digits, ``_`` or ``-``, or is ``latest``, ``7`` or ``v7``.
@@ -135,7 +139,7 @@ def check_alias(alias: str) -> None:
 
 
 def check_tags(tags: Mapping[str, str]) -> None:
-    """Refuse what no registry takes as a version's tags.
+    """Check a version's tags before they are sent to a registry.
 
     Raises:
         ConfigError: A name is not 1 to 250 letters, digits, ``_``, ``-`` and dots, or a value is longer

@@ -1,4 +1,4 @@
-"""The protocols at ganlib's edges; :mod:`ganlib.fakes.stores` has an in-memory one of each.
+"""Protocols for storage, tracking and registry; :mod:`ganlib.fakes` has an in-memory one of each.
 
 A stage that needs storage, tracking or the registry takes one of these and never the library
 behind it. The real ones are :mod:`ganlib.storage`, :mod:`ganlib.tracking.mlflow` and
@@ -7,6 +7,7 @@ behind it. The real ones are :mod:`ganlib.storage`, :mod:`ganlib.tracking.mlflow
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,12 +15,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 from ganlib.errors import ConfigError, DataError
-from ganlib.names import check_model_name, check_tags
+from ganlib.names import RUN_TAG, check_model_name, check_tags
 from ganlib.records import AliasMove, RegisteredGenerator
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
+
+
+CLASSES_FILE = "classes.json"
+"""A conditional version's file with the names of its classes, a JSON list in the order of the labels.
+
+A tag would not do: its value may have 5,000 characters, and a thousand class names have more."""
+CLASS_COUNT_TAG = "ganlib.class_count"
+"""Tag with the number of classes of a conditional version."""
 
 
 class ObjectInfo(NamedTuple):
@@ -40,7 +49,7 @@ class ObjectStore(Protocol):
         ...
 
     def get(self, key: str) -> bytes:
-        """An object's bytes. Raises :class:`~ganlib.errors.ObjectMissing`."""
+        """Return an object's bytes. Raises :class:`~ganlib.errors.ObjectMissing`."""
         ...
 
     def download(self, key: str, path: Path) -> None:
@@ -48,7 +57,7 @@ class ObjectStore(Protocol):
         ...
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """Every object whose key starts with ``prefix``, in the order of their keys."""
+        """List the objects whose key starts with ``prefix``, in the order of their keys."""
         ...
 
     def delete(self, key: str) -> None:
@@ -58,7 +67,7 @@ class ObjectStore(Protocol):
 
 @dataclass(frozen=True)
 class RunStart:
-    """What is known about a run when it begins."""
+    """Facts about a run when it begins."""
 
     experiment: str
     """Groups runs in the tracker: the recipe's name."""
@@ -79,7 +88,7 @@ RunStatus = Literal["finished", "failed", "killed"]
 
 
 def check_picture(image: np.ndarray) -> None:
-    """Refuse what is not a picture.
+    """Check that an array is a picture.
 
     Raises:
         DataError: It is not uint8 [height, width] or [height, width, 3].
@@ -118,7 +127,12 @@ class RunTracker(Protocol):
 
 @dataclass(frozen=True)
 class Publication:
-    """A generator on its way into the registry."""
+    """A generator to be registered.
+
+    Raises:
+        ConfigError: The registry would refuse the model's name, a tag or a file's name; this is known before
+            anything is uploaded.
+    """
 
     model: str
     """Registered model name."""
@@ -135,22 +149,31 @@ class Publication:
     files: Mapping[str, bytes] = field(default_factory=dict)
     """More files to keep beside the program, by name."""
     description: str = ""
-    """Markdown, for whoever meets the version in the registry's own pages; its first 5,000 characters
-    are shown there."""
+    """Markdown, shown on the version's page in the registry, which takes its first 5,000 characters."""
 
     def example(self) -> tuple[Tensor, ...]:
-        """Two latents, and two labels when it has classes: what the generator takes.
+        """Make an input for the generator: two latents, and two labels when it has classes.
 
-        Two, because an example of one would freeze an exported program's batch at one.
+        Two, because an example of one would fix an exported program's batch size at one.
         """
         import torch
 
         latents = torch.zeros(2, self.latent_dim)
         return (latents, torch.zeros(2, dtype=torch.int64)) if self.classes else (latents,)
 
+    def all_files(self) -> dict[str, bytes]:
+        """Return the files to store, the list of classes among them."""
+        listed = {CLASSES_FILE: json.dumps(self.classes).encode()} if self.classes else {}
+        return {**self.files, **listed}
+
+    def all_tags(self) -> dict[str, str]:
+        """Return the tags to set, the run's name and the number of classes among them."""
+        count = {CLASS_COUNT_TAG: str(len(self.classes))} if self.classes else {}
+        return {**self.tags, RUN_TAG: self.run, **count}
+
     def __post_init__(self) -> None:
         check_model_name(self.model)
-        check_tags(self.tags)
+        check_tags(self.all_tags())
         for name in self.files:
             if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
                 raise ConfigError(
@@ -159,40 +182,40 @@ class Publication:
 
 
 class ModelRegistry(Protocol):
-    """Registered generators as those who publish and fetch see them."""
+    """Registered generators and the aliases that point to them."""
 
     def models(self) -> list[str]:
-        """Names of all registered models, sorted."""
+        """Return the names of all registered models, sorted."""
         ...
 
     def resolve(self, model: str, alias_or_version: str) -> RegisteredGenerator:
-        """The version an alias points to, or of that number.
+        """Return the version that an alias points to, or that has a number.
 
         Raises :class:`~ganlib.errors.UnknownName` for a model, alias or version that does not exist.
         """
         ...
 
     def publish(self, publication: Publication) -> RegisteredGenerator:
-        """Register a new version; no alias moves. Idempotent by run name."""
-        ...
+        """Register a version; no alias moves.
 
-    def load(self, generator: RegisteredGenerator) -> nn.Module:
-        """The program itself: latents [batch, latent_dim] to pictures in [−1, 1]; no pickle is read."""
-        ...
-
-    def download(self, generator: RegisteredGenerator, folder: Path) -> None:
-        """Bring all files of a version into an empty folder, each verified, whole or not at all.
-
-        Raises :class:`~ganlib.errors.RegistryError` when files are gone, damaged, or hold a pickle.
+        A run has one version, whoever publishes it and however often: everybody gets that version back. A
+        publisher that dies leaves nothing that readers see or that stops the next one.
         """
         ...
 
+    def load(self, generator: RegisteredGenerator) -> nn.Module:
+        """Load the program, latents [batch, latent_dim] to pictures in [−1, 1]; no pickle is read.
 
-class ModelCatalog(Protocol):
-    """Registered generators as those who decide over them see them."""
+        Raises :class:`~ganlib.errors.RegistryError` when files are gone, damaged or not ganlib's.
+        """
+        ...
+
+    def download(self, generator: RegisteredGenerator, folder: Path) -> None:
+        """Bring all files of a version, verified, into an empty folder. Raises as :meth:`load`."""
+        ...
 
     def versions(self, model: str) -> list[RegisteredGenerator]:
-        """All versions, the newest first, with their tags and aliases. Raises ``UnknownName``."""
+        """Return all versions, the newest first, with their tags and aliases. Raises ``UnknownName``."""
         ...
 
     def tag(self, model: str, version: int, tags: Mapping[str, str]) -> None:
@@ -200,10 +223,7 @@ class ModelCatalog(Protocol):
         ...
 
     def files(self, generator: RegisteredGenerator) -> dict[str, bytes]:
-        """What was published beside the program, by name, verified.
-
-        Raises :class:`~ganlib.errors.RegistryError` when files are gone or damaged.
-        """
+        """Return the files beside the program by name, verified. Raises as :meth:`load`."""
         ...
 
     def move(
@@ -217,16 +237,12 @@ class ModelCatalog(Protocol):
         why: str,
         kind: Literal["move", "rollback"] = "move",
     ) -> AliasMove:
-        """Move an alias if it points to ``expected`` (``None``: nowhere) by then, and record it.
+        """Move an alias, provided that it still points to ``expected`` (``None``: nowhere), and record it.
 
         Raises :class:`~ganlib.errors.AliasMoved` when it points elsewhere, and ``UnknownName``.
         """
         ...
 
     def history(self, model: str) -> list[AliasMove]:
-        """Every move of the model's aliases, the oldest first. Raises ``UnknownName``."""
+        """Return every move of the model's aliases, the oldest first. Raises ``UnknownName``."""
         ...
-
-
-class Registry(ModelRegistry, ModelCatalog, Protocol):
-    """Both, as the real registry and its fake are."""

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from ganlib.errors import RegistryError, UnknownName
 from ganlib.names import parse_reference
-from ganlib.ports import ModelCatalog, Registry
+from ganlib.ports import ModelRegistry
 from ganlib.registry.aliases import folded
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _NUMBERS = {
 _WIDE = 200
 
 
-def model_rows(registry: Registry) -> list[Row]:
+def model_rows(registry: ModelRegistry) -> list[Row]:
     """A row for each model."""
     rows = []
     for name in registry.models():
@@ -48,7 +48,7 @@ def model_rows(registry: Registry) -> list[Row]:
     return rows
 
 
-def version_rows(catalog: ModelCatalog, model: str) -> list[Row]:
+def version_rows(catalog: ModelRegistry, model: str) -> list[Row]:
     """A row for each version, the newest first. Raises ``UnknownName``."""
     return [
         {
@@ -82,7 +82,7 @@ def compared_rows(left: RegisteredGenerator, right: RegisteredGenerator) -> list
     return rows
 
 
-def resolve_or_newest(registry: Registry, reference: str) -> RegisteredGenerator:
+def resolve_or_newest(registry: ModelRegistry, reference: str) -> RegisteredGenerator:
     """The version of a reference; for a bare name the champion, or the newest where there is none.
 
     Raises:
@@ -97,7 +97,7 @@ def resolve_or_newest(registry: Registry, reference: str) -> RegisteredGenerator
         return registry.versions(model)[0]
 
 
-def version_details(registry: Registry, generator: RegisteredGenerator) -> dict[str, Any]:
+def version_details(registry: ModelRegistry, generator: RegisteredGenerator) -> dict[str, Any]:
     """Everything about a version, and the history of its model's aliases, as JSON values."""
     found = registry.resolve(generator.model, str(generator.version))
     history = registry.history(generator.model)

@@ -16,7 +16,7 @@ from ganlib.settings import load_settings
 # Only light modules above: `ganlib --help` must not wait for torch.
 
 if TYPE_CHECKING:
-    from ganlib.ports import Registry
+    from ganlib.ports import ModelRegistry
     from ganlib.records import RegisteredGenerator
 
 model_app = typer.Typer(help="Registered generators and where their aliases point.", no_args_is_help=True)
@@ -151,18 +151,18 @@ def fetch(
     say(f"{found.model} version {found.version} in {to}")
 
 
-def _registry(ctx: typer.Context) -> Registry:
+def _registry(ctx: typer.Context) -> ModelRegistry:
     # The context carries a way to another registry, where there is one to stand in.
     opened: Callable[[], Any] | None = ctx.obj
     if opened is not None:
-        registry: Registry = opened()
+        registry: ModelRegistry = opened()
         return registry
     from ganlib.registry.mlflow import MlflowRegistry
 
     return MlflowRegistry(load_settings())
 
 
-def _resolve_explicit(registry: Registry, reference: str) -> RegisteredGenerator:
+def _resolve_explicit(registry: ModelRegistry, reference: str) -> RegisteredGenerator:
     from ganlib.names import parse_reference
 
     model, which = parse_reference(reference)
@@ -171,7 +171,7 @@ def _resolve_explicit(registry: Registry, reference: str) -> RegisteredGenerator
     return registry.resolve(model, which)
 
 
-def _pointed(registry: Registry, model: str, alias: str) -> int | None:
+def _pointed(registry: ModelRegistry, model: str, alias: str) -> int | None:
     from ganlib.names import check_alias
 
     check_alias(alias)

@@ -1,4 +1,4 @@
-"""The in-memory stand-in for the model registry; :mod:`ganlib.fakes.stores` offers it with the others."""
+"""The in-memory stand-in for the model registry."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ganlib.errors import UnknownName
-from ganlib.names import check_alias, check_tags
+from ganlib.names import RUN_TAG, check_alias, check_tags
 from ganlib.ports import Publication
 from ganlib.records import AliasMove, RegisteredGenerator
 from ganlib.registry.aliases import Intent, MoveEntry, fold, move
 from ganlib.registry.checksums import DIGEST_TAG, verify_listing, write_listing
+from ganlib.registry.claims import CLAIM_TAG, Claim, agree
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class MemoryVersion:
-    """A version as :class:`MemoryRegistry` keeps it."""
+    """A version in a :class:`MemoryRegistry`."""
 
     generator: nn.Module
     record: RegisteredGenerator
@@ -35,16 +36,18 @@ class MemoryVersion:
 
 @dataclass
 class MemoryAliasLog:
-    """A model's log and aliases; a step at a time is safe from several threads."""
+    """A model's versions, aliases and log; each method is atomic among threads."""
 
     log: list[MoveEntry] = field(default_factory=list)
     aliases: dict[str, int] = field(default_factory=dict)
-    versions: list[MemoryVersion] = field(default_factory=list)
-    """The first is number 1."""
+    versions: dict[int, MemoryVersion] = field(default_factory=dict)
+    """Versions by number, claims included."""
+    last_version: int = 0
+    """The last number given; no number is given twice."""
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     def entries(self) -> list[MoveEntry]:
-        """The whole log."""
+        """Return the whole log."""
         return list(self.log)
 
     def append(self, intent: Intent, settled: bool) -> MoveEntry:
@@ -61,7 +64,7 @@ class MemoryAliasLog:
             self.log[number - 1] = MoveEntry(number, known.intent, known.seconds, known.when, True)
 
     def pointed(self, alias: str) -> int | None:
-        """Where an alias points."""
+        """Return the version that an alias points to."""
         return self.aliases.get(alias)
 
     def point(self, alias: str, version: int | None) -> None:
@@ -73,32 +76,72 @@ class MemoryAliasLog:
                 self.aliases[alias] = version
 
 
+class MemoryClaims:
+    """The :class:`~ganlib.registry.claims.Claims` of one run in a :class:`MemoryAliasLog`."""
+
+    def __init__(self, ledger: MemoryAliasLog, run: str) -> None:
+        self._ledger, self._run = ledger, run
+
+    def found(self) -> list[Claim]:
+        """List the run's versions."""
+        with self._ledger.lock:
+            return [
+                Claim(number, CLAIM_TAG not in version.record.tags)
+                for number, version in self._ledger.versions.items()
+                if version.record.tags[RUN_TAG] == self._run
+            ]
+
+    def create(self, publication: Publication, generator: nn.Module) -> None:
+        """Create a version with the claim's mark."""
+        files = publication.all_files()
+        digest = _content_digest(generator, files)
+        with self._ledger.lock:
+            self._ledger.last_version += 1
+            record = RegisteredGenerator(
+                model=publication.model,
+                version=self._ledger.last_version,
+                tracking_run_id=publication.tracking_run_id,
+                created=_now(),
+                tags={**publication.all_tags(), DIGEST_TAG: digest, CLAIM_TAG: "true"},
+            )
+            version = MemoryVersion(generator, record, files, publication.example())
+            self._ledger.versions[record.version] = version
+
+    def confirm(self, number: int) -> None:
+        """Remove a version's mark."""
+        with self._ledger.lock:
+            self._ledger.versions[number].record.tags.pop(CLAIM_TAG, None)
+
+    def withdraw(self, number: int) -> None:
+        """Delete a version; one that is gone is no error."""
+        with self._ledger.lock:
+            self._ledger.versions.pop(number, None)
+
+
 class MemoryRegistry:
-    """A :class:`~ganlib.ports.ModelRegistry` and ``ModelCatalog`` in a dictionary."""
+    """A :class:`~ganlib.ports.ModelRegistry` in a dictionary."""
 
     def __init__(self) -> None:
         self.ledgers: dict[str, MemoryAliasLog] = {}
         """Versions, aliases and their log, by model."""
-        self._lock = threading.Lock()
 
     def models(self) -> list[str]:
-        """Names of all registered models, sorted."""
+        """Return the names of all registered models, sorted."""
         return sorted(self.ledgers)
 
     def resolve(self, model: str, alias_or_version: str) -> RegisteredGenerator:
-        """The version an alias points to, or of that number. Raises ``UnknownName``."""
+        """Return the version that an alias points to, or that has a number. Raises ``UnknownName``."""
         ledger = self._ledger(model)
         if alias_or_version in ledger.aliases:
             number = ledger.aliases[alias_or_version]
             return self._record(ledger, number).model_copy(update={"alias": alias_or_version})
-        for number in range(1, len(ledger.versions) + 1):
-            if alias_or_version == str(number):
-                return self._record(ledger, number)
-        known = [*ledger.aliases, *(str(n) for n in range(1, len(ledger.versions) + 1))]
-        raise UnknownName(f"version or alias of {model}", alias_or_version, known)
+        numbers = [str(number) for number in self._numbers(ledger)]
+        if alias_or_version in numbers:
+            return self._record(ledger, int(alias_or_version))
+        raise UnknownName(f"version or alias of {model}", alias_or_version, [*ledger.aliases, *numbers])
 
     def publish(self, publication: Publication) -> RegisteredGenerator:
-        """Register a new version; no alias moves. Idempotent by run name.
+        """Register a version; no alias moves. A run has one version (:mod:`ganlib.registry.claims`).
 
         Raises:
             RegistryError: The generator does not turn latents into pictures.
@@ -106,29 +149,17 @@ class MemoryRegistry:
         from ganlib.registry.program import frozen_copy
 
         generator, _ = frozen_copy(publication)
-        with self._lock:
-            ledger = self.ledgers.get(publication.model) or MemoryAliasLog()
-            for number, version in enumerate(ledger.versions, start=1):
-                if version.record.tags["ganlib.run"] == publication.run:
-                    return self._record(ledger, number)
-            record = RegisteredGenerator(
-                model=publication.model,
-                version=len(ledger.versions) + 1,
-                tracking_run_id=publication.tracking_run_id,
-                created=_now(),
-                tags={
-                    **publication.tags,
-                    "ganlib.run": publication.run,
-                    DIGEST_TAG: _content_digest(generator, publication.files),
-                },
-            )
-            kept = MemoryVersion(generator, record, dict(publication.files), publication.example())
-            ledger.versions.append(kept)
-            self.ledgers[publication.model] = ledger
-            return record
+        ledger = self.ledgers.setdefault(publication.model, MemoryAliasLog())
+        claims = MemoryClaims(ledger, publication.run)
+        number = agree(claims)
+        if number is None:
+            claims.create(publication, generator)
+            number = agree(claims)
+            assert number is not None
+        return self._record(ledger, number)
 
     def load(self, generator: RegisteredGenerator) -> nn.Module:
-        """The program itself: latents [batch, latent_dim] to pictures in [−1, 1]."""
+        """Load the program: latents [batch, latent_dim] to pictures in [−1, 1]."""
         return copy.deepcopy(self._version(generator.model, generator.version).generator)
 
     def download(self, generator: RegisteredGenerator, folder: Path) -> None:
@@ -143,17 +174,17 @@ class MemoryRegistry:
         verify_listing(folder, write_listing(folder), f"{generator.model} version {generator.version}")
 
     def versions(self, model: str) -> list[RegisteredGenerator]:
-        """All versions, the newest first. Raises ``UnknownName``."""
+        """Return all versions, the newest first. Raises ``UnknownName``."""
         ledger = self._ledger(model)
-        return [self._record(ledger, number) for number in range(len(ledger.versions), 0, -1)]
+        return [self._record(ledger, number) for number in reversed(self._numbers(ledger))]
 
     def tag(self, model: str, version: int, tags: Mapping[str, str]) -> None:
-        """Set tags of a version. Raises ``UnknownName``, and ``ConfigError`` for tags nothing can have."""
+        """Set tags of a version. Raises ``UnknownName``, and ``ConfigError`` for an invalid tag."""
         check_tags(tags)
         self._version(model, version).record.tags.update(tags)
 
     def files(self, generator: RegisteredGenerator) -> dict[str, bytes]:
-        """What was published beside the program, by name."""
+        """Return the files beside the program by name."""
         return dict(self._version(generator.model, generator.version).files)
 
     def move(
@@ -167,12 +198,12 @@ class MemoryRegistry:
         why: str,
         kind: Literal["move", "rollback"] = "move",
     ) -> AliasMove:
-        """Move an alias if it points to ``expected`` by then (:mod:`ganlib.registry.aliases`).
+        """Move an alias, provided that it still points to ``expected`` (:mod:`ganlib.registry.aliases`).
 
         Raises:
             AliasMoved: It points elsewhere.
             UnknownName: There is no such model or version.
-            ConfigError: The alias is a name that none can have, or who or why cannot be recorded.
+            ConfigError: The alias is no valid name, or ``who`` or ``why`` cannot be recorded.
         """
         check_alias(alias)
         intent = Intent(alias, version, expected, who, why, kind)
@@ -181,7 +212,7 @@ class MemoryRegistry:
         return move(model, self._ledger(model), intent, time.time())
 
     def history(self, model: str) -> list[AliasMove]:
-        """Every move of the model's aliases, the oldest first. Raises ``UnknownName``."""
+        """Return every move of the model's aliases, the oldest first. Raises ``UnknownName``."""
         return fold(model, self._ledger(model).entries())
 
     def _ledger(self, model: str) -> MemoryAliasLog:
@@ -191,19 +222,24 @@ class MemoryRegistry:
             raise UnknownName("model", model, self.ledgers) from None
 
     def _version(self, model: str, number: int) -> MemoryVersion:
-        versions = self._ledger(model).versions
-        if not 1 <= number <= len(versions):
-            raise UnknownName(f"version of {model}", str(number), (str(n + 1) for n in range(len(versions))))
-        return versions[number - 1]
+        ledger = self._ledger(model)
+        if number not in (numbers := self._numbers(ledger)):
+            raise UnknownName(f"version of {model}", str(number), map(str, numbers))
+        return ledger.versions[number]
+
+    def _numbers(self, ledger: MemoryAliasLog) -> list[int]:
+        """Return the numbers of the versions that readers see, ascending."""
+        with ledger.lock:
+            return [n for n, version in ledger.versions.items() if CLAIM_TAG not in version.record.tags]
 
     def _record(self, ledger: MemoryAliasLog, number: int) -> RegisteredGenerator:
         aliases = tuple(sorted(a for a, v in ledger.aliases.items() if v == number))
-        record = ledger.versions[number - 1].record
+        record = ledger.versions[number].record
         return record.model_copy(update={"aliases": aliases, "tags": dict(record.tags)})
 
 
 def _content_digest(generator: nn.Module, files: Mapping[str, bytes]) -> str:
-    """Stands for the digest of the list of files, which the export is too slow to make each time."""
+    """Stand in for the digest of the list of files: exporting the program for it would take too long."""
     digest = hashlib.sha256()
     for name, tensor in generator.state_dict().items():
         digest.update(name.encode() + tensor.numpy().tobytes())

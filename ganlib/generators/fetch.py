@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import warnings
 from pathlib import Path
-
-from torch import nn
 
 from ganlib.errors import ConfigError, RegistryError, RequestRefused, ServiceError, UnknownName
 from ganlib.generators.cache import GeneratorCache
@@ -16,6 +13,7 @@ from ganlib.generators.loaded import LoadedGenerator
 from ganlib.names import parse_reference
 from ganlib.ports import ModelRegistry
 from ganlib.records import RegisteredGenerator
+from ganlib.registry.inputs import classes_of, latent_dim_of
 from ganlib.registry.mlflow import MlflowRegistry
 from ganlib.registry.program import read_program
 from ganlib.settings import Settings, load_settings
@@ -38,8 +36,9 @@ def load(
     """
     model, which = parse_reference(reference)
     if registry is not None and settings is None:
-        registered = registry.resolve(model, which)
-        return _loaded(registered, registry.load(registered))
+        direct, registered = registry, registry.resolve(model, which)
+        classes = classes_of(registered, lambda name: direct.files(registered)[name])
+        return LoadedGenerator(registered, registry.load(registered), latent_dim_of(registered), classes)
     settings = settings or load_settings()
     cache = GeneratorCache(settings.cache / "generators" / _registry_folder(settings))
     try:
@@ -66,8 +65,10 @@ def load(
             OfflineWarning,
             stacklevel=3,
         )
+    folder = content
+    classes = classes_of(registered, lambda name: (folder / "files" / name).read_bytes())
     program = read_program(content, f"{model} version {registered.version}")
-    return _loaded(registered, program, offline=bool(offline))
+    return LoadedGenerator(registered, program, latent_dim_of(registered), classes, offline=bool(offline))
 
 
 def fetch(reference: str, to: Path, registry: ModelRegistry | None = None) -> RegisteredGenerator:
@@ -109,15 +110,3 @@ def _registry_folder(settings: Settings) -> str:
     if "mlflow" not in settings.own:
         return "embedded"  # whose port may change
     return hashlib.sha256(settings.require("mlflow").rstrip("/").encode()).hexdigest()[:12]
-
-
-def _loaded(registered: RegisteredGenerator, program: nn.Module, *, offline: bool = False) -> LoadedGenerator:
-    try:
-        latent_dim = int(registered.tags["ganlib.latent_dim"])
-        classes = tuple(json.loads(registered.tags.get("ganlib.classes", "[]")))
-    except (KeyError, ValueError) as error:
-        raise RegistryError(
-            f"{registered.model} version {registered.version} was not registered by ganlib: its tags "
-            "ganlib.latent_dim and ganlib.classes do not say what it takes"
-        ) from error
-    return LoadedGenerator(registered, program, latent_dim, classes, offline=offline)

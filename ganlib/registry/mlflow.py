@@ -18,36 +18,33 @@ from ganlib.errors import RegistryError
 from ganlib.names import check_alias, check_tags, is_log_name
 from ganlib.ports import Publication
 from ganlib.records import AliasMove, RegisteredGenerator
-from ganlib.registry.alias_log import MlflowAliasLog, ensure_model, retry_when_locked, timestamp
+from ganlib.registry.alias_log import MlflowAliasLog, timestamp
 from ganlib.registry.aliases import Intent, fold, move
 from ganlib.registry.checksums import DIGEST_TAG, verify_listing
+from ganlib.registry.claims import CLAIM_TAG, agree
 from ganlib.registry.versions import (
-    RUN_TAG,
     VERSION_DIGITS,
-    await_ready,
+    MlflowClaims,
     get_aliased,
     get_version,
-    log_program,
     model_names,
-    published,
     record_of,
     require_model,
     search_versions,
+    upload,
 )
 from ganlib.settings import Settings
-from ganlib.tracking.server import MlflowServer, quoted
+from ganlib.tracking.server import MlflowConnection
 
-# Torch takes seconds to import, and moving an alias needs none: what has to do with programs comes below.
+# Torch takes seconds to import and moving an alias does not need it: it is imported where it is used.
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from torch import nn
 
-_DESCRIPTION_CHARACTERS = 5000
-
 
 class MlflowRegistry:
-    """A :class:`~ganlib.ports.ModelRegistry` and :class:`~ganlib.ports.ModelCatalog` on an MLflow server.
+    """A :class:`~ganlib.ports.ModelRegistry` on an MLflow server.
 
     Args:
         settings: Where the server is.
@@ -58,15 +55,15 @@ class MlflowRegistry:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._server = MlflowServer(settings)
+        self._connection = MlflowConnection(settings)
 
     def models(self) -> list[str]:
-        """Names of all registered models, sorted."""
+        """Return the names of all registered models, sorted."""
         with self._session() as client:
             return model_names(client)
 
     def resolve(self, model: str, alias_or_version: str) -> RegisteredGenerator:
-        """The version an alias points to, or of that number. Raises ``UnknownName``."""
+        """Return the version that an alias points to, or that has a number. Raises ``UnknownName``."""
         if known := self._resolve_lightly(model, alias_or_version):
             return known
         with self._session() as client:
@@ -76,36 +73,31 @@ class MlflowRegistry:
             return record_of(found).model_copy(update={"alias": alias_or_version})
 
     def publish(self, publication: Publication) -> RegisteredGenerator:
-        """Register a new version; no alias moves. Idempotent by run name.
+        """Register a version; no alias moves. A run has one version (:mod:`ganlib.registry.claims`).
 
-        The exported program and ``publication.files`` become a logged model of the tracking run.
+        A tracking run that was deleted in MLflow is restored; a version that was deleted is published anew.
 
         Raises:
             RegistryError: The generator does not turn latents into pictures, or cannot be exported.
             RequestRefused: There is no such tracking run.
         """
         with self._session() as client:
-            if known := published(client, publication):
-                return record_of(known)
-            with tempfile.TemporaryDirectory(prefix="ganlib-publish-") as scratch:
-                model, digest = log_program(client, publication, Path(scratch) / "model")
-            ensure_model(client, publication.model)
-            version = retry_when_locked(
-                lambda: client.create_model_version(
-                    publication.model,
-                    source=f"models:/{model.model_id}",
-                    run_id=publication.tracking_run_id,
-                    tags={**publication.tags, RUN_TAG: publication.run, DIGEST_TAG: digest},
-                    description=publication.description[:_DESCRIPTION_CHARACTERS] or None,
-                    # Not MLflow's own waiting: it logs, and sleeps for seconds.
-                    await_creation_for=0,
-                    model_id=model.model_id,
+            claims = MlflowClaims(client, publication)
+            number = agree(claims)
+            if number is None:
+                with tempfile.TemporaryDirectory(prefix="ganlib-publish-") as scratch:
+                    model, digest = upload(client, publication, Path(scratch) / "model")
+                claims.create(model, digest)
+                number = agree(claims)
+            if number is None:
+                raise RegistryError(
+                    f"the version of run {publication.run} was deleted from {publication.model} while it was "
+                    "published; publish it anew with the same command"
                 )
-            )
-            return record_of(await_ready(client, version))
+            return record_of(get_version(client, publication.model, str(number)))
 
     def load(self, generator: RegisteredGenerator) -> nn.Module:
-        """The program itself, on the CPU: latents [batch, latent_dim] to pictures in [−1, 1].
+        """Load the program on the CPU: latents [batch, latent_dim] to pictures in [−1, 1].
 
         Raises:
             RegistryError: The artifact is no exported program, holds a pickle, or brings code along; it
@@ -123,12 +115,12 @@ class MlflowRegistry:
             shutil.copytree(fetched, folder, dirs_exist_ok=True)
 
     def versions(self, model: str) -> list[RegisteredGenerator]:
-        """All versions, the newest first. Raises ``UnknownName``."""
+        """Return all versions, the newest first. Raises ``UnknownName``."""
         with self._session() as client:
             require_model(client, model)
             # A search leaves the aliases of what it finds empty.
             aliases = client.get_registered_model(model).aliases
-            found = [record_of(version) for version in search_versions(client, f"name = {quoted(model)}")]
+            found = [record_of(version) for version in search_versions(client, model)]
             newest_first = sorted(found, key=lambda generator: -generator.version)
             return [
                 generator.model_copy(
@@ -140,7 +132,7 @@ class MlflowRegistry:
             ]
 
     def tag(self, model: str, version: int, tags: Mapping[str, str]) -> None:
-        """Set tags of a version. Raises ``UnknownName``, and ``ConfigError`` for tags nothing can have."""
+        """Set tags of a version. Raises ``UnknownName``, and ``ConfigError`` for an invalid tag."""
         check_tags(tags)
         with self._session() as client:
             get_version(client, model, str(version))
@@ -148,7 +140,7 @@ class MlflowRegistry:
                 client.set_model_version_tag(model, str(version), name, value)
 
     def files(self, generator: RegisteredGenerator) -> dict[str, bytes]:
-        """What was published beside the program, by name. Raises as :meth:`load`."""
+        """Return the files beside the program by name. Raises as :meth:`load`."""
         with self._session() as client, self._fetched(client, generator) as folder:
             return {path.name: path.read_bytes() for path in sorted((folder / "files").glob("*"))}
 
@@ -163,12 +155,12 @@ class MlflowRegistry:
         why: str,
         kind: Literal["move", "rollback"] = "move",
     ) -> AliasMove:
-        """Move an alias if it points to ``expected`` by then (:mod:`ganlib.registry.aliases`).
+        """Move an alias, provided that it still points to ``expected`` (:mod:`ganlib.registry.aliases`).
 
         Raises:
             AliasMoved: It points elsewhere.
             UnknownName: There is no such model or version.
-            ConfigError: The alias is a name that none can have, or who or why cannot be recorded.
+            ConfigError: The alias is no valid name, or ``who`` or ``why`` cannot be recorded.
         """
         check_alias(alias)
         intent = Intent(alias, version, expected, who, why, kind)
@@ -178,21 +170,27 @@ class MlflowRegistry:
             return move(model, MlflowAliasLog(client, model), intent, time.time())
 
     def history(self, model: str) -> list[AliasMove]:
-        """Every move of the model's aliases, the oldest first. Raises ``UnknownName``."""
+        """Return every move of the model's aliases, the oldest first. Raises ``UnknownName``."""
         with self._session() as client:
             require_model(client, model)
             return fold(model, MlflowAliasLog(client, model).entries())
 
     def _resolve_lightly(self, model: str, alias_or_version: str) -> RegisteredGenerator | None:
-        """Without MLflow's client, whose import takes longer than a cached generator's loading."""
+        """Resolve without MLflow's client, whose import takes longer than loading a cached generator.
+
+        Returns ``None`` when anything is unusual; :meth:`resolve` then asks MLflow's client for the reason.
+        """
         number = alias_or_version.isdecimal()
         if is_log_name(model) or len(alias_or_version) > (VERSION_DIGITS if number else 255):
             return None
         path, field = ("model-versions/get", "version") if number else ("registered-models/alias", "alias")
-        answer = self._server.ask(path, **{"name": model, field: alias_or_version})
+        answer = self._connection.ask(path, **{"name": model, field: alias_or_version})
         if answer is None:
             return None
         found = answer["model_version"]
+        tags = {tag["key"]: tag.get("value", "") for tag in found.get("tags", ())}
+        if CLAIM_TAG in tags:
+            return None
         return RegisteredGenerator(
             model=found["name"],
             version=int(found["version"]),
@@ -200,29 +198,33 @@ class MlflowRegistry:
             tracking_run_id=found.get("run_id", ""),
             aliases=tuple(sorted(found.get("aliases", ()))),
             created=timestamp(int(found["creation_timestamp"]) / 1000),
-            tags={tag["key"]: tag.get("value", "") for tag in found.get("tags", ())},
+            tags=tags,
         )
 
     @contextmanager
     def _fetched(self, client: MlflowClient, generator: RegisteredGenerator) -> Iterator[Path]:
-        """A folder with all files of a version, verified and without pickles, while the body runs."""
+        """Yield a folder with all files of a version, verified and without pickles, and remove it."""
         import mlflow.artifacts
-        from mlflow.exceptions import MlflowException
 
         from ganlib.registry.program import refuse_pickles
 
         with tempfile.TemporaryDirectory(prefix="ganlib-fetch-") as scratch:
             found = get_version(client, generator.model, str(generator.version))
-            where = client.get_model_version_download_uri(found.name, found.version)
+            if DIGEST_TAG not in found.tags:  # and its source may be anywhere, or need credentials
+                raise RegistryError(
+                    f"{_named(generator)} was not registered by ganlib: it has no tag {DIGEST_TAG}, by which "
+                    "its files could be verified. Use another version, or fetch it with MLflow's own client"
+                )
             try:
+                where = client.get_model_version_download_uri(found.name, found.version)
                 folder = mlflow.artifacts.download_artifacts(
                     artifact_uri=where,
                     dst_path=scratch,
-                    tracking_uri=self._server.address,
-                    registry_uri=self._server.address,
+                    tracking_uri=self._connection.address,
+                    registry_uri=self._connection.address,
                 )
-            except (MlflowException, OSError) as error:
-                self._server.check()
+            except Exception as error:  # each kind of artifact store has exceptions of its own
+                self._connection.check()
                 raise _gone(generator, error) from error
             refuse_pickles(Path(folder), _named(generator))
             verify_listing(Path(folder), found.tags.get(DIGEST_TAG, ""), _named(generator))
@@ -230,8 +232,8 @@ class MlflowRegistry:
 
     @contextmanager
     def _session(self) -> Iterator[MlflowClient]:
-        self._server.check()
-        with self._server.client() as client:
+        self._connection.check()
+        with self._connection.client() as client:
             yield client
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 
 import torch
@@ -23,6 +22,7 @@ from ganlib.quality.kernel import gram
 from ganlib.quality.measure import measure
 from ganlib.quality.reference import reference_over_workers
 from ganlib.records import Comparison, RegisteredGenerator
+from ganlib.registry.inputs import class_count, latent_dim_of
 from ganlib.registry.mlflow import MlflowRegistry
 from ganlib.release.comparison_task import ComparisonTask
 from ganlib.release.decision import Interval, difference_interval
@@ -124,5 +124,5 @@ def _given(spec: RunSpec, version: RegisteredGenerator, candidate: int) -> tuple
     The champion was chosen on the latents of its own comparison; on them it would look too good.
     """
     count = spec.config.evaluation.samples
-    noise = latents(spec.config.seed, "gate", candidate, count, int(version.tags["ganlib.latent_dim"]))
-    return noise, labels_in_turn(len(json.loads(version.tags.get("ganlib.classes", "[]"))), count)
+    noise = latents(spec.config.seed, "gate", candidate, count, latent_dim_of(version))
+    return noise, labels_in_turn(class_count(version), count)

@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 
 from ganlib.config.parts import GateConfig
 from ganlib.errors import AliasMoved, RegistryError, UnknownName
-from ganlib.ports import ModelCatalog, ModelRegistry, Registry
+from ganlib.ports import ModelRegistry
 from ganlib.records import Comparison, Decision, Evaluation, RegisteredGenerator
 from ganlib.registry.aliases import whoami
+from ganlib.registry.inputs import makes_by_label
 from ganlib.release.decision import decide
 from ganlib.release.publish import CHAMPION
 
@@ -25,7 +26,7 @@ Compare = Callable[[RegisteredGenerator, RegisteredGenerator], Comparison]
 
 
 def pass_gate(
-    registry: Registry,
+    registry: ModelRegistry,
     candidate: RegisteredGenerator,
     evaluation: Evaluation,
     bounds: GateConfig,
@@ -66,7 +67,7 @@ def pass_gate(
     )
 
 
-def has_passed(catalog: ModelCatalog, generator: RegisteredGenerator) -> bool:
+def has_passed(catalog: ModelRegistry, generator: RegisteredGenerator) -> bool:
     """Whether the gate is done with a version: it was kept out, or promoted and the alias moved.
 
     Not done when the decision to promote was recorded and the process died before the alias moved. A former
@@ -119,13 +120,13 @@ def incomparable(candidate: Mapping[str, str], champion: Mapping[str, str]) -> s
         new, old = candidate.get(tag), champion.get(tag)
         if None not in (new, old) and new != old:
             return f"its {name} is {old} and the new one's {new}"
-    if ("ganlib.classes" in candidate) != ("ganlib.classes" in champion):
+    if makes_by_label(candidate) != makes_by_label(champion):
         return "one of them makes pictures by label and the other does not"
     return ""
 
 
 def _tag(
-    catalog: ModelCatalog,
+    catalog: ModelRegistry,
     candidate: RegisteredGenerator,
     champion: RegisteredGenerator | None,
     decision: Decision,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 from safetensors.torch import save as save_safetensors
 from torch import nn
 
@@ -12,7 +10,7 @@ from ganlib.core.sampling import generate, labels_in_turn, sample_latents
 from ganlib.data.versions import load_version
 from ganlib.errors import AliasMoved
 from ganlib.names import check_model_name, check_tags
-from ganlib.ports import ModelCatalog, ObjectStore, Publication, Registry
+from ganlib.ports import CLASS_COUNT_TAG, ModelRegistry, ObjectStore, Publication
 from ganlib.quality.generated import to_uint8
 from ganlib.quality.grids import grid, png
 from ganlib.records import (
@@ -33,7 +31,7 @@ CHALLENGER = "challenger"
 
 
 def publish(
-    store: ObjectStore, registry: Registry, spec: RunSpec, result: TrainResult, evaluation: Evaluation
+    store: ObjectStore, registry: ModelRegistry, spec: RunSpec, result: TrainResult, evaluation: Evaluation
 ) -> RegisteredGenerator:
     """Register the evaluated generator under its model's name, as challenger.
 
@@ -93,7 +91,7 @@ def sample_grid(generator: nn.Module, latent_dim: int, classes: tuple[str, ...])
     return png(grid(to_uint8(pictures), columns=8))
 
 
-def challenge(catalog: ModelCatalog, generator: RegisteredGenerator, who: str) -> None:
+def challenge(catalog: ModelRegistry, generator: RegisteredGenerator, who: str) -> None:
     """Make a version the challenger, unless a newer one is that already."""
     while True:
         present = pointed(catalog, generator.model, CHALLENGER)
@@ -108,7 +106,7 @@ def challenge(catalog: ModelCatalog, generator: RegisteredGenerator, who: str) -
         return
 
 
-def pointed(catalog: ModelCatalog, model: str, alias: str) -> int | None:
+def pointed(catalog: ModelRegistry, model: str, alias: str) -> int | None:
     """The version that an alias points to, if any."""
     return next((found.version for found in catalog.versions(model) if alias in found.aliases), None)
 
@@ -124,7 +122,7 @@ def version_tags(spec: RunSpec, dataset: DatasetVersion, evaluation: Evaluation)
 
 def known_tags(spec: RunSpec, dataset: DatasetVersion) -> dict[str, str]:
     """Those of a version's tags that are known before it is trained; the others are numbers."""
-    labels = {"ganlib.classes": json.dumps(dataset.classes)} if spec.config.network.conditional else {}
+    labels = {CLASS_COUNT_TAG: str(len(dataset.classes))} if spec.config.network.conditional else {}
     return {
         **labels,
         "ganlib.config_digest": spec.config.digest,

@@ -1,4 +1,4 @@
-"""Run tracking on MLflow; :class:`~ganlib.tracking.spool.SpooledTracker` keeps it out of training's way."""
+"""Run tracking on MLflow; :class:`~ganlib.tracking.spool.SpooledTracker` keeps it from delaying training."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from ganlib.errors import ConfigError
+from ganlib.names import RUN_TAG
 from ganlib.ports import RunStart, RunStatus, check_picture
 from ganlib.settings import Settings
-from ganlib.tracking.server import MlflowServer, quoted
+from ganlib.tracking.server import MlflowConnection, active_run, quoted, restore_experiment
 from ganlib.tracking.spool import SpooledTracker
 
 if TYPE_CHECKING:
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from mlflow.entities import Metric, Run
 
 __all__ = ["MlflowTracker", "SpooledTracker"]
-
-RUN_TAG = "ganlib.run"
-"""Tag with ganlib's run name, by which a run is found again."""
 
 PARENT_TAG = "mlflow.parentRunId"
 
@@ -37,8 +35,9 @@ _DIGEST_CHARACTERS = 36
 class MlflowTracker:
     """A :class:`~ganlib.ports.RunTracker` on an MLflow server; safe to use from several threads.
 
-    A metric's step is the training clock in images. What the server already has of a run is asked
-    once and then remembered, so one run should have one tracker that writes.
+    A metric's step is the training clock in images. The tracker asks once which points and pictures of a
+    run the server has, and remembers them, so only one tracker should write to a run. A run or experiment
+    that was deleted in MLflow is restored by the next write to it.
 
     Args:
         settings: Where the server is.
@@ -50,7 +49,7 @@ class MlflowTracker:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._server = MlflowServer(settings)
+        self._connection = MlflowConnection(settings)
         self._lock = threading.Lock()
         self._last_steps: dict[str, dict[str, int]] = {}
         self._images: dict[str, set[tuple[str, int]]] = {}
@@ -61,14 +60,19 @@ class MlflowTracker:
         A continued run keeps the parameters it has; tags take their new values. A server that is
         down is reported within ten seconds.
         """
-        self._server.check()
-        with self._server.client() as client, self._lock:
+        self._connection.check()
+        with self._connection.client() as client, self._lock:
+            from mlflow.entities import ViewType
+
             experiment = self._experiment(client, run.experiment)
             found = client.search_runs(
-                [experiment], filter_string=f"tags.`{RUN_TAG}` = {quoted(run.name)}", max_results=1
+                [experiment],
+                filter_string=f"tags.`{RUN_TAG}` = {quoted(run.name)}",
+                run_view_type=ViewType.ALL,
             )
             if found:
-                known = found[0]
+                chosen = min(found, key=lambda each: each.info.lifecycle_stage != "active")
+                known = active_run(client, chosen.info.run_id)
                 client.update_run(known.info.run_id, status="RUNNING")
             else:
                 known = client.create_run(experiment, tags={RUN_TAG: run.name}, run_name=run.name)
@@ -81,7 +85,8 @@ class MlflowTracker:
 
     def points(self, run_id: str, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
         """Log values at several steps, in order, as :meth:`metrics` does, with few requests."""
-        with self._server.client() as client, self._lock:
+        with self._connection.client() as client, self._lock:
+            active_run(client, run_id)
             last = self._steps_of(client, run_id)
             ahead = dict(last)
             fresh = iter(_fresh(ahead, points))
@@ -90,14 +95,15 @@ class MlflowTracker:
                     client.log_batch(run_id, metrics=batch, synchronous=True)
                     last.update({metric.key: metric.step for metric in batch})
             except BaseException:
-                # The server may have taken it all the same; it is asked again before the next point.
+                # The server may have stored some of them; ask it again before the next point.
                 self._last_steps.pop(run_id, None)
                 raise
 
     def image(self, run_id: str, key: str, step: int, image: np.ndarray) -> None:
         """Log a picture, uint8 [height, width] or [height, width, 3], once per key and step."""
         check_picture(image)
-        with self._server.client() as client, self._lock:
+        with self._connection.client() as client, self._lock:
+            active_run(client, run_id)
             known = self._images_of(client, run_id)
             if (key, step) in known:
                 return
@@ -115,25 +121,27 @@ class MlflowTracker:
                 f"{path!r} cannot be an artifact's path: it must be relative, as in 'grids/last.png'"
             )
         folder = None if place.parent == PurePosixPath() else str(place.parent)
-        with self._server.client() as client, tempfile.TemporaryDirectory() as scratch:
+        with self._connection.client() as client, tempfile.TemporaryDirectory() as scratch:
             file = Path(scratch) / place.name
             file.write_bytes(data)
+            active_run(client, run_id)
             client.log_artifact(run_id, str(file), artifact_path=folder)
 
     def finish(self, run_id: str, status: RunStatus) -> None:
         """End a run."""
-        with self._server.client() as client:
+        with self._connection.client() as client:
+            active_run(client, run_id)
             client.set_terminated(run_id, status=status.upper())
 
     def end_abandoned(self, run: RunStart) -> None:
         """End as killed a run and its parts whose job has died; those that have ended stay as they are."""
-        with self._server.client() as client:
+        with self._connection.client() as client:
             experiment = client.get_experiment_by_name(run.experiment)
             if experiment is None:
                 return
 
             def search(tag: str, value: str) -> list[Run]:
-                return client.search_runs([experiment.experiment_id], f"tags.`{tag}` = {quoted(value)}")
+                return list(client.search_runs([experiment.experiment_id], f"tags.`{tag}` = {quoted(value)}"))
 
             runs = search(RUN_TAG, run.name)
             parts = [part for known in runs for part in search(PARENT_TAG, known.info.run_id)]
@@ -150,13 +158,9 @@ class MlflowTracker:
                 return client.create_experiment(name)
             except MlflowException as error:
                 found = client.get_experiment_by_name(name)
-                if found is None:  # nobody else has just created it either
+                if found is None:  # so the error is not that another process has just created it
                     raise error
-        if found.lifecycle_stage != "active":
-            raise self._server.refusal(
-                f"experiment {name!r} was deleted; bring it back with "
-                f"`mlflow experiments restore --experiment-id {found.experiment_id}`"
-            )
+        restore_experiment(client, found.experiment_id)
         return str(found.experiment_id)
 
     def _steps_of(self, client: MlflowClient, run_id: str) -> dict[str, int]:
@@ -180,7 +184,7 @@ def _describe(client: MlflowClient, known: Run, run: RunStart) -> None:
     tags = [RunTag(name, value) for name, value in run.tags.items() if name != RUN_TAG]
     tags.append(RunTag("ganlib.dataset_digest", run.dataset_digest))
     if run.parent:
-        # By it MLflow's page folds the runs of one parent together.
+        # MLflow's list of runs folds the runs of one parent together by this tag.
         tags.append(RunTag(PARENT_TAG, run.parent))
     for start in range(0, max(len(params), len(tags)), _PARAMS_A_REQUEST):
         part = slice(start, start + _PARAMS_A_REQUEST)
@@ -188,7 +192,7 @@ def _describe(client: MlflowClient, known: Run, run: RunStart) -> None:
     if known.inputs is None or not known.inputs.dataset_inputs:
         dataset = Dataset(
             name=run.dataset_name,
-            digest=run.dataset_digest[:_DIGEST_CHARACTERS],  # MLflow takes no longer one; the tag has it all
+            digest=run.dataset_digest[:_DIGEST_CHARACTERS],  # MLflow's limit; the tag has the whole digest
             source_type="s3",
             source=json.dumps({"uri": run.dataset_source}),
         )
@@ -196,7 +200,7 @@ def _describe(client: MlflowClient, known: Run, run: RunStart) -> None:
 
 
 def _fresh(last: dict[str, int], points: Sequence[tuple[int, Mapping[str, float]]]) -> list[Metric]:
-    """The points above ``last``, which is moved along."""
+    """Return the points with larger steps than ``last``, and update ``last``."""
     from mlflow.entities import Metric
 
     now, fresh = time.time_ns() // 1_000_000, []
@@ -209,7 +213,7 @@ def _fresh(last: dict[str, int], points: Sequence[tuple[int, Mapping[str, float]
 
 
 def _image_in(path: str) -> tuple[str, int] | None:
-    """Key and step of a logged picture; its small copy, the ``.webp``, is the one that is stored last."""
+    """Parse key and step of a logged picture, from its small ``.webp`` copy, which MLflow stores last."""
     name, plus_step, rest = PurePosixPath(path).name.partition("+step+")
     step = rest.partition("+")[0]
     if not plus_step or not path.endswith(".webp") or not step.isdigit():

@@ -1,7 +1,8 @@
-"""Reaching one MLflow server: waits that are bounded, no chatter, and errors of our own tree."""
+"""Requests to one MLflow server, with bounded waits, no output, and ganlib's own errors."""
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,10 +16,12 @@ from ganlib.settings import ADDRESS_VARIABLE, Settings
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 
+_log = logging.getLogger(__name__)
 _CONNECT_SECONDS, _ANSWER_SECONDS = 3, 4
 _CLIENT_ENVIRONMENT = {
-    # MLflow's own bounds are 8 attempts of 120 s: a quarter of an hour for one call.
+    # MLflow's defaults, 8 attempts of 120 s, would hold one call for a quarter of an hour.
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
@@ -37,11 +40,11 @@ _REFUSALS = {
 _LOGIN = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
 
 
-class MlflowServer:
-    """A server and a client of its own for it; MLflow's process-wide tracking URI is neither read nor set.
+class MlflowConnection:
+    """One MLflow server and a client for it; MLflow's process-wide tracking URI is neither read nor set.
 
-    MLflow takes its timeouts from the environment alone, so the first use of :meth:`client` puts
-    bounds there; what the user has set stays.
+    MLflow takes its timeouts from the environment alone, so the first use of :meth:`client` sets them
+    there; variables that the user has set stay.
 
     Args:
         settings: Where the server is.
@@ -68,10 +71,10 @@ class MlflowServer:
         return MlflowClient(tracking_uri=self.address, registry_uri=self.address)
 
     def check(self) -> None:
-        """Ask whether the server is there; anything that it answers will do.
+        """Ask whether the server is there; any answer is good enough.
 
         Raises:
-            ServiceError: Nothing answers, known within eight seconds.
+            ServiceError: Nothing answers; this is known within eight seconds.
         """
         try:
             requests.get(f"{self.address}/health", timeout=(_CONNECT_SECONDS, _ANSWER_SECONDS))
@@ -84,15 +87,15 @@ class MlflowServer:
             raise self._error(f"nothing answers there ({type(error).__name__})") from None
 
     def ask(self, path: str, **query: str) -> dict[str, Any] | None:
-        """What the REST interface answers to a simple question, without importing MLflow's client.
+        """Read from the REST interface without importing MLflow's client, which takes over a second.
 
         Args:
-            path: Below ``/api/2.0/mlflow/``.
-            query: Its parameters.
+            path: The part of the URL after ``/api/2.0/mlflow/``.
+            query: The request's parameters.
 
         Returns:
-            ``None`` for every answer but a plain yes: :meth:`client` tells what is the matter, and knows all
-            ways to log in.
+            The answer, or ``None`` if it has any other status than 200: :meth:`client` can tell the reason,
+            and knows all ways to log in.
         """
         user, password = (os.environ.get(f"MLFLOW_TRACKING_{name}", "") for name in ("USERNAME", "PASSWORD"))
         token = os.environ.get("MLFLOW_TRACKING_TOKEN", "")
@@ -110,7 +113,7 @@ class MlflowServer:
 
     @contextmanager
     def client(self) -> Iterator[MlflowClient]:
-        """MLflow's client for this server; what it raises inside becomes ours.
+        """Yield MLflow's client for this server; exceptions that it raises become ganlib's.
 
         Raises:
             RequestRefused: The server works and refuses this request.
@@ -128,7 +131,7 @@ class MlflowServer:
             if status in {401, 403}:
                 raise self._error(f"it refuses the login (HTTP {status})", _LOGIN) from None
             reason = f"it answers with HTTP {status}"
-            raise (self.refusal(reason) if 400 <= status < 500 else self._error(reason)) from None
+            raise (self._refusal(reason) if 400 <= status < 500 else self._error(reason)) from None
         except requests.RequestException as error:
             raise self._error(f"the connection failed ({type(error).__name__})") from None
 
@@ -138,18 +141,43 @@ class MlflowServer:
         reason = reason if len(reason) <= 400 else reason[:400] + "…"
         if code in {"UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED"}:
             return self._error(f"it refuses the login: {reason}", _LOGIN)
-        return self.refusal(reason) if code in _REFUSALS else self._error(reason)
+        return self._refusal(reason) if code in _REFUSALS else self._error(reason)
 
-    def refusal(self, reason: str) -> RequestRefused:
-        """An error for a request that no repetition will make succeed."""
+    def _refusal(self, reason: str) -> RequestRefused:
+        """Make an error for a request that would be refused again if it were repeated."""
         return RequestRefused("mlflow", self.address, ADDRESS_VARIABLE["mlflow"], reason)
 
     def _error(self, reason: str, setting: str = ADDRESS_VARIABLE["mlflow"]) -> ServiceError:
         return ServiceError("mlflow", self.address, setting, reason)
 
 
+def active_run(client: MlflowClient, run_id: str) -> Run:
+    """Return a tracking run that can be written to: one that was deleted in MLflow is restored first.
+
+    Its experiment is restored too, with all the experiment's runs, if it was deleted. A warning is logged.
+    """
+    run = client.get_run(run_id)
+    if run.info.lifecycle_stage == "active":
+        return run
+    restore_experiment(client, run.info.experiment_id)
+    client.restore_run(run_id)
+    _log.warning("run %s (%s) was deleted in MLflow and is still in use: restored", run.info.run_name, run_id)
+    return client.get_run(run_id)
+
+
+def restore_experiment(client: MlflowClient, experiment_id: str) -> None:
+    """Restore an experiment if it was deleted in MLflow, which restores its runs too, and log a warning."""
+    experiment = client.get_experiment(experiment_id)
+    if experiment.lifecycle_stage == "active":
+        return
+    client.restore_experiment(experiment_id)
+    _log.warning(
+        "experiment %s was deleted in MLflow and is still in use: restored with its runs", experiment.name
+    )
+
+
 def quoted(value: str) -> str:
-    """A string literal of MLflow's search language.
+    """Write a string literal of MLflow's search language.
 
     Raises:
         ConfigError: It holds both kinds of quotes, which that language cannot write.

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from ganlib.fakes.stores import MemoryRegistry, MemoryStore, MemoryTracker
-from ganlib.ports import ObjectStore, Registry, RunStart, RunTracker
+from ganlib.ports import ModelRegistry, ObjectStore, RunStart, RunTracker
 from ganlib.settings import Settings
 
 SERVICES = pytest.mark.services
@@ -208,7 +208,7 @@ def run_start(name: str) -> RunStart:
 class RegistryCase:
     """A registry and a run for the publications to hang on."""
 
-    registry: Registry
+    registry: ModelRegistry
     tracking_run_id: str
     settings: Settings | None = None
     """Where the real one is."""

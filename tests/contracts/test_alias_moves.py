@@ -14,7 +14,7 @@ from torch import nn
 
 from ganlib.errors import AliasMoved, ConfigError, RegistryError, UnknownName
 from ganlib.fakes.stores import MemoryRegistry
-from ganlib.ports import Publication, Registry
+from ganlib.ports import ModelRegistry, Publication
 from ganlib.registry.aliases import folded, rollback_target
 from ganlib.settings import Settings
 
@@ -35,7 +35,7 @@ class Small(nn.Module):
 FILES = {"evaluation.json": b"{}", "grid.png": b"no picture"}
 
 
-def publish(registered, name: str, versions: int) -> Registry:
+def publish(registered, name: str, versions: int) -> ModelRegistry:
     """A model with so many versions."""
     for number in range(1, versions + 1):
         registered.registry.publish(
@@ -50,30 +50,30 @@ def publish(registered, name: str, versions: int) -> Registry:
                 description="# A card",
             )
         )
-    registry: Registry = registered.registry
+    registry: ModelRegistry = registered.registry
     return registry
 
 
 def make_versions(settings: Settings, name: str, count: int) -> None:
     """Versions without files, as anybody with access to MLflow can make them."""
-    from ganlib.tracking.server import MlflowServer
+    from ganlib.tracking.server import MlflowConnection
 
-    with MlflowServer(settings).client() as client:
+    with MlflowConnection(settings).client() as client:
         client.create_registered_model(name)
         for _ in range(count):
             client.create_model_version(name, "s3://nowhere/at-all", await_creation_for=0)
 
 
-def bare(registered, name: str, versions: int) -> Registry:
+def bare(registered, name: str, versions: int) -> ModelRegistry:
     """A model with so many versions, about whose files nobody asks."""
     if isinstance(registered.registry, MemoryRegistry):
         return publish(registered, name, versions)
     make_versions(registered.settings, name, versions)
-    registry: Registry = registered.registry
+    registry: ModelRegistry = registered.registry
     return registry
 
 
-def move(registry: Registry, name: str, version: int, expected: int | None, who: str = "anna@host"):
+def move(registry: ModelRegistry, name: str, version: int, expected: int | None, who: str = "anna@host"):
     return registry.move(name, "champion", version, expected=expected, who=who, why=f"to {version}")
 
 
@@ -259,12 +259,12 @@ def test_an_alias_moved_in_mlflows_own_pages_is_recorded_by_the_next_move(
     settings: Settings, name: str
 ) -> None:
     from ganlib.registry.mlflow import MlflowRegistry
-    from ganlib.tracking.server import MlflowServer
+    from ganlib.tracking.server import MlflowConnection
 
     registry = MlflowRegistry(settings)
     make_versions(settings, name, 3)
     move(registry, name, 1, None)
-    with MlflowServer(settings).client() as client:
+    with MlflowConnection(settings).client() as client:
         client.set_registered_model_alias(name, "champion", "3")
     with pytest.raises(AliasMoved, match="unknown"):
         move(registry, name, 2, 1)
@@ -283,10 +283,10 @@ def test_a_version_whose_files_are_gone_or_altered_is_refused(
     registered_mlflow, settings: Settings, name: str, tmp_path: Path
 ) -> None:
     from ganlib.storage import open_prefix
-    from ganlib.tracking.server import MlflowServer
+    from ganlib.tracking.server import MlflowConnection
 
     registry = publish(registered_mlflow, name, 2)
-    with MlflowServer(settings).client() as client:
+    with MlflowConnection(settings).client() as client:
         models = [client.get_model_version(name, str(number)).source.rpartition("/")[2] for number in (1, 2)]
     store = open_prefix(settings, f"s3://{settings.s3_bucket}/mlflow")
     keys = [found.key for found in store.list("")]
@@ -305,11 +305,11 @@ def test_a_version_whose_files_are_gone_or_altered_is_refused(
 
 @pytest.mark.services
 def test_the_card_shows_in_mlflow(registered_mlflow, settings: Settings, name: str) -> None:
-    from ganlib.tracking.server import MlflowServer
+    from ganlib.tracking.server import MlflowConnection
 
     registry = publish(registered_mlflow, name, 1)
     move(registry, name, 1, None)
-    with MlflowServer(settings).client() as client:
+    with MlflowConnection(settings).client() as client:
         assert client.get_model_version(name, "1").description == "# A card"
         log = client.get_registered_model(f"{name}.moves")
         entry = client.get_model_version(f"{name}.moves", "1")

@@ -14,8 +14,9 @@ import torch
 from torch import nn
 
 from ganlib.errors import ConfigError, RegistryError, RequestRefused, ServiceError, UnknownName
-from ganlib.ports import Publication, Registry
+from ganlib.ports import ModelRegistry, Publication
 from ganlib.records import RegisteredGenerator
+from ganlib.registry.checksums import DIGEST_TAG, write_listing
 from ganlib.registry.mlflow import MlflowRegistry
 from ganlib.settings import Settings
 
@@ -32,7 +33,7 @@ class Tiny(nn.Module):
             self.net = nn.Sequential(
                 nn.ConvTranspose2d(LATENT, 4, 4),
                 nn.BatchNorm2d(4),
-                nn.ReLU(),
+                nn.ReLU(inplace=True),
                 nn.ConvTranspose2d(4, 3, 4, 2, 1),
             )
             self.net(torch.randn(32, LATENT, 1, 1))
@@ -45,7 +46,7 @@ def latents(batch: int) -> torch.Tensor:
     return torch.randn(batch, LATENT, generator=torch.Generator().manual_seed(batch))
 
 
-def point(registry: Registry, model: str, alias: str, version: int, expected: int | None = None) -> None:
+def point(registry: ModelRegistry, model: str, alias: str, version: int, expected: int | None = None) -> None:
     registry.move(model, alias, version, expected=expected, who="tests", why="to see it move")
 
 
@@ -351,10 +352,18 @@ def register_folder(settings: Settings, run_id: str, name: str, folder: Path) ->
     model = client.create_logged_model(
         client.get_run(run_id).info.experiment_id, name="other", source_run_id=run_id
     )
+    digest = write_listing(folder)
     client.log_model_artifacts(model.model_id, str(folder))
     client.finalize_logged_model(model.model_id, "READY")
     client.create_registered_model(name)
-    client.create_model_version(name, f"models:/{model.model_id}", run_id, model_id=model.model_id)
+    client.create_model_version(
+        name,
+        f"models:/{model.model_id}",
+        run_id,
+        tags={DIGEST_TAG: digest},
+        model_id=model.model_id,
+        await_creation_for=0,
+    )
     return RegisteredGenerator(model=name, version=1, tracking_run_id=run_id)
 
 

@@ -114,7 +114,7 @@ def loaded() -> LoadedGenerator:
             generator=lively(Generator(size=28, channels=1, latent_dim=5, width=4, classes=3)),
             latent_dim=5,
             classes=("boot", "shirt", "bag"),
-            tags={"ganlib.latent_dim": "5", "ganlib.classes": '["boot", "shirt", "bag"]'},
+            tags={"ganlib.latent_dim": "5"},
         )
     )
     return load("labelled/1", registry)

@@ -158,7 +158,7 @@ def test_two_registries_do_not_share_copies(registry: Counted, settings: Setting
 
 
 def test_a_version_without_its_tags_is_refused(registry: Counted, settings: Settings) -> None:
-    del registry.ledgers["small"].versions[0].record.tags["ganlib.latent_dim"]
+    del registry.ledgers["small"].versions[1].record.tags["ganlib.latent_dim"]
     with pytest.raises(RegistryError, match="not registered by ganlib"):
         load("small", registry, settings)
 

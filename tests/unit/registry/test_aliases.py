@@ -1,11 +1,10 @@
 from __future__ import annotations
 
 import contextlib
-import random
-import threading
 from collections.abc import Callable
 
 import pytest
+from turns import Turns
 
 from ganlib.errors import AliasMoved, ConfigError, RegistryError
 from ganlib.fakes.registry import MemoryAliasLog
@@ -193,77 +192,32 @@ def test_rollback_knows_what_was_refused_and_what_was_done_by_hand() -> None:
 
 
 class Interleaved(MemoryAliasLog):
-    """A ledger whose callers take turns, a step at a time, in an order of a seed; some die in between."""
+    """A log whose callers take turns at each of its steps."""
 
     def __init__(self, seed: int, deaths: float) -> None:
         super().__init__(aliases={ALIAS: 1})
-        self.turns: dict[int, threading.Semaphore] = {}
+        self.turns = Turns(seed, deaths)
         shift(self, 1, 1)
-        self.random, self.deaths = random.Random(seed), deaths
-        self.back = threading.Semaphore(0)
-        self.of_thread = threading.local()
-
-    def run(self, movers: list[Callable[[], None]]) -> None:
-        """Let all movers run to their ends."""
-        living = dict(enumerate(movers))
-        self.turns = {number: threading.Semaphore(0) for number in living}
-        done: set[int] = set()
-
-        def body(number: int) -> None:
-            self.of_thread.number = number
-            self.turns[number].acquire()
-            try:
-                living[number]()
-            except Killed:
-                pass
-            finally:
-                done.add(number)
-                self.back.release()
-
-        threads = [threading.Thread(target=body, args=(number,)) for number in living]
-        for thread in threads:
-            thread.start()
-        mover = 0
-        while waiting := sorted(living.keys() - done):
-            # Several steps of one at a time, so that another stands still for long.
-            if mover not in waiting or self.random.random() < 0.3:
-                mover = self.random.choice(waiting)
-            self.turns[mover].release()
-            self.back.acquire()
-        for thread in threads:
-            thread.join()
-        self.turns = {}
-
-    def step(self) -> None:
-        if self.turns:
-            self.back.release()
-            self.turns[self.of_thread.number].acquire()
-            if self.random.random() < self.deaths:
-                raise Killed
 
     def entries(self) -> list[MoveEntry]:
-        self.step()
+        self.turns.step()
         return super().entries()
 
     def append(self, intent: Intent, settled: bool) -> MoveEntry:
-        self.step()
+        self.turns.step()
         return super().append(intent, settled)
 
     def settle(self, number: int) -> None:
-        self.step()
+        self.turns.step()
         super().settle(number)
 
     def pointed(self, alias: str) -> int | None:
-        self.step()
+        self.turns.step()
         return super().pointed(alias)
 
     def point(self, alias: str, version: int | None) -> None:
-        self.step()
+        self.turns.step()
         super().point(alias, version)
-
-
-class Killed(BaseException):
-    """A process that ends without a word."""
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -282,7 +236,7 @@ def test_of_movers_with_one_expectation_one_wins_in_any_order_of_their_steps(see
 
         return run
 
-    ledger.run([mover(version) for version in (2, 3, 4)])
+    ledger.turns.run([mover(version) for version in (2, 3, 4)])
     moves = fold("m", ledger.log)
     assert len(won) == 1
     assert len(lost) == 2
@@ -303,7 +257,7 @@ def test_moves_that_build_on_one_another_leave_the_alias_where_the_log_does(seed
 
         return run
 
-    ledger.run([mover(version) for version in (2, 3, 4)])
+    ledger.turns.run([mover(version) for version in (2, 3, 4)])
     moves = fold("m", ledger.log)
     assert ledger.aliases[ALIAS] == folded(moves, ALIAS)
     built = [found.version for found in moves[1:] if found.effective]
@@ -323,7 +277,7 @@ def test_movers_that_die_leave_a_log_that_the_next_one_carries_out(seed: int) ->
 
         return run
 
-    ledger.run([mover(version) for version in range(2, 7)])
+    ledger.turns.run([mover(version) for version in range(2, 7)])
     before = fold("m", ledger.log)
     effective = [found.version for found in before if found.effective and found.kind == "move"]
     assert set(won) <= set(effective)
@@ -348,7 +302,7 @@ def test_moves_by_hand_in_between_never_leave_log_and_alias_apart(seed: int) -> 
     def by_hand() -> None:
         ledger.point(ALIAS, 8)
 
-    ledger.run([mover(2), by_hand, mover(3)])
+    ledger.turns.run([mover(2), by_hand, mover(3)])
     if ledger.aliases[ALIAS] != folded(fold("m", ledger.log), ALIAS):
         assert ledger.aliases[ALIAS] == 8  # done last, and not seen by anybody yet
     move("m", ledger, intent(9, ledger.aliases[ALIAS]), ledger.log[0].seconds)
