@@ -1,15 +1,102 @@
-"""Names from outside, checked before they become keys, paths or entries of a registry."""
+"""Names and numbers from outside, checked before they become keys, paths or entries of a registry.
+
+The types here are fields of the records in :mod:`ganlib.records` and of those built on it. A record read
+from an object store therefore holds no name that leaves its folder and no count that asks for more memory
+than there is. Patterns must match the whole text: pydantic's ``$`` does not accept a trailing newline.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Annotated
+
+import yaml
+from pydantic import AfterValidator, Field
 
 from ganlib.errors import ConfigError
 
-_REFERENCE = re.compile(r"^(?P<model>[^@/\s]+)(?:[@/](?P<which>[^@/\s]+))?$")
+
+def _no_folder(name: str) -> str:
+    if name in {".", ".."}:
+        raise ValueError(f"{name!r} names a folder")
+    return name
+
+
+DatasetName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+"""A dataset in the object store. Earlier versions also accepted a final dash, so records do too;
+:func:`check_dataset_name` is stricter, for new datasets."""
+
+RunName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,198}[a-z0-9])?$")]
+"""A run, a sweep or a sweep's trial: part of object keys, folders and job ids."""
+
+TrackingRunId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{0,128}$")]
+"""The tracker's id of a run; empty: not known."""
+
+CheckpointKey = Annotated[
+    str, Field(pattern=r"^runs/[a-z0-9-]{1,200}/(checkpoints|adopted)/[a-z0-9-]{1,220}$", max_length=450)
+]
+"""Key prefix of a checkpoint: ``runs/RUN/checkpoints/IMAGES``, or ``runs/RUN/adopted/OTHER_RUN-IMAGES`` for
+a copy of another run's."""
+
+ShardPath = Annotated[str, Field(pattern=r"^shards/[a-z0-9_-]{1,64}\.safetensors$")]
+"""Path of a shard below its version's folder, as in ``shards/train-00000.safetensors``."""
+
+ClassName = Annotated[
+    str,
+    Field(pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]{1,255}$"),
+]
+"""A class of pictures: 1 to 255 characters, none of which controls a terminal or the direction of text."""
+
+RegisteredName = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f/:]{1,250}$"), AfterValidator(_no_folder)]
+"""A registered model, as the registry lists it; models made by others may have names that
+:func:`check_model_name` refuses."""
+
+AliasName = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f/:@]{0,255}$")]
+"""An alias of a registered model, as the registry lists it; empty: none."""
+
+Count = Annotated[int, Field(ge=0, le=2**53)]
+"""Images or steps: what a float64 holds exactly, since counters are stored as JSON numbers."""
+
+MAX_CLASSES = 65_536
+"""Most classes of a dataset."""
+
+_REFERENCE = re.compile(r"(?P<model>[^@/\s]+)(?:[@/](?P<which>[^@/\s]+))?")
 LOG_SUFFIX = ".moves"
 """Ends the name under which the history of a model's aliases is kept."""
+
+
+def check_dataset_name(name: str) -> None:
+    """Refuse a name for a new dataset that no configuration accepts.
+
+    Raises:
+        ConfigError: It is not 1 to 63 lowercase letters, digits and inner dashes; or YAML reads it as a
+            number, a date or a truth value, so that ``--set dataset.name=NAME`` would not name it.
+    """
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", name):
+        raise ConfigError(
+            f"{name!r} cannot name a dataset: 1 to 63 lowercase letters, digits and dashes are accepted, "
+            "beginning and ending with a letter or digit"
+        )
+    if not _is_text(name):
+        raise ConfigError(
+            f"{name!r} cannot name a dataset: --set dataset.name={name} would read it as a number, a date "
+            f"or a truth value; add a letter or a word, as in 'pictures-{name}'"
+        )
+
+
+def _is_text(name: str) -> bool:
+    """Whether YAML reads a name as text, and as no number by any of its versions."""
+    try:
+        float(name)
+    except ValueError:
+        pass
+    else:
+        return False
+    try:
+        return bool(yaml.safe_load(name) == name)
+    except ValueError:  # a date with a 13th month
+        return False
 
 
 def check_model_name(name: str) -> None:
@@ -44,7 +131,7 @@ def parse_reference(reference: str) -> tuple[str, str]:
     Raises:
         ConfigError: It is none of these.
     """
-    found = _REFERENCE.match(reference)
+    found = _REFERENCE.fullmatch(reference)
     if found is None:
         raise ConfigError(f"{reference!r} is no generator: give NAME@ALIAS, NAME/VERSION or NAME")
     if is_log_name(found["model"]):

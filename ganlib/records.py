@@ -1,7 +1,9 @@
 """The values that the stages hand to one another.
 
 Each stage takes one of these and returns the next; each is frozen, and crosses processes and
-storage as JSON (:meth:`Record.to_json`, :meth:`Record.from_json`), never as a pickle.
+storage as JSON (:meth:`Record.to_json`, :meth:`Record.from_json`), never as a pickle. Names, counts and
+sizes are bounded by their types (:mod:`ganlib.names`), since whoever can write to the object store can
+write any JSON there.
 """
 
 from __future__ import annotations
@@ -9,17 +11,36 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import Counter
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ganlib.errors import DataError
+from ganlib.names import (
+    MAX_CLASSES,
+    AliasName,
+    CheckpointKey,
+    ClassName,
+    Count,
+    DatasetName,
+    RegisteredName,
+    RunName,
+    ShardPath,
+    TrackingRunId,
+)
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 """A SHA-256 in lower-case hexadecimal."""
 
 Split = Literal["train", "held_out"]
 """``train`` is what the critic sees; ``held_out`` is only ever compared against."""
+
+MAX_JSON_BYTES = 64 * 2**20
+"""Longest JSON that is parsed as a record."""
+
+MAX_SHARDS = 100_000
+"""Most shards of a dataset version."""
 
 
 def canonical_json(value: Any) -> str:
@@ -35,7 +56,9 @@ def digest_of(value: Any) -> str:
 class Record(BaseModel):
     """Base of the values below: frozen, no unknown fields, JSON in and out."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=True, ser_json_inf_nan="constants")
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=True, ser_json_inf_nan="constants", str_max_length=2**20
+    )
 
     def to_json(self) -> str:
         """This value as indented JSON with a final newline."""
@@ -50,8 +73,14 @@ class Record(BaseModel):
             source: Where it came from, for the message.
 
         Raises:
-            DataError: It is not JSON or not of this shape.
+            DataError: It is not JSON, not of this shape, out of a field's bounds, or longer than
+                :data:`MAX_JSON_BYTES`.
         """
+        if len(text) > MAX_JSON_BYTES:
+            raise DataError(
+                f"{source or 'this JSON'} has {len(text):,} bytes; a {cls.__name__} has at most "
+                f"{MAX_JSON_BYTES:,}"
+            )
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
@@ -65,12 +94,16 @@ class Record(BaseModel):
 class Shard(Record):
     """One file of pictures: safetensors with ``images`` uint8 [n, c, h, w] and ``labels`` int64 [n]."""
 
-    path: str
-    """Below the version's folder, as in ``shards/train-00000.safetensors``."""
+    path: ShardPath
     split: Split
-    images: int = Field(ge=1)
-    bytes: int = Field(ge=1)
+    images: int = Field(ge=1, le=2**20)
+    bytes: int = Field(ge=1, le=2**30)
+    """Size of the file."""
     sha256: Sha256
+
+
+Channels = Annotated[int, Field(ge=1, le=3)]
+Side = Annotated[int, Field(ge=1, le=1024)]
 
 
 class DatasetVersion(Record):
@@ -80,15 +113,26 @@ class DatasetVersion(Record):
     the same way have the same digest on any machine and under any name.
     """
 
-    name: str
+    name: DatasetName
     digest: Sha256
-    image_shape: tuple[int, int, int]
+    image_shape: tuple[Channels, Side, Side]
     """Channels, height, width."""
-    classes: tuple[str, ...]
+    classes: tuple[ClassName, ...] = Field(max_length=MAX_CLASSES)
     """Class names in the order of the labels; empty when the pictures have none (labels are 0)."""
-    shards: tuple[Shard, ...]
+    shards: tuple[Shard, ...] = Field(max_length=MAX_SHARDS)
     source: str = ""
     """Where the raw pictures came from, for people; not part of the digest."""
+
+    @model_validator(mode="after")
+    def _nothing_twice(self) -> DatasetVersion:
+        for what, names in (
+            ("class", self.classes),
+            ("shard path", tuple(shard.path for shard in self.shards)),
+        ):
+            twice = [name for name, count in Counter(names).items() if count > 1]
+            if twice:
+                raise ValueError(f"{what} {twice[0]!r} is listed more than once")
+        return self
 
     def count(self, split: Split) -> int:
         """Pictures in a split."""
@@ -117,54 +161,53 @@ class DatasetVersion(Record):
 class CheckpointRef(Record):
     """A complete checkpoint in the object store."""
 
-    run: str
-    """Run name."""
-    key: str
-    """Key prefix of its folder: ``runs/RUN/checkpoints/000001024000``."""
-    images_seen: int = Field(ge=0)
+    run: RunName
+    """The run that trained it."""
+    key: CheckpointKey
+    images_seen: Count
     """The training clock: real pictures the critic has seen."""
-    generator_steps: int = Field(ge=0)
+    generator_steps: Count
     sha256: Sha256
-    """Of its tensor file."""
+    """SHA-256 of its tensor file."""
 
 
 class CurvePoint(Record):
     """An evaluation during a run."""
 
-    images_seen: int
+    images_seen: Count
     distance: float
-    """``<metric>_curve``."""
+    """The metric ``<metric>_curve``."""
     seconds: float
-    """In the loop, up to here."""
+    """Seconds in the loop, up to here."""
 
 
 class TrainResult(Record):
-    """What a training job leaves behind."""
+    """The result of a training job."""
 
-    run: str
-    tracking_run_id: str
+    run: RunName
+    tracking_run_id: TrackingRunId
     status: Literal["finished", "failed"]
     reason: str = ""
     """Why it failed, for a person; empty when it finished."""
     best: CheckpointRef | None = None
     """The checkpoint with the smallest distance in the run."""
     last: CheckpointRef | None = None
-    images_seen: int = 0
+    images_seen: Count = 0
     seconds: float = 0.0
     """Seconds in the loop, over all attempts."""
     images_per_second: float = 0.0
     evaluating_seconds: float = 0.0
     """Seconds in which the loop waited for evaluations, in the last attempt."""
     saving_seconds: float = 0.0
-    """Likewise for checkpoints."""
-    images_lost: int = 0
-    """Images that were trained on and, because workers died, had to be trained on again."""
+    """Seconds in which it waited for checkpoints, in the last attempt."""
+    images_lost: Count = 0
+    """Images that had to be trained on again because workers died."""
 
 
 class Copying(Record):
     """How near generated pictures come to single training pictures (:mod:`ganlib.quality.copying`)."""
 
-    samples: int
+    samples: Count
     """Generated pictures that were looked up, and as many held-out ones."""
     generated_distance: float
     """Median distance of a generated picture to the training picture nearest to it."""
@@ -180,15 +223,15 @@ class Copying(Record):
 class Evaluation(Record):
     """How far generated pictures are from held-out ones; smaller distances are better."""
 
-    run: str
+    run: RunName
     checkpoint: CheckpointRef
     dataset_digest: Sha256
     metric: str
     """``fd_<extractor>``, or ``fid`` over the standard Inception network."""
-    samples: int
+    samples: Count
     """Generated pictures."""
-    draw: int = 1
-    """Which latents: 1 for a run's evaluation, others for fresh ones."""
+    draw: Count = 1
+    """Number of the set of latents: 1 for a run's evaluation, others for fresh ones."""
     value: float
     """The Fréchet distance of the trained generator."""
     value_untrained: float
@@ -202,7 +245,7 @@ class Evaluation(Record):
     """Share of real pictures that lie among the generated ones."""
     copying: Copying | None = None
     resizing: str = ""
-    """How pictures were scaled for the extractor."""
+    """The method by which pictures were scaled for the extractor."""
     seconds: float
 
 
@@ -211,7 +254,7 @@ class Measures(Record):
 
     metric: str
     """``fd_<extractor>``, or ``fid`` over the standard Inception network."""
-    samples: int
+    samples: Count
     """Generated pictures."""
     value: float
     """The Fréchet distance."""
@@ -225,14 +268,18 @@ class Measures(Record):
     """Share of real pictures that lie among the generated ones."""
 
 
+Version = Annotated[int, Field(ge=1, le=2**53)]
+"""Number of a version of a registered model."""
+
+
 class Comparison(Record):
     """A candidate beside the champion: same latents, same held-out pictures, same session."""
 
     dataset_digest: Sha256
     candidate: Measures
-    candidate_version: int
+    candidate_version: Version
     champion: Measures
-    champion_version: int
+    champion_version: Version
     difference: float
     """Candidate's kernel distance less the champion's; below 0 the candidate is better."""
     low: float
@@ -260,12 +307,12 @@ class AliasMove(Record):
 
     number: int = Field(ge=1)
     """Position in the history."""
-    model: str
-    alias: str
-    version: int | None
-    """Where it points afterwards; ``None``, nowhere, only when it was found removed."""
-    previous: int | None
-    """Where it pointed before; ``None``: nowhere."""
+    model: RegisteredName
+    alias: AliasName
+    version: Version | None
+    """The version that it points to afterwards; ``None``: nowhere, when it was found removed."""
+    previous: Version | None
+    """The version that it pointed to before; ``None``: nowhere."""
     who: str
     when: str
     """UTC, ISO 8601."""
@@ -279,12 +326,12 @@ class AliasMove(Record):
 class RegisteredGenerator(Record):
     """A version in the model registry."""
 
-    model: str
-    version: int
-    alias: str = ""
+    model: RegisteredName
+    version: Version
+    alias: AliasName = ""
     """The alias it was resolved by or given; empty when asked for by number."""
-    tracking_run_id: str
-    aliases: tuple[str, ...] = ()
+    tracking_run_id: TrackingRunId
+    aliases: tuple[AliasName, ...] = ()
     """All aliases that point to it, sorted."""
     created: str = ""
     """UTC, ISO 8601."""

@@ -169,7 +169,7 @@ def name_of(recipe: str, dataset_digest: str, digest: str, request: str) -> str:
     Raises:
         ConfigError: ``request`` is not 1 to 32 lower-case letters, digits and dashes.
     """
-    if not re.match(r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$", request):
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?", request):
         raise ConfigError(f"request {request!r} must be 1 to 32 lower-case letters, digits and inner dashes")
     return f"{recipe}-{dataset_digest[:8]}-{digest[:8]}-{request}"
 

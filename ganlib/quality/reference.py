@@ -23,7 +23,7 @@ from ganlib.errors import DataError, ObjectMissing
 from ganlib.ports import ObjectStore
 from ganlib.quality.distances import Statistics
 from ganlib.quality.features import Extractor
-from ganlib.quality.measure import REFERENCE_FEATURES, Reference, Within, within
+from ganlib.quality.measure import MIN_HELD_OUT, REFERENCE_FEATURES, Reference, Within, within
 from ganlib.records import DatasetVersion, canonical_json
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ def find_reference(
     logged warning.
 
     Raises:
-        DataError: The version has fewer than two held-out pictures.
+        DataError: The version has too few held-out pictures.
     """
     key = reference_key(version, extractor, limit)
     try:
@@ -64,7 +64,7 @@ def first(version: DatasetVersion, images: Tensor, limit: int) -> Tensor:
     """The first ``limit`` of a version's held-out pictures, uint8 [n, c, h, w].
 
     Raises:
-        DataError: They are not the version's, or fewer than two.
+        DataError: They are not the version's, or too few.
     """
     count = sample_count(version, limit)
     images = images[:count]
@@ -121,7 +121,9 @@ def decode(data: bytes, identity: dict[str, str], dimensions: int) -> Reference:
         tensors = safetensors.numpy.load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         metadata = json.loads(header.get("__metadata__", {}).get(_ENTRY, "{}"))
-    except (SafetensorError, ValueError) as error:
+        if not isinstance(metadata, dict):
+            raise ValueError(f"its entry {_ENTRY} is no object")
+    except (SafetensorError, ValueError, KeyError) as error:
         raise DataError(f"it is not readable safetensors ({error})") from error
     stored = metadata.pop("sha256", "")
     if stored != _digest(tensors, metadata):
@@ -135,28 +137,36 @@ def decode(data: bytes, identity: dict[str, str], dimensions: int) -> Reference:
         features, radii, sums = (
             torch.from_numpy(tensors[name]) for name in ("features", "radii", "kernel_sums")
         )
-    except (KeyError, ValueError) as error:
+        if features.ndim != 2 or radii.shape != (len(features),) or sums.shape != (len(features),):
+            raise ValueError(f"features {list(features.shape)} with {list(radii.shape)} radii")
+    except (KeyError, ValueError, TypeError) as error:
         raise DataError(f"it does not hold a reference ({error})") from error
     if not statistics.dimensions == features.shape[1] == dimensions:
         raise DataError(f"it has {statistics.dimensions} dimensions, not {dimensions}")
     return Reference(statistics, features, Within(radii, sums))
 
 
-def sample_count(version: DatasetVersion, limit: int) -> int:
-    """How many held-out pictures the reference is of.
+def require_held_out(version: DatasetVersion) -> None:
+    """Refuse a version that no generator can be compared with.
 
     Raises:
-        DataError: There are fewer than two.
+        DataError: It has fewer than :data:`MIN_HELD_OUT` held-out pictures.
     """
-    if limit < 2:
-        raise ValueError(f"limit must be at least 2, got {limit}")
-    count = min(limit, version.count("held_out"))
-    if count < 2:
+    train, held_out = version.count("train"), version.count("held_out")
+    if held_out < MIN_HELD_OUT:
         raise DataError(
-            f"dataset {version.name} has {count} held-out pictures and at least 2 are needed to compare "
-            "with; prepare it with a larger held-out share"
+            f"dataset {version.name} has {held_out} held-out pictures and {train} to train on; an evaluation "
+            f"needs {MIN_HELD_OUT} held out. About a tenth of the different pictures of a dataset is: add "
+            f"more with `ganlib dataset add {version.name} --from FOLDER`, up to {25 * MIN_HELD_OUT} in all"
         )
-    return count
+
+
+def sample_count(version: DatasetVersion, limit: int) -> int:
+    """Number of held-out pictures that the reference is made of. Raises as :func:`require_held_out`."""
+    if limit < MIN_HELD_OUT:
+        raise ValueError(f"limit must be at least {MIN_HELD_OUT}, got {limit}")
+    require_held_out(version)
+    return min(limit, version.count("held_out"))
 
 
 def _digest(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> str:
@@ -175,7 +185,7 @@ def reference_over_workers(
     To be called on every worker of a process group, or in a single process.
 
     Raises:
-        DataError: The version has fewer than two held-out pictures, or the store holds damaged ones.
+        DataError: The version has too few held-out pictures, or the store holds damaged ones.
     """
     version = dataset.version
     # Rank 0 alone looks, and all follow: were each to look by itself, one could find what another

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from ganlib.config.run import RunConfig, outside_identity
 from ganlib.core.checkpoint import dump_state, restore_state
 from ganlib.core.state import TrainState
 from ganlib.errors import CheckpointRefused, DataError, ObjectMissing
+from ganlib.names import CheckpointKey, Count, RunName
 from ganlib.ports import ObjectStore
 from ganlib.records import CheckpointRef, Record, Sha256
 
@@ -25,25 +27,38 @@ log = logging.getLogger(__name__)
 KEEP_LAST = 2
 
 
+def _complete(counters: dict[str, float]) -> dict[str, float]:
+    missing = [name for name in ("images_seen", "generator_steps") if name not in counters]
+    if missing:
+        raise ValueError(f"the counters {', '.join(missing)} are missing")
+    return counters
+
+
+Counters = Annotated[
+    dict[str, Annotated[float, Field(ge=0, le=2**53, allow_inf_nan=False)]], AfterValidator(_complete)
+]
+"""Counters of a training state by name: steps, images seen, seconds."""
+
+
 class CheckpointRecord(Record):
     """The JSON beside the tensors."""
 
-    run: str
+    run: RunName
     config_digest: Sha256
     config: dict[str, str]
     """The run's configuration, flat."""
     sha256: Sha256
-    """Of ``state.safetensors``."""
-    counters: dict[str, float]
+    """SHA-256 of ``state.safetensors``."""
+    counters: Counters
     estimate_peak: float = 0.0
     """What the watch over the run remembers."""
     distance: float | None = None
     """The evaluation at this moment, when there was one."""
-    origin: str = ""
+    origin: CheckpointKey | Literal[""] = ""
     """Key of the checkpoint that the run took over from another one before this; empty: none."""
-    code_version: str
-    torch_version: str
-    workers: int = Field(ge=1)
+    code_version: str = Field(max_length=64)
+    torch_version: str = Field(max_length=64)
+    workers: int = Field(ge=1, le=1024)
 
     def ref(self, key: str) -> CheckpointRef:
         """The checkpoint under ``key``."""
@@ -59,8 +74,8 @@ class CheckpointRecord(Record):
 class Reached(Record):
     """How far a run had come, for whoever takes it up again: ``runs/RUN/reached.json``."""
 
-    images_seen: int = 0
-    images_lost: int = 0
+    images_seen: Count = 0
+    images_lost: Count = 0
     """Images that were trained on and came to nothing, over all attempts."""
 
 
@@ -277,8 +292,10 @@ def newest(store: ObjectStore, run: str, adopted: CheckpointRef | None) -> Check
 
 
 def _keys(store: ObjectStore, run: str) -> list[str]:
-    found = (info.key for info in store.list(f"runs/{run}/checkpoints/"))
-    return [key.removesuffix("/checkpoint.json") for key in found if key.endswith("/checkpoint.json")]
+    """Keys of a run's checkpoints; an object that no version of ganlib has put there is passed over."""
+    pattern = re.compile(rf"(runs/{re.escape(run)}/checkpoints/[0-9]{{12,16}})/checkpoint\.json")
+    found = (pattern.fullmatch(info.key) for info in store.list(f"runs/{run}/checkpoints/"))
+    return [match[1] for match in found if match]
 
 
 def clone(store: ObjectStore, ref: CheckpointRef, run: str) -> CheckpointRef:

@@ -47,6 +47,15 @@ def is_picture(relative: str) -> bool:
     return path.suffix.lower() in _SUFFIXES and not any(part.startswith(".") for part in path.parts)
 
 
+def check_size(size: int, what: str) -> None:
+    """Refuse a picture file by its size in bytes. Raises ``DataError`` unless it is 1 to the limit."""
+    if not 0 < size <= MAX_FILE_BYTES:
+        raise DataError(
+            f"{what} has {size:,} bytes; pictures of 1 to {MAX_FILE_BYTES:,} bytes are accepted. Repair or "
+            "remove it"
+        )
+
+
 def read_picture(data: bytes, what: str, at_least: int | None = None) -> Image.Image:
     """Decode a picture to mode ``L`` (grey) or ``RGB``.
 

@@ -18,7 +18,6 @@ from ganlib.data.layout import (
     DESCRIPTION,
     RawDataset,
     RawFormat,
-    check_name,
     classes_of,
     datasets,
     format_of,
@@ -30,6 +29,7 @@ from ganlib.data.raw.known import KNOWN, FoundFiles, Places, check_contents, fin
 from ganlib.data.scratch import scratch_folder
 from ganlib.data.threads import TRANSFER_THREADS, decode_threads, ordered_map
 from ganlib.errors import ObjectMissing, UnknownName
+from ganlib.names import check_dataset_name
 from ganlib.ports import ObjectInfo, ObjectStore
 from ganlib.records import Record
 
@@ -85,7 +85,7 @@ def add_dataset(
         DigestMismatch: A known dataset's file is truncated or altered.
         SourceUnavailable: A known dataset was found nowhere.
     """
-    check_name(name)
+    check_dataset_name(name)
     with scratch_folder(scratch, f"add-{name}-") as work:
         if source is None:
             if name not in KNOWN:

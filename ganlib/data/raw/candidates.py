@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from ganlib.data.formats.decode import ACCEPTED, MAX_FILE_BYTES, is_picture
+from ganlib.data.formats.decode import ACCEPTED, check_size, is_picture
 from ganlib.data.formats.idx import IDX_NAMES
 from ganlib.errors import ConfigError, DataError
 from ganlib.ports import ObjectStore
@@ -74,7 +74,7 @@ def list_source(source: str, open_store: Callable[[str], ObjectStore]) -> Listin
         if candidate.relative in packed or candidate.relative in IDX_NAMES:
             listing.idx.append(candidate)
         elif is_picture(candidate.relative):
-            _check_size(candidate)
+            check_size(candidate.size, candidate.what)
             listing.pictures.append(candidate)
         else:
             ignored += 1
@@ -83,14 +83,6 @@ def list_source(source: str, open_store: Callable[[str], ObjectStore]) -> Listin
             f"{source} holds no picture ({ignored} other files). Accepted: {ACCEPTED}, or four IDX files"
         )
     return listing._replace(ignored=ignored)
-
-
-def _check_size(candidate: Candidate) -> None:
-    if not 0 < candidate.size <= MAX_FILE_BYTES:
-        raise DataError(
-            f"{candidate.what} has {candidate.size:,} bytes; pictures of 1 to {MAX_FILE_BYTES:,} bytes are "
-            "accepted. Repair or remove it"
-        )
 
 
 def _files(folder: Path) -> Iterator[Candidate]:
