@@ -388,3 +388,21 @@ def test_the_real_fashion_mnist(store: WatchedStore, add: Add) -> None:
     # Mean and deviation that are published for the training pictures in [0, 1].
     assert images.mean() / 255 == pytest.approx(0.2860, abs=1e-4)
     assert images.std() / 255 == pytest.approx(0.3530, abs=1e-4)
+
+
+def test_the_flow_refuses_too_few_held_out_pictures_before_any_job(
+    store: WatchedStore, add: Add, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stage that prepares refuses; every job comes after it."""
+    from flows import stages
+    from ganlib.config.run import load_config
+    from ganlib.settings import Settings
+
+    add("few", paint(tmp_path / "few", {f"{shade}.png": shade for shade in held_out_shades()[:3]}))
+    monkeypatch.setattr(stages, "load_settings", lambda: Settings(home=tmp_path / "home"))
+    monkeypatch.setattr(stages, "open_store", lambda settings: store)
+    config = load_config("digits-wgan", {"dataset.name": "few", "dataset.size": 28})
+    with pytest.raises(DataError, match="an evaluation needs 4 held out"):
+        stages.prepare.fn(config)
+    add("few", paint(tmp_path / "few", {f"{shade}.png": shade for shade in range(256)}))
+    assert stages.prepare.fn(config).count("held_out") >= 4
