@@ -121,7 +121,7 @@ class DatasetVersion(Record):
     """Class names in the order of the labels; empty when the pictures have none (labels are 0)."""
     shards: tuple[Shard, ...] = Field(max_length=MAX_SHARDS)
     source: str = ""
-    """Where the raw pictures came from, for people; not part of the digest."""
+    """Source of the raw pictures, for people; not part of the digest."""
 
     @model_validator(mode="after")
     def _nothing_twice(self) -> DatasetVersion:
@@ -205,7 +205,7 @@ class TrainResult(Record):
 
 
 class Copying(Record):
-    """How near generated pictures come to single training pictures (:mod:`ganlib.quality.copying`)."""
+    """Distances of generated pictures to single training pictures (:mod:`ganlib.quality.copying`)."""
 
     samples: Count
     """Generated pictures that were looked up, and as many held-out ones."""
@@ -221,7 +221,7 @@ class Copying(Record):
 
 
 class Evaluation(Record):
-    """How far generated pictures are from held-out ones; smaller distances are better."""
+    """Distances between generated and held-out pictures; smaller is better."""
 
     run: RunName
     checkpoint: CheckpointRef
@@ -250,7 +250,7 @@ class Evaluation(Record):
 
 
 class Measures(Record):
-    """How near a set of generated pictures is to a set of real ones."""
+    """Distances between a set of generated pictures and a set of real ones."""
 
     metric: str
     """``fd_<extractor>``, or ``fid`` over the standard Inception network."""
@@ -299,11 +299,11 @@ class Decision(Record):
 
 
 MoveKind = Literal["move", "rollback", "found"]
-"""``rollback`` takes a move back; ``found`` was done without ganlib, and recorded as it was noticed."""
+"""``rollback`` undoes a move; ``found`` was made outside ganlib and recorded when it was noticed."""
 
 
 class AliasMove(Record):
-    """An alias that was moved, or was to be: an entry of a model's history."""
+    """A move of an alias, carried out or refused: an entry of a model's history."""
 
     number: int = Field(ge=1)
     """Position in the history."""
@@ -319,8 +319,8 @@ class AliasMove(Record):
     why: str
     kind: MoveKind = "move"
     effective: bool = True
-    """Whether it moved the alias. It did not when the alias pointed elsewhere than its author expected:
-    then ``version`` is where it was to go, and it stayed at ``previous``."""
+    """Whether the alias was moved. ``False``: it pointed elsewhere than expected, so it stayed at ``previous``
+    instead of going to ``version``."""
 
 
 class RegisteredGenerator(Record):

@@ -1,4 +1,4 @@
-"""Where a dataset's objects lie in the store, and what is said about the raw ones.
+"""Object keys of a dataset, and the description of its raw objects.
 
 ::
 
@@ -6,7 +6,7 @@
     raw/NAME/dataset.json                   written last: the dataset is whole when this exists
     datasets/NAME/DIGEST/shards/…           a prepared version
     datasets/NAME/DIGEST/manifest.json      written last: the version exists when this does
-    datasets/NAME/prepared/KEY.json         which version came of these raw objects and this preparation
+    datasets/NAME/prepared/KEY.json         the digest of the version made of these raw objects in this way
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def datasets(store: ObjectStore) -> list[str]:
 
 
 def describe_raw(store: ObjectStore, name: str) -> RawDataset:
-    """What is known about a raw dataset.
+    """The description of a raw dataset.
 
     Raises:
         UnknownName: It was never added.

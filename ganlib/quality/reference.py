@@ -156,8 +156,9 @@ def require_held_out(version: DatasetVersion) -> None:
     if held_out < MIN_HELD_OUT:
         raise DataError(
             f"dataset {version.name} has {held_out} held-out pictures and {train} to train on; an evaluation "
-            f"needs {MIN_HELD_OUT} held out. About a tenth of the different pictures of a dataset is: add "
-            f"more with `ganlib dataset add {version.name} --from FOLDER`, up to {25 * MIN_HELD_OUT} in all"
+            f"needs {MIN_HELD_OUT} held out. Held out are about a tenth of a dataset's different pictures, or "
+            f"the t10k files of an IDX dataset: add more with `ganlib dataset add {version.name} --from FOLDER`, "
+            f"up to {25 * MIN_HELD_OUT} pictures"
         )
 
 

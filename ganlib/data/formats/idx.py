@@ -35,7 +35,7 @@ class IdxFile(NamedTuple):
     path: Path
     """Plain or gzipped."""
     what: str
-    """Names it in messages: where it came from."""
+    """Its name in messages: the path or key that it came from."""
 
 
 IDX_NAMES = tuple(name for pair in IDX_FILES.values() for name in pair)
@@ -48,7 +48,7 @@ MAX_ITEMS = 20_000_000
 """Most pictures or labels in a file; labels are held in memory."""
 
 GZIP_ERRORS = (gzip.BadGzipFile, EOFError, zlib.error)
-"""What reading a damaged gzip stream raises."""
+"""Errors that reading a damaged gzip stream raises."""
 
 _UBYTE = 0x08
 _CHUNK = 1 << 20

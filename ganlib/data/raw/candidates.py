@@ -29,11 +29,11 @@ class Candidate:
     read: Callable[[], bytes]
     """Its content. Raises ``DataError``."""
     path: Path | None = None
-    """Where it lies on this machine, if it does."""
+    """Its path, if it is a local file."""
 
 
 class Listing(NamedTuple):
-    """What lies under a source."""
+    """The files under a source, by kind."""
 
     source: str
     """The source, for people."""

@@ -66,7 +66,7 @@ def test_idx_at_its_own_size_keeps_every_value(
         assert labels.tolist() == [number % 3 for number in range(len(labels))]
 
 
-def test_what_is_stored_is_what_the_manifest_says(
+def test_stored_shards_match_the_manifest(
     store: WatchedStore, add: Add, make_idx: Callable[..., Path]
 ) -> None:
     add("mine", make_idx())
