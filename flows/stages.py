@@ -22,6 +22,7 @@ from ganlib.data.prepare import prepare as prepare_dataset
 from ganlib.errors import GanlibError, JobFailed, ObjectMissing, TrainingError
 from ganlib.jobs.pull import pull_here
 from ganlib.ports import ObjectStore, RunStart
+from ganlib.quality.reference import require_held_out
 from ganlib.records import Comparison, DatasetVersion, Decision, Evaluation, RegisteredGenerator, TrainResult
 from ganlib.registry.mlflow import MlflowRegistry
 from ganlib.release.comparison_task import ComparisonTask, find_comparison, write_task
@@ -61,12 +62,14 @@ def prepare(config: RunConfig) -> DatasetVersion:
     """The dataset version that this configuration trains on, prepared if it was not."""
     settings = load_settings()
     wanted = config.dataset
-    return prepare_dataset(
+    version = prepare_dataset(
         open_store(settings),
         wanted.name,
         Preparation(size=wanted.size, channels=wanted.channels, fit=wanted.fit),
         scratch=settings.scratch,
     )
+    require_held_out(version)  # now, since evaluating comes after all the training
+    return version
 
 
 @task

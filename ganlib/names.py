@@ -1,7 +1,8 @@
-"""Names, sizes and counts from outside, checked before they become keys, paths or memory.
+"""Names and numbers from outside, checked before they become keys, paths or entries of a registry.
 
-What is read from a store, an archive or a registry is built of the types below, so a value that could leave
-its folder or take all memory is refused when it is read, wherever that is.
+The types here are fields of the records in :mod:`ganlib.records` and of those built on it. A record read
+from an object store therefore holds no name that leaves its folder and no count that asks for more memory
+than there is. Patterns must match the whole text: pydantic's ``$`` does not accept a trailing newline.
 """
 
 from __future__ import annotations
@@ -10,76 +11,100 @@ import re
 from collections.abc import Mapping
 from typing import Annotated
 
+import yaml
 from pydantic import AfterValidator, Field
 
 from ganlib.errors import ConfigError
 
-NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
-"""Names of datasets, recipes and models that ganlib gives."""
+
+def _no_folder(name: str) -> str:
+    if name in {".", ".."}:
+        raise ValueError(f"{name!r} names a folder")
+    return name
 
 
-def _fully(pattern: str | re.Pattern[str], meaning: str) -> AfterValidator:
-    """Accept text that matches a pattern from its first to its last character, a final newline included."""
-    compiled = re.compile(pattern)
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+"""A name in a configuration: 1 to 63 lower-case letters, digits and inner dashes."""
 
-    def check(text: str) -> str:
-        if compiled.fullmatch(text) is None:
-            raise ValueError(f"must be {meaning}")
-        return text
-
-    return AfterValidator(check)
-
-
-Name = Annotated[str, _fully(NAME, "1 to 63 lower-case letters, digits and inner dashes")]
-"""Fit for object keys, folders, model names and job ids."""
-
-Sha256 = Annotated[str, _fully(r"[0-9a-f]{64}", "a SHA-256 of 64 hexadecimal digits in lower case")]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 """A SHA-256 in lower-case hexadecimal."""
 
-LongName = Annotated[
-    str,
-    _fully(r"[a-z0-9]([a-z0-9-]{0,253}[a-z0-9])?", "1 to 255 lower-case letters, digits and inner dashes"),
-]
-"""Name of a run or a sweep, made of a recipe, two digests and a request: part of keys, paths and job ids."""
+DatasetName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
+"""A dataset in the object store. Earlier versions also accepted a final dash, so records do too;
+:func:`check_dataset_name` is stricter, for new datasets."""
 
-Key = Annotated[
-    str,
-    _fully(
-        r"(?!(?:.*/)?\.{1,2}(?:/|\Z))[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+){0,15}",
-        "an object key of letters, digits, '.', '_' and '-', without '..' between its slashes",
-    ),
-    Field(max_length=1024),
-]
-"""Key of an object that ganlib wrote; it stays below its first folder."""
+RunName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,198}[a-z0-9])?$")]
+"""A run, a sweep or a sweep's trial: part of object keys, folders and job ids."""
 
-ShardPath = Annotated[
-    str,
-    _fully(r"shards/[a-z0-9][a-z0-9-]{0,60}\.safetensors", "shards/NAME.safetensors, as prepare writes it"),
+TrackingRunId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{0,128}$")]
+"""The tracker's id of a run; empty: not known."""
+
+CheckpointKey = Annotated[
+    str, Field(pattern=r"^runs/[a-z0-9-]{1,200}/(checkpoints|adopted)/[a-z0-9-]{1,220}$", max_length=450)
 ]
-"""Path of a shard below its version's folder."""
+"""Key prefix of a checkpoint: ``runs/RUN/checkpoints/IMAGES``, or ``runs/RUN/adopted/OTHER_RUN-IMAGES`` for
+a copy of another run's."""
+
+ShardPath = Annotated[str, Field(pattern=r"^shards/[a-z0-9_-]{1,64}\.safetensors$")]
+"""Path of a shard below its version's folder, as in ``shards/train-00000.safetensors``."""
 
 ClassName = Annotated[
-    str, _fully(r"[^\x00-\x1f\x7f]{1,255}", "1 to 255 characters, none of them a control one")
+    str,
+    Field(pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]{1,255}$"),
 ]
-"""Name of a class of pictures: a folder's name, or a known dataset's."""
+"""A class of pictures: 1 to 255 characters, none of which controls a terminal or the direction of text."""
 
-Text = Annotated[str, Field(max_length=100_000)]
-"""Words for a person: a reason, an address."""
+RegisteredName = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f/:]{1,250}$"), AfterValidator(_no_folder)]
+"""A registered model, as the registry lists it; models made by others may have names that
+:func:`check_model_name` refuses."""
 
-Count = Annotated[int, Field(ge=0, le=10**15)]
-"""Pictures, steps, bytes: far above what anybody has, and far below what overflows."""
+AliasName = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f/:@]{0,255}$")]
+"""An alias of a registered model, as the registry lists it; empty: none."""
 
-CodeVersion = Annotated[str, _fully(r"[A-Za-z0-9.+!_-]{1,64}", "a version as in 1.2.0")]
-"""Version of a package."""
+Count = Annotated[int, Field(ge=0, le=2**53)]
+"""Images or steps: what a float64 holds exactly, since counters are stored as JSON numbers."""
 
-Version = Annotated[int, Field(ge=1, le=2**31 - 1)]
-"""Number of a version in the model registry."""
+MAX_CLASSES = 65_536
+"""Most classes of a dataset."""
 
 _REFERENCE = re.compile(r"(?P<model>[^@/\s]+)(?:[@/](?P<which>[^@/\s]+))?")
 LOG_SUFFIX = ".moves"
 """End of the name of the registered model that keeps the history of another model's aliases."""
 RUN_TAG = "ganlib.run"
 """Tag with ganlib's run name, on tracking runs and on registered versions."""
+
+
+def check_dataset_name(name: str) -> None:
+    """Refuse a name for a new dataset that no configuration accepts.
+
+    Raises:
+        ConfigError: It is not 1 to 63 lowercase letters, digits and inner dashes; or YAML reads it as a
+            number, a date or a truth value, so that ``--set dataset.name=NAME`` would not name it.
+    """
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", name):
+        raise ConfigError(
+            f"{name!r} cannot name a dataset: 1 to 63 lowercase letters, digits and dashes are accepted, "
+            "beginning and ending with a letter or digit"
+        )
+    if not _is_text(name):
+        raise ConfigError(
+            f"{name!r} cannot name a dataset: --set dataset.name={name} would read it as a number, a date "
+            f"or a truth value; add a letter or a word, as in 'pictures-{name}'"
+        )
+
+
+def _is_text(name: str) -> bool:
+    """Whether YAML reads a name as text, and as no number by any of its versions."""
+    try:
+        float(name)
+    except ValueError:
+        pass
+    else:
+        return False
+    try:
+        return bool(yaml.safe_load(name) == name)
+    except ValueError:  # a date with a 13th month
+        return False
 
 
 def check_model_name(name: str) -> None:

@@ -1,7 +1,9 @@
 """The values that the stages hand to one another.
 
 Each stage takes one of these and returns the next; each is frozen, and crosses processes and
-storage as JSON (:meth:`Record.to_json`, :meth:`Record.from_json`), never as a pickle.
+storage as JSON (:meth:`Record.to_json`, :meth:`Record.from_json`), never as a pickle. Names, counts and
+sizes are bounded by their types (:mod:`ganlib.names`), since whoever can write to the object store can
+write any JSON there.
 """
 
 from __future__ import annotations
@@ -9,16 +11,35 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ganlib.errors import DataError
-from ganlib.names import ClassName, Count, Key, LongName, Name, Sha256, ShardPath, Text, Version
+from ganlib.names import (
+    MAX_CLASSES,
+    AliasName,
+    CheckpointKey,
+    ClassName,
+    Count,
+    DatasetName,
+    RegisteredName,
+    RunName,
+    Sha256,
+    ShardPath,
+    TrackingRunId,
+)
 
 Split = Literal["train", "held_out"]
 """``train`` is what the critic sees; ``held_out`` is only ever compared against."""
+
+MAX_JSON_BYTES = 64 * 2**20
+"""Longest JSON that is parsed as a record."""
+
+MAX_SHARDS = 100_000
+"""Most shards of a dataset version."""
 
 
 def canonical_json(value: Any) -> str:
@@ -34,7 +55,9 @@ def digest_of(value: Any) -> str:
 class Record(BaseModel):
     """Base of the values below: frozen, no unknown fields, JSON in and out."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=True, ser_json_inf_nan="constants")
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=True, ser_json_inf_nan="constants", str_max_length=2**20
+    )
 
     def to_json(self) -> str:
         """This value as indented JSON with a final newline."""
@@ -49,8 +72,14 @@ class Record(BaseModel):
             source: Where it came from, for the message.
 
         Raises:
-            DataError: It is not JSON or not of this shape.
+            DataError: It is not JSON, not of this shape, out of a field's bounds, or longer than
+                :data:`MAX_JSON_BYTES`.
         """
+        if len(text) > MAX_JSON_BYTES:
+            raise DataError(
+                f"{source or 'this JSON'} has {len(text):,} bytes; a {cls.__name__} has at most "
+                f"{MAX_JSON_BYTES:,}"
+            )
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
@@ -61,19 +90,19 @@ class Record(BaseModel):
             ) from error
 
 
-Side = Annotated[int, Field(ge=1, le=4096)]
-"""Pixels of a side, or channels."""
-
-
 class Shard(Record):
     """One file of pictures: safetensors with ``images`` uint8 [n, c, h, w] and ``labels`` int64 [n]."""
 
     path: ShardPath
-    """Path below the version's folder, as in ``shards/train-00000.safetensors``."""
     split: Split
-    images: int = Field(ge=1, le=10**9)
-    bytes: int = Field(ge=1, le=2**40)
+    images: int = Field(ge=1, le=2**20)
+    bytes: int = Field(ge=1, le=2**30)
+    """Size of the file."""
     sha256: Sha256
+
+
+Channels = Annotated[int, Field(ge=1, le=3)]
+Side = Annotated[int, Field(ge=1, le=1024)]
 
 
 class DatasetVersion(Record):
@@ -83,20 +112,25 @@ class DatasetVersion(Record):
     the same way have the same digest on any machine and under any name.
     """
 
-    name: Name
+    name: DatasetName
     digest: Sha256
-    image_shape: tuple[Side, Side, Side]
+    image_shape: tuple[Channels, Side, Side]
     """Channels, height, width."""
-    classes: Annotated[tuple[ClassName, ...], Field(max_length=100_000)]
+    classes: tuple[ClassName, ...] = Field(max_length=MAX_CLASSES)
     """Class names in the order of the labels; empty when the pictures have none (labels are 0)."""
-    shards: Annotated[tuple[Shard, ...], Field(max_length=1_000_000)]
-    source: Text = ""
-    """Where the raw pictures came from, for people; not part of the digest."""
+    shards: tuple[Shard, ...] = Field(max_length=MAX_SHARDS)
+    source: str = ""
+    """Source of the raw pictures, for people; not part of the digest."""
 
     @model_validator(mode="after")
-    def _shards_are_apart(self) -> Self:
-        if len({shard.path for shard in self.shards}) < len(self.shards):
-            raise ValueError("two shards have one path")
+    def _nothing_twice(self) -> DatasetVersion:
+        for what, names in (
+            ("class", self.classes),
+            ("shard path", tuple(shard.path for shard in self.shards)),
+        ):
+            twice = [name for name, count in Counter(names).items() if count > 1]
+            if twice:
+                raise ValueError(f"{what} {twice[0]!r} is listed more than once")
         return self
 
     def count(self, split: Split) -> int:
@@ -123,9 +157,6 @@ class DatasetVersion(Record):
         )
 
 
-TrackingId = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{0,64}\z")]
-"""Id of a run in the tracker; empty: none."""
-
 Metric = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,64}\z")]
 """Name of a distance: ``fd_<extractor>``, or ``fid`` over the standard Inception network."""
 
@@ -133,15 +164,14 @@ Metric = Annotated[str, Field(pattern=r"^[a-z0-9_]{1,64}\z")]
 class CheckpointRef(Record):
     """A complete checkpoint in the object store."""
 
-    run: LongName
-    """Run name."""
-    key: Key
-    """Key prefix of its folder: ``runs/RUN/checkpoints/000001024000``."""
+    run: RunName
+    """The run that trained it."""
+    key: CheckpointKey
     images_seen: Count
     """The training clock: real pictures the critic has seen."""
     generator_steps: Count
     sha256: Sha256
-    """Of its tensor file."""
+    """SHA-256 of its tensor file."""
 
 
 class CurvePoint(Record):
@@ -149,18 +179,18 @@ class CurvePoint(Record):
 
     images_seen: Count
     distance: float
-    """``<metric>_curve``."""
+    """The metric ``<metric>_curve``."""
     seconds: float
-    """In the loop, up to here."""
+    """Seconds in the loop, up to here."""
 
 
 class TrainResult(Record):
-    """What a training job leaves behind."""
+    """The result of a training job."""
 
-    run: LongName
-    tracking_run_id: TrackingId
+    run: RunName
+    tracking_run_id: TrackingRunId
     status: Literal["finished", "failed"]
-    reason: Text = ""
+    reason: str = ""
     """Why it failed, for a person; empty when it finished."""
     best: CheckpointRef | None = None
     """The checkpoint with the smallest distance in the run."""
@@ -174,13 +204,13 @@ class TrainResult(Record):
     evaluating_seconds: float = 0.0
     """Seconds in which the loop waited for evaluations, in the last attempt."""
     saving_seconds: float = 0.0
-    """Likewise for checkpoints."""
+    """Seconds in which it waited for checkpoints, in the last attempt."""
     images_lost: Count = 0
-    """Images that were trained on and, because workers died, had to be trained on again."""
+    """Images that had to be trained on again because workers died."""
 
 
 class Copying(Record):
-    """How near generated pictures come to single training pictures (:mod:`ganlib.quality.copying`)."""
+    """Distances of generated pictures to single training pictures (:mod:`ganlib.quality.copying`)."""
 
     samples: Count
     """Generated pictures that were looked up, and as many held-out ones."""
@@ -223,7 +253,7 @@ class Measures(Record):
 class Evaluation(Record):
     """How far generated pictures are from held-out ones; smaller distances are better."""
 
-    run: LongName
+    run: RunName
     checkpoint: CheckpointRef
     dataset_digest: Sha256
     measures: Measures
@@ -235,7 +265,7 @@ class Evaluation(Record):
     copying: Copying | None = None
     """``None`` in evaluations from before it was measured."""
     resizing: str = ""
-    """How pictures were scaled for the extractor."""
+    """The method by which pictures were scaled for the extractor."""
     seconds: float
 
     @model_validator(mode="before")
@@ -257,6 +287,10 @@ class Evaluation(Record):
     def value(self) -> float:
         """The trained generator's Fréchet distance."""
         return self.measures.value
+
+
+Version = Annotated[int, Field(ge=1, le=2**53)]
+"""Number of a version of a registered model."""
 
 
 class Comparison(Record):
@@ -286,39 +320,39 @@ class Decision(Record):
 
 
 MoveKind = Literal["move", "rollback", "found"]
-"""``rollback`` takes a move back; ``found`` was done without ganlib, and recorded as it was noticed."""
+"""``rollback`` undoes a move; ``found`` was made outside ganlib and recorded when it was noticed."""
 
 
 class AliasMove(Record):
-    """An alias that was moved, or was to be: an entry of a model's history."""
+    """A move of an alias, carried out or refused: an entry of a model's history."""
 
     number: int = Field(ge=1)
     """Position in the history."""
-    model: str
-    alias: str
-    version: int | None
-    """Where it points afterwards; ``None``, nowhere, only when it was found removed."""
-    previous: int | None
-    """Where it pointed before; ``None``: nowhere."""
+    model: RegisteredName
+    alias: AliasName
+    version: Version | None
+    """The version that it points to afterwards; ``None``: nowhere, when it was found removed."""
+    previous: Version | None
+    """The version that it pointed to before; ``None``: nowhere."""
     who: str
     when: str
     """UTC, ISO 8601."""
     why: str
     kind: MoveKind = "move"
     effective: bool = True
-    """Whether it moved the alias. It did not when the alias pointed elsewhere than its author expected:
-    then ``version`` is where it was to go, and it stayed at ``previous``."""
+    """Whether the alias was moved. ``False``: it pointed elsewhere than expected, so it stayed at
+    ``previous`` instead of going to ``version``."""
 
 
 class RegisteredGenerator(Record):
     """A version in the model registry."""
 
-    model: str
-    version: int
-    alias: str = ""
+    model: RegisteredName
+    version: Version
+    alias: AliasName = ""
     """The alias it was resolved by or given; empty when asked for by number."""
-    tracking_run_id: str
-    aliases: tuple[str, ...] = ()
+    tracking_run_id: TrackingRunId
+    aliases: tuple[AliasName, ...] = ()
     """All aliases that point to it, sorted."""
     created: str = ""
     """UTC, ISO 8601."""

@@ -55,8 +55,8 @@ _REFUSED = {
 class S3Store:
     """An :class:`~ganlib.ports.ObjectStore` in one bucket, below a prefix; safe to use from several threads.
 
-    A service that cannot be reached is retried for less than ten seconds in all. Nothing is asked of
-    the service when a store is built; :func:`open_store` looks whether it works.
+    A service that cannot be reached is retried for less than ten seconds in all. Building a store makes no
+    request; :func:`open_store` does.
 
     Args:
         settings: Endpoint, region, credentials and bucket.
@@ -87,7 +87,7 @@ class S3Store:
 
     @property
     def uri(self) -> str:
-        """Where the keys lie: ``s3://BUCKET/PREFIX``."""
+        """Address of the keys: ``s3://BUCKET/PREFIX``."""
         return f"s3://{self.bucket}/{self.prefix}"
 
     def put(self, key: str, data: bytes | Path) -> None:
@@ -102,9 +102,9 @@ class S3Store:
     def get(self, key: str) -> bytes:
         """An object's bytes. Raises :class:`~ganlib.errors.ObjectMissing`.
 
-        While an object is being replaced, the embedded gateway may answer with the old one's length and the
-        new one's bytes. An object is therefore read again until its bytes are those of its ETag, or, where
-        that is encrypted, the same twice. Objects of several parts are written once.
+        While an object is being replaced, the embedded gateway may answer with the old length and the new
+        bytes. An object is therefore read again until its MD5 is its ETag or, where the ETag is encrypted,
+        until two reads agree. Objects uploaded in parts have another ETag and are never replaced.
         """
         before: bytes | None = None
         with self._reported(key):
@@ -116,7 +116,7 @@ class S3Store:
                     if attempt == _READS:
                         raise
                     continue
-                # It may have none, too, for a moment.
+                # During a replacement the answer may lack it.
                 etag = answer.get("ETag", "").strip('"')
                 digest = hashlib.md5(data, usedforsecurity=False).hexdigest()
                 if "-" in etag or etag == digest or data == before:
@@ -259,7 +259,7 @@ def _create_bucket(client: S3Client, bucket: str, region: str) -> None:
 
 
 def _service_error(endpoint: str, bucket: str, error: Exception) -> ServiceError:
-    """What went wrong and which setting it hangs on; no header, signature or secret is repeated."""
+    """The failure, with the setting that may cause it; it repeats no header, signature or secret."""
     where = ADDRESS_VARIABLE["s3"]
     if isinstance(error, ClientError):
         answer = error.response.get("Error", {})

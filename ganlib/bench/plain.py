@@ -20,7 +20,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from ganlib.data.prepare import held_out_keys
+from ganlib.data.formats.decode import decode_picture
+from ganlib.data.split import pixel_digest, split_pictures
 
 BATCH, LATENT, SIZE, N_CRITIC, LOADERS = 64, 100, 64, 5, 2
 CLIP, LEARNING_RATE = 0.01, 5e-5
@@ -110,14 +111,17 @@ class Plain:
 
 def loader(folder: Path) -> DataLoader[tuple[Tensor, Tensor]]:
     """Batches of the pictures that ganlib trains on, too: float [64, 3, 64, 64] in [−1, 1]."""
-    paths = (path.relative_to(folder).as_posix() for path in folder.glob("*/*"))
-    held_out = held_out_keys(sorted(paths))
+    paths = sorted(folder.glob("*/*"))
+    decoded = (decode_picture(path.read_bytes(), str(path), SIZE, "crop", 3) for path in paths)
+    labels = {name: label for label, name in enumerate(sorted({path.parent.name for path in paths}))}
+    split = split_pictures([pixel_digest(image) for image in decoded], [labels[p.parent.name] for p in paths])
+    train = {str(paths[position]) for position in split.train}
     pictures = ImageFolder(
         str(folder),
         transforms.Compose(
             [transforms.Resize(SIZE), transforms.ToTensor(), transforms.Normalize([0.5] * 3, [0.5] * 3)]
         ),
-        is_valid_file=lambda path: Path(path).relative_to(folder).as_posix() not in held_out,
+        is_valid_file=train.__contains__,
     )
     return DataLoader(pictures, BATCH, shuffle=True, num_workers=LOADERS, drop_last=True)
 

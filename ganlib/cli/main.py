@@ -9,11 +9,12 @@ from typing import Annotated, Literal
 import typer
 
 from ganlib.cli import sweep as sweep_commands
+from ganlib.cli.datasets import dataset_app
 from ganlib.cli.generate import generate
 from ganlib.cli.models import model_app
 from ganlib.cli.options import ModelName, Overrides, parse_overrides, resumable, say
 from ganlib.config.run import load_config, named, recipes
-from ganlib.errors import ConfigError, GanlibError
+from ganlib.errors import GanlibError
 from ganlib.settings import load_settings
 
 # Only light modules above: `ganlib --help` and a refused option must not wait for torch.
@@ -24,7 +25,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-dataset_app = typer.Typer(help="Datasets in the object store.", no_args_is_help=True)
 app.add_typer(dataset_app, name="dataset")
 app.add_typer(model_app, name="model")
 
@@ -131,62 +131,6 @@ def bench(
     from ganlib.bench.run import run
 
     run(load_settings(), names or (), say=say, seconds=seconds, fashion_mnist=source)
-
-
-@dataset_app.command("add")
-def dataset_add(
-    name: str,
-    source: Annotated[
-        str | None, typer.Option("--from", metavar="FOLDER_OR_S3_PREFIX", help="Where the pictures are.")
-    ] = None,
-) -> None:
-    """Put raw pictures into the object store."""
-    from ganlib.data.raw.add import add_dataset
-    from ganlib.storage import open_prefix, open_store
-
-    settings = load_settings()
-    added = add_dataset(
-        open_store(settings),
-        name,
-        source,
-        open_store=lambda uri: open_prefix(settings, uri),
-        scratch=settings.scratch,
-    )
-    say(f"dataset {added.name}: {added.source}")
-
-
-@dataset_app.command("prepare")
-def dataset_prepare(
-    name: str,
-    size: Annotated[int, typer.Option(min=8, max=1024, help="Side of the square pictures, pixels.")],
-    channels: Annotated[int | None, typer.Option(min=1, max=3, help="1 grey or 3 colour.")] = None,
-    fit: Annotated[Literal["crop", "stretch"], typer.Option(help="How pictures become square.")] = "crop",
-) -> None:
-    """Make a version of a dataset: pictures of one size, a held-out split, a digest."""
-    from ganlib.data.prepare import Preparation, prepare
-    from ganlib.storage import open_store
-
-    if channels == 2:
-        raise ConfigError("--channels must be 1 (grey) or 3 (colour)")
-    settings = load_settings()
-    version = prepare(
-        open_store(settings),
-        name,
-        Preparation.model_validate({"size": size, "channels": channels, "fit": fit}),
-        scratch=settings.scratch,
-    )
-    say(f"dataset {version.name} version {version.digest}")
-    say(f"{version.count('train'):,} pictures to train on, {version.count('held_out'):,} held out")
-
-
-@dataset_app.command("list")
-def dataset_list() -> None:
-    """List the datasets in the object store."""
-    from ganlib.data.layout import datasets
-    from ganlib.storage import open_store
-
-    for name in datasets(open_store(load_settings())):
-        say(name)
 
 
 def main() -> None:

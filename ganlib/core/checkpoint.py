@@ -108,6 +108,10 @@ def _restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> N
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         index, _, entry = key.partition("/")
+        if not index.isdecimal() or len(index) > 9 or int(index) >= len(parameters):
+            raise CheckpointRefused(
+                f"the checkpoint is of another optimizer: it has no parameter {index[:40]!r}"
+            )
         parameter = parameters[int(index)]
         if value.shape == parameter.shape:
             # Fused kernels walk a parameter and its state side by side, whatever their strides say.

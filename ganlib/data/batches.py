@@ -36,11 +36,11 @@ class TrainingBatches:
 
     Args:
         pictures: The training split.
-        seed: Of the order and the flips; any integer.
+        seed: Seed of the order and the flips; any integer.
         batch_size: The global batch, over all workers.
         rank: This worker, 0 to ``world_size - 1``.
         world_size: Number of workers.
-        device: Where batches are wanted.
+        device: Device of the batches.
         flip: Mirror each picture left to right with probability one half, anew in each epoch.
 
     Raises:
@@ -125,7 +125,7 @@ class TrainingBatches:
         return order
 
     def _flipped_at(self, positions: Tensor) -> Tensor:
-        """Which positions are mirrored: bool [k], from the bits of a hash (splitmix64) of each."""
+        """Whether each position is mirrored: bool [k], from a bit of a hash (splitmix64) of it."""
         key = np.uint64(_mix("flip", self.seed, 0))
         values = positions.numpy().astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + key
         values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -133,7 +133,7 @@ class TrainingBatches:
         return torch.from_numpy((values >> np.uint64(63)) == 1)
 
     def _move_to_device(self) -> Batch | None:
-        # Mapped pictures are in the CPU's memory already: only another memory is worth a copy.
+        # Mapped pictures are in the CPU's memory already, so only a GPU gets a copy.
         if self.device.type != "cuda":
             return None
         free, _ = torch.cuda.mem_get_info(self.device)

@@ -24,7 +24,7 @@ from ganlib.records import DatasetVersion, Record, Shard, Split
 
 
 class _Verified(Record):
-    """Shards whose digest was right, with the size in bytes and the time in ns they had then."""
+    """Shards with a verified digest: size in bytes and time of change in ns when they were verified."""
 
     shards: dict[str, tuple[int, int]] = Field(default_factory=dict)
 
@@ -44,14 +44,8 @@ class LocalDataset:
             DataError: A shard is gone, or is not what the manifest says.
         """
         shards = [shard for shard in self.version.shards if shard.split == split]
-        pictures = open_pictures(self.folder, shards, self.version.image_shape)
-        classes, labels = max(1, len(self.version.classes)), pictures.labels
-        if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
-            raise DataError(
-                f"shards of {self.version.prefix} have labels {int(labels.min())} to {int(labels.max())}, "
-                f"the manifest has {classes} classes; prepare the dataset again"
-            )
-        return pictures
+        classes = len(self.version.classes)
+        return open_pictures(self.folder, shards, self.version.image_shape, classes=classes)
 
 
 def pull(store: ObjectStore, version: DatasetVersion, cache: Path) -> LocalDataset:
@@ -63,13 +57,13 @@ def pull(store: ObjectStore, version: DatasetVersion, cache: Path) -> LocalDatas
 
     Args:
         store: Holds the version.
-        version: Which.
+        version: The version to bring.
         cache: The machine's cache; may be deleted at any time when nobody uses it.
 
     Raises:
         ObjectMissing: A shard is not in the store.
         DigestMismatch: A shard is altered in the store: it was fetched twice and was wrong both times.
-        DataError: The cache cannot be written.
+        DataError: The cache cannot be written, or a shard would lie outside the version's folder.
     """
     folder = cache / "datasets" / version.digest
     try:
@@ -87,9 +81,11 @@ def pull(store: ObjectStore, version: DatasetVersion, cache: Path) -> LocalDatas
 def _fetch_missing(store: ObjectStore, version: DatasetVersion, folder: Path) -> None:
     record = folder / "verified.json"
     before = _read_verified(record)
+    # Before anything is fetched: a bad path means that nothing of the manifest can be trusted.
+    paths = {shard.path: _path_inside(folder / "shards", folder / shard.path) for shard in version.shards}
 
     def ensure(shard: Shard) -> tuple[int, int]:
-        path = folder / shard.path
+        path = paths[shard.path]
         stamp = _stamp(path)
         if stamp is not None and stamp == before.shards.get(shard.path):
             return stamp
@@ -103,6 +99,15 @@ def _fetch_missing(store: ObjectStore, version: DatasetVersion, folder: Path) ->
         beside = record.with_suffix(".part")
         beside.write_text(after.to_json())
         beside.replace(record)
+
+
+def _path_inside(shards: Path, path: Path) -> Path:
+    """A shard's path. Raises ``DataError`` unless it is a file of the folder of shards, links followed."""
+    if path.resolve().parent != shards.resolve():
+        raise DataError(
+            f"a shard would be written to {path}, outside {shards}; its manifest cannot be trusted"
+        )
+    return path
 
 
 def _fetch(store: ObjectStore, key: str, sha256: str, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Where a dataset's objects lie in the store, and what is said about the raw ones.
+"""Object keys of a dataset, and the description of its raw objects.
 
 ::
 
@@ -6,48 +6,42 @@
     raw/NAME/dataset.json                   written last: the dataset is whole when this exists
     datasets/NAME/DIGEST/shards/…           a prepared version
     datasets/NAME/DIGEST/manifest.json      written last: the version exists when this does
-    datasets/NAME/prepared/KEY.json         which version came of these raw objects and this preparation
+    datasets/NAME/prepared/KEY.json         the digest of the version made of these raw objects in this way
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from ganlib.data.formats.decode import is_picture
 from ganlib.data.formats.idx import IDX_NAMES
 from ganlib.data.raw.known import KNOWN
 from ganlib.errors import ConfigError, DataError, ObjectMissing, UnknownName
+from ganlib.names import MAX_CLASSES, ClassName
 from ganlib.ports import ObjectInfo, ObjectStore
 from ganlib.records import Record
 
 RawFormat = Literal["idx", "pictures"]
 
+Classes = Annotated[tuple[ClassName, ...], Field(max_length=MAX_CLASSES)]
+_CLASSES = TypeAdapter(Classes)
+
 DESCRIPTION = "dataset.json"
 """Name of the object that describes a raw dataset."""
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-
 
 class RawDataset(Record):
-    """What ``dataset.json`` says."""
+    """A raw dataset, as its ``dataset.json`` describes it."""
 
     format: RawFormat
     sources: tuple[str, ...]
-    """Where the raw objects came from, for people; several when pictures were added more than once."""
-    classes: tuple[str, ...] = ()
-    """Class names in the order of the labels, as far as they are known without the pictures: of the
+    """Sources of the raw objects, for people; several when pictures were added more than once."""
+    classes: Classes = ()
+    """Class names in the order of the labels, as far as they are known without the pictures: those of the
     known datasets, and the folders of pictures."""
-
-
-def check_name(name: str) -> None:
-    """Raise ``ConfigError`` unless this can name a dataset."""
-    if not _NAME.fullmatch(name):
-        raise ConfigError(
-            f"{name!r} cannot name a dataset: 1 to 63 lowercase letters, digits and dashes are accepted, "
-            "beginning with a letter or digit"
-        )
 
 
 def raw_prefix(name: str) -> str:
@@ -63,7 +57,7 @@ def datasets(store: ObjectStore) -> list[str]:
 
 
 def describe_raw(store: ObjectStore, name: str) -> RawDataset:
-    """What is known about a raw dataset.
+    """The description of a raw dataset.
 
     Raises:
         UnknownName: It was never added.
@@ -114,7 +108,7 @@ def classes_of(relatives: Iterable[str]) -> tuple[str, ...]:
     """Class names of pictures, sorted: the first folder of each; none when no picture is in a folder.
 
     Raises:
-        DataError: Some pictures are in folders and some are not.
+        DataError: Some pictures are in folders and some are not, or a folder cannot be a class.
     """
     inside: dict[str, str] = {}
     outside: str | None = None
@@ -129,4 +123,11 @@ def classes_of(relatives: Iterable[str]) -> tuple[str, ...]:
             f"{next(iter(inside.values()))} is in a class folder, but {outside} is not: put every picture "
             "into a folder named for its class, or none"
         )
-    return tuple(sorted(inside))
+    try:
+        return _CLASSES.validate_python(tuple(sorted(inside)))
+    except ValidationError as error:
+        reason = error.errors()[0]
+        raise DataError(
+            f"folders cannot be classes: {reason['input']!r:.80}: {reason['msg']}; at most {MAX_CLASSES:,} "
+            "folders with names of 1 to 255 characters and no control characters are accepted"
+        ) from error

@@ -79,6 +79,7 @@ def open_pictures(
     shards: Sequence[Shard],
     shape: tuple[int, int, int],
     *,
+    classes: int,
     concatenate_below: int = CONCATENATE_BELOW_BYTES,
 ) -> Pictures:
     """The pictures of some shards.
@@ -90,12 +91,13 @@ def open_pictures(
         folder: Holds each shard under its path.
         shards: In order; none gives no pictures.
         shape: Channels, height, width.
+        classes: Number of classes; labels lie below it, and are all 0 when it is 0.
         concatenate_below: Bytes.
 
     Raises:
-        DataError: A shard is gone, or is not what its record says.
+        DataError: A shard is gone, is not what its record says, or has a label that is no class.
     """
-    mapped = [_map(folder / shard.path, shard, shape) for shard in shards]
+    mapped = [_map(folder / shard.path, shard, shape, classes) for shard in shards]
     if not mapped:
         return Pictures([torch.empty((0, *shape), dtype=torch.uint8)], torch.empty(0, dtype=torch.int64))
     images = [part for part, _ in mapped]
@@ -105,20 +107,24 @@ def open_pictures(
     return Pictures(images, torch.cat(labels) if len(labels) > 1 else labels[0])
 
 
-def _map(path: Path, shard: Shard, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
+def _map(path: Path, shard: Shard, shape: tuple[int, int, int], classes: int) -> tuple[Tensor, Tensor]:
+    wanted = {"images": ("U8", [shard.images, *shape]), "labels": ("I64", [shard.images])}
     try:
         with safe_open(path, framework="pt") as file:
+            # From the header, before any memory is taken.
+            slices = {name: file.get_slice(name) for name in wanted}
+            found = {name: (part.get_dtype(), part.get_shape()) for name, part in slices.items()}
+            if found != wanted:
+                raise DataError(
+                    f"{path} holds {found}, its manifest says {wanted}; prepare the dataset again"
+                )
             images, labels = file.get_tensor("images"), file.get_tensor("labels")
     except (OSError, SafetensorError) as error:
         raise DataError(f"{path} cannot be read as a shard ({error}); pull the dataset again") from error
-    wanted = (shard.images, *shape)
-    if (
-        images.shape != wanted
-        or images.dtype != torch.uint8
-        or labels.shape != (shard.images,)
-        or labels.dtype != torch.int64
-    ):
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= max(1, classes):
         raise DataError(
-            f"{path} holds {images.dtype} {list(images.shape)}, its manifest says uint8 {list(wanted)}"
+            f"{path} has labels from {low} to {high}, its manifest has {classes} classes; prepare the "
+            "dataset again"
         )
     return images, labels

@@ -1,13 +1,13 @@
 """Preparing a dataset: raw pictures of any size become shards of one size, once.
 
 The result is a :class:`~ganlib.records.DatasetVersion`, named by its content. The held-out split
-is part of it: the ``t10k`` files of IDX datasets, a tenth of the pictures of others.
+is part of it: the ``t10k`` files of IDX datasets, about a tenth of the pictures of others
+(:mod:`ganlib.data.split`).
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -17,30 +17,29 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from ganlib.data.formats.decode import Fit, decode_picture, fit_grey
+from ganlib.data.formats.decode import Fit, check_size, decode_picture, fit_grey
 from ganlib.data.formats.idx import IDX_FILES, IDX_NAMES, IdxFile, check_idx_set, open_idx
 from ganlib.data.layout import RawDataset, classes_of, describe_raw, format_of, raw_objects
 from ganlib.data.scratch import scratch_folder
 from ganlib.data.shards import Block, shard_capacity, write_shards
+from ganlib.data.split import PictureSplit, pixel_digest, split_pictures
 from ganlib.data.threads import TRANSFER_THREADS, decode_threads, ordered_map
 from ganlib.data.versions import find_prepared, load_version, versions, write_version
 from ganlib.errors import DataError
 from ganlib.ports import ObjectInfo, ObjectStore
-from ganlib.records import DatasetVersion, Record, Shard, Split, digest_of
+from ganlib.records import DatasetVersion, Record, Split, digest_of
 
-__all__ = ["HELD_OUT_SHARE", "Preparation", "held_out_keys", "load_version", "prepare", "versions"]
-
-HELD_OUT_SHARE = 0.1
-"""Share of a picture dataset that is held out, rounded, at least one picture."""
+__all__ = ["Preparation", "load_version", "prepare", "versions"]
 
 _BLOCK_BYTES = 8 * 2**20
-_DECODER = (
-    1  # Counted up when the same raw objects would give other pixels, so that old versions are not reused.
-)
+# Counted up when the same raw objects would give other pixels, or another split of picture files, so that
+# old versions are not reused.
+_DECODER = 1
+_SPLIT = 2
 
 
 class Preparation(Record):
-    """How pictures are brought to one shape."""
+    """The way in which pictures are brought to one shape."""
 
     size: int = Field(ge=8, le=1024)
     """Side of the square result, in pixels."""
@@ -51,14 +50,29 @@ class Preparation(Record):
 
 
 class _Pictures(Protocol):
-    """Raw pictures of either format, ready to be read."""
+    """Raw pictures of either format, ready to be written as shards."""
 
     @property
     def classes(self) -> tuple[str, ...]: ...
 
-    def count(self, split: Split) -> int: ...
-
     def blocks(self, split: Split) -> Iterator[Block]: ...
+
+
+@dataclass
+class _Progress:
+    """Counts pictures and passes the count on."""
+
+    total: int
+    report: Callable[[int, int], None] | None
+    done: int = 0
+
+    def count(self, blocks: Iterable[Block]) -> Iterator[Block]:
+        """The same blocks; each is counted when the next one is asked for."""
+        for block in blocks:
+            yield block
+            self.done += len(block.labels)
+            if self.report is not None:
+                self.report(self.done, self.total)
 
 
 def prepare(
@@ -71,9 +85,11 @@ def prepare(
 ) -> DatasetVersion:
     """Make a version of a dataset, or find the one that was made of the same raw objects before.
 
-    Memory stays bounded (a shard, and the pictures being decoded); the shards lie in ``scratch``
-    until all are made, since the version is named by all of them. Interrupted, it leaves no
-    version, and repeating it finishes.
+    Memory stays bounded (a shard, and the pictures being decoded). Decoded pictures lie in ``scratch`` until
+    the split is known, and shards until all are made, since the version is named by all of them: room for
+    twice the version is needed. Interrupted, it leaves no version, and repeating it finishes.
+
+    Exact copies, pictures with the same prepared pixels and label, are kept once.
 
     Args:
         store: Holds the raw objects and receives the version.
@@ -81,13 +97,12 @@ def prepare(
         preparation: Size, channels, fit.
         progress: Called in this thread with pictures done and pictures in all; not at all when the
             version is found.
-        scratch: Folder for the shards in between and for nothing else; the system's temporary
-            folder when ``None``.
+        scratch: Folder for this work and for nothing else; the system's temporary folder when ``None``.
 
     Raises:
         UnknownName: No dataset of this name was added.
-        DataError: It was added in part only, has no pictures for one of the splits, or a picture
-            that cannot be opened; the message names it.
+        DataError: It was added in part only, has no pictures, or one that cannot be opened; the message
+            names it.
     """
     raw = describe_raw(store, name)
     objects = raw_objects(store, name)
@@ -98,8 +113,12 @@ def prepare(
         return version
     shape = (channels, preparation.size, preparation.size)
     with scratch_folder(scratch, f"prepare-{name}-") as work:
-        pictures = _open(store, name, raw, objects, preparation.fit, shape, work)
-        shards = tuple(_write_all(pictures, work, shape, progress))
+        pictures = _open(store, name, raw, objects, preparation.fit, shape, work, progress)
+        shards = tuple(
+            shard
+            for split in IDX_FILES
+            for shard in write_shards(work, split, pictures.blocks(split), shape, shard_capacity(shape))
+        )
         version = DatasetVersion(
             name=name,
             digest=DatasetVersion.digest_for(shape, pictures.classes, shards),
@@ -116,8 +135,11 @@ def _preparation_key(
     raw: RawDataset, objects: Mapping[str, ObjectInfo], preparation: Preparation, channels: int
 ) -> str:
     listing = [[relative, info.size, info.etag] for relative, info in sorted(objects.items())]
+    # IDX files bring their own split, so versions that were made of them stay valid.
+    rule = {} if raw.format == "idx" else {"split": _SPLIT}
     return digest_of(
-        {
+        rule
+        | {
             "decoder": _DECODER,
             "format": raw.format,
             "classes": list(raw.classes) if raw.format == "idx" else [],
@@ -125,24 +147,6 @@ def _preparation_key(
             "preparation": preparation.model_dump() | {"channels": channels},
         }
     )
-
-
-def _write_all(
-    pictures: _Pictures, work: Path, shape: tuple[int, int, int], progress: Callable[[int, int], None] | None
-) -> Iterator[Shard]:
-    total = pictures.count("train") + pictures.count("held_out")
-    done = 0
-
-    def watched(blocks: Iterator[Block]) -> Iterator[Block]:
-        nonlocal done
-        for block in blocks:
-            yield block
-            done += len(block.labels)
-            if progress is not None:
-                progress(done, total)
-
-    for split in IDX_FILES:
-        yield from write_shards(work, split, watched(pictures.blocks(split)), shape, shard_capacity(shape))
 
 
 def _open(
@@ -153,67 +157,69 @@ def _open(
     fit: Fit,
     shape: tuple[int, int, int],
     work: Path,
+    report: Callable[[int, int], None] | None,
 ) -> _Pictures:
+    if not objects:
+        raise DataError(f"dataset {name!r} has no pictures left; add it again")
     if format_of(name, objects) == "idx":
         missing = [f"{idx}.gz" for idx in IDX_NAMES if f"{idx}.gz" not in objects]
         if missing:
             raise DataError(f"raw/{name}/ lacks {', '.join(missing)}; add the dataset again")
-        return _open_idx_set(store, objects, raw.classes, fit, shape, work)
-    if len(objects) < 2:
-        raise DataError(
-            f"dataset {name!r} has {len(objects)} picture; 2 are needed, one of them to be held out"
-        )
+        return _open_idx_set(store, objects, raw.classes, fit, shape, work, report)
+    return _decode_all(store, objects, fit, shape, work / "decoded", _Progress(len(objects), report))
+
+
+def _decode_all(
+    store: ObjectStore,
+    objects: Mapping[str, ObjectInfo],
+    fit: Fit,
+    shape: tuple[int, int, int],
+    path: Path,
+    progress: _Progress,
+) -> _DecodedPictures:
+    """Decode JPEG and PNG objects into one file; their label is that of their first folder."""
     classes = classes_of(objects)
-    held_out = held_out_keys(objects)
-    keys: dict[Split, list[str]] = {
-        "train": [relative for relative in objects if relative not in held_out],
-        "held_out": [relative for relative in objects if relative in held_out],
-    }
-    return _PictureObjects(
-        store, {relative: info.key for relative, info in objects.items()}, keys, classes, fit, shape
-    )
+    labels = {name: label for label, name in enumerate(classes)}
+    channels, size, _ = shape
 
+    def decode(relative: str) -> Block:
+        info = objects[relative]
+        check_size(info.size, info.key)
+        image = decode_picture(store.get(info.key), info.key, size, fit, channels)
+        label = labels[relative.partition("/")[0]] if labels else 0
+        return Block(image[None], np.array([label], np.int64))
 
-def held_out_keys(relatives: Sequence[str] | Mapping[str, object]) -> frozenset[str]:
-    """Which pictures are held out: a tenth, those whose paths have the smallest SHA-256.
-
-    A picture's place does not depend on the order, nor on where the dataset lies.
-
-    Args:
-        relatives: Paths below the dataset's folder, each once.
-    """
-    count = max(1, round(len(relatives) * HELD_OUT_SHARE))
-    ranked = sorted(relatives, key=lambda relative: hashlib.sha256(relative.encode()).digest())
-    return frozenset(ranked[:count])
+    # More threads than processors: some wait for storage while others decode.
+    threads = min(TRANSFER_THREADS, 2 * decode_threads())
+    digests: list[bytes] = []
+    found: list[int] = []
+    with path.open("wb") as file:
+        decoded = ordered_map(decode, objects, threads=threads, name="ganlib-decode")
+        for block in progress.count(decoded):
+            file.write(block.images.tobytes())
+            digests.append(pixel_digest(block.images[0]))
+            found.append(int(block.labels[0]))
+    split = split_pictures(digests, found)
+    return _DecodedPictures(path, shape, classes, np.array(found, np.int64), split)
 
 
 @dataclass(frozen=True)
-class _PictureObjects:
-    """JPEG and PNG objects; their label is that of their first folder."""
+class _DecodedPictures:
+    """Decoded pictures in a file, one after another, with their split."""
 
-    store: ObjectStore
-    objects: Mapping[str, str]
-    keys: Mapping[Split, Sequence[str]]
-    classes: tuple[str, ...]
-    fit: Fit
+    path: Path
     shape: tuple[int, int, int]
-
-    def count(self, split: Split) -> int:
-        return len(self.keys[split])
+    classes: tuple[str, ...]
+    labels: NDArray[np.int64]
+    split: PictureSplit
 
     def blocks(self, split: Split) -> Iterator[Block]:
-        labels = {name: label for label, name in enumerate(self.classes)}
-        channels, size, _ = self.shape
-
-        def decode(relative: str) -> Block:
-            key = self.objects[relative]
-            image = decode_picture(self.store.get(key), key, size, self.fit, channels)
-            label = labels[relative.partition("/")[0]] if labels else 0
-            return Block(image[None], np.array([label], np.int64))
-
-        # More threads than processors: some wait for storage while others decode.
-        threads = min(TRANSFER_THREADS, 2 * decode_threads())
-        return ordered_map(decode, self.keys[split], threads=threads, name="ganlib-decode")
+        images = np.memmap(self.path, np.uint8, "r").reshape(-1, *self.shape)
+        chosen = self.split.train if split == "train" else self.split.held_out
+        count = max(1, _BLOCK_BYTES // images[0].nbytes)
+        for start in range(0, len(chosen), count):
+            rows = chosen[start : start + count]
+            yield Block(images[rows], self.labels[rows])
 
 
 def _open_idx_set(
@@ -223,6 +229,7 @@ def _open_idx_set(
     fit: Fit,
     shape: tuple[int, int, int],
     work: Path,
+    report: Callable[[int, int], None] | None,
 ) -> _Pictures:
     files: dict[str, IdxFile] = {}
     for idx in IDX_NAMES:
@@ -241,7 +248,8 @@ def _open_idx_set(
         raise DataError(
             f"a label is {highest}, but the dataset has {len(classes)} classes: {', '.join(classes)}"
         )
-    return _IdxObjects(files, labels, classes, fit, shape)
+    progress = _Progress(sum(map(len, labels.values())), report)
+    return _IdxObjects(files, labels, classes, fit, shape, progress)
 
 
 @dataclass(frozen=True)
@@ -253,9 +261,7 @@ class _IdxObjects:
     classes: tuple[str, ...]
     fit: Fit
     shape: tuple[int, int, int]
-
-    def count(self, split: Split) -> int:
-        return len(self.labels[split])
+    progress: _Progress
 
     def blocks(self, split: Split) -> Iterator[Block]:
         channels, size, _ = self.shape
@@ -267,9 +273,12 @@ class _IdxObjects:
         with open_idx(file.path, 3, file.what) as reader:
             largest = max(channels * size * size, reader.shape[1] * reader.shape[2])
             count = max(1, min(512, _BLOCK_BYTES // largest))
-            cuts = [*range(0, self.count(split), count), self.count(split)]
+            total = len(self.labels[split])
+            cuts = [*range(0, total, count), total]
             resized = ordered_map(
                 resize, reader.blocks(count), threads=decode_threads(), name="ganlib-resize"
             )
-            for images, (start, stop) in zip(resized, pairwise(cuts), strict=True):
-                yield Block(images, self.labels[split][start:stop])
+            yield from self.progress.count(
+                Block(images, self.labels[split][start:stop])
+                for images, (start, stop) in zip(resized, pairwise(cuts), strict=True)
+            )

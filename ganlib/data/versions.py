@@ -16,7 +16,7 @@ _MANIFEST = "manifest.json"
 
 
 class _Prepared(Record):
-    """Which version came of certain raw objects and a certain preparation."""
+    """The version that was made of certain raw objects by a certain preparation."""
 
     digest: Sha256
 
@@ -75,10 +75,10 @@ def write_version(store: ObjectStore, version: DatasetVersion, folder: Path, key
     Shards that an interrupted upload left there whole are kept.
 
     Args:
-        store: Where.
-        version: What.
+        store: The store to write to.
+        version: The version; its manifest is written last but one.
         folder: Holds its shards, each under ``Shard.path``.
-        key: Preparation key.
+        key: Digest of raw objects and preparation, by which :func:`find_prepared` finds it.
     """
     present = {info.key: info.size for info in store.list(f"{version.prefix}/")}
 

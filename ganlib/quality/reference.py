@@ -23,8 +23,7 @@ from ganlib.errors import DataError, ObjectMissing
 from ganlib.ports import ObjectStore
 from ganlib.quality.distances import Statistics
 from ganlib.quality.features import Extractor
-from ganlib.quality.kernel import FEWEST_SAMPLES
-from ganlib.quality.measure import REFERENCE_FEATURES, Reference, Within, within
+from ganlib.quality.measure import MIN_HELD_OUT, REFERENCE_FEATURES, Reference, Within, within
 from ganlib.records import DatasetVersion, canonical_json
 
 logger = logging.getLogger(__name__)
@@ -122,7 +121,9 @@ def decode(data: bytes, identity: dict[str, str], dimensions: int) -> Reference:
         tensors = safetensors.numpy.load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         metadata = json.loads(header.get("__metadata__", {}).get(_ENTRY, "{}"))
-    except (SafetensorError, ValueError) as error:
+        if not isinstance(metadata, dict):
+            raise ValueError(f"its entry {_ENTRY} is no object")
+    except (SafetensorError, ValueError, KeyError) as error:
         raise DataError(f"it is not readable safetensors ({error})") from error
     stored = metadata.pop("sha256", "")
     if stored != _digest(tensors, metadata):
@@ -136,30 +137,36 @@ def decode(data: bytes, identity: dict[str, str], dimensions: int) -> Reference:
         features, radii, sums = (
             torch.from_numpy(tensors[name]) for name in ("features", "radii", "kernel_sums")
         )
-    except (KeyError, ValueError) as error:
+        if features.ndim != 2 or radii.shape != (len(features),) or sums.shape != (len(features),):
+            raise ValueError(f"features {list(features.shape)} with {list(radii.shape)} radii")
+    except (KeyError, ValueError, TypeError) as error:
         raise DataError(f"it does not hold a reference ({error})") from error
     if not statistics.dimensions == features.shape[1] == dimensions:
         raise DataError(f"it has {statistics.dimensions} dimensions, not {dimensions}")
     return Reference(statistics, features, Within(radii, sums))
 
 
-def sample_count(version: DatasetVersion, limit: int) -> int:
-    """Number of held-out pictures in the reference.
+def require_held_out(version: DatasetVersion) -> None:
+    """Refuse a version that no generator can be compared with.
 
     Raises:
-        DataError: There are fewer than :data:`~ganlib.quality.kernel.FEWEST_SAMPLES`. A Fréchet distance
-            takes 2, but the evaluation after training would fail.
+        DataError: It has fewer than :data:`MIN_HELD_OUT` held-out pictures.
     """
-    if limit < FEWEST_SAMPLES:
-        raise ValueError(f"limit must be at least {FEWEST_SAMPLES}, got {limit}")
-    held_out = version.count("held_out")
-    if held_out < FEWEST_SAMPLES:
+    train, held_out = version.count("train"), version.count("held_out")
+    if held_out < MIN_HELD_OUT:
         raise DataError(
-            f"dataset {version.name} has {held_out} held-out pictures of "
-            f"{held_out + version.count('train')}, and an evaluation needs at least "
-            f"{FEWEST_SAMPLES}; add more pictures to it"
+            f"dataset {version.name} has {held_out} held-out pictures and {train} to train on, and an "
+            f"evaluation needs {MIN_HELD_OUT} held out; about a tenth of different pictures are, so add more "
+            f"with `ganlib dataset add {version.name} --from FOLDER`, up to {25 * MIN_HELD_OUT} in all"
         )
-    return min(limit, held_out)
+
+
+def sample_count(version: DatasetVersion, limit: int) -> int:
+    """Number of held-out pictures that the reference is made of. Raises as :func:`require_held_out`."""
+    if limit < MIN_HELD_OUT:
+        raise ValueError(f"limit must be at least {MIN_HELD_OUT}, got {limit}")
+    require_held_out(version)
+    return min(limit, version.count("held_out"))
 
 
 def _digest(tensors: dict[str, np.ndarray], metadata: dict[str, str]) -> str:

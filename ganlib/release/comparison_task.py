@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ganlib.errors import ObjectMissing
-from ganlib.names import Name, Version
+from ganlib.names import Name
 from ganlib.ports import ObjectStore
-from ganlib.records import Comparison, Record, RegisteredGenerator, digest_of
+from ganlib.records import Comparison, Record, RegisteredGenerator, Version, digest_of
 from ganlib.training.spec import RunSpec
 
 

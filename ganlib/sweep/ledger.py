@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from ganlib.errors import ObjectMissing
 from ganlib.names import Count
 from ganlib.ports import ObjectStore
 from ganlib.records import CheckpointRef, Evaluation, Record, TrainResult
-from ganlib.sweep.records import Scalar, SweepResult, Trial, TrialStatus, Values
-from ganlib.sweep.spec import SweepSpec, sweep_result_key, sweep_state_key, trial_run_name
+from ganlib.sweep.records import Scalar, SweepResult, Trial, TrialStatus, trial_run_name
+from ganlib.sweep.spec import SweepSpec, require_own_trials, sweep_result_key, sweep_state_key
 from ganlib.sweep.trial_report import TrialReport
 from ganlib.training.spec import RunSpec, result_key, write_spec
 
@@ -30,8 +30,8 @@ ENDED: tuple[TrialStatus, ...] = ("finished", "stopped", "diverged", "died")
 class RungDecision(Record):
     """A report as the scheduler judged it."""
 
-    number: Count
-    """Of the trial."""
+    number: int = Field(ge=0)
+    """Number of the trial."""
     images_seen: Count
     distance: float
     verdict: Verdict
@@ -40,14 +40,14 @@ class RungDecision(Record):
 class TrialState(Record):
     """What the job of a sweep must know of a trial beyond :class:`~ganlib.sweep.records.Trial`."""
 
-    values: Values
+    values: dict[str, Scalar]
     """What it trains with now; population-based training changes it."""
     adopted: CheckpointRef | None = None
     """What it goes on from after such a change."""
     since: Count = 0
     """Points on its curve before the change."""
     last: CheckpointRef | None = None
-    """Of its last report."""
+    """Checkpoint of its last report."""
 
 
 class SweepState(Record):
@@ -60,12 +60,15 @@ class SweepState(Record):
     """Every report, in the order in which they came in."""
 
     @model_validator(mode="after")
-    def _parts_fit_together(self) -> Self:
-        trials = len(self.result.trials)
-        if len(self.standings) != trials:
-            raise ValueError(f"standings are of {len(self.standings)} trials, the result has {trials}")
-        if any(decision.number >= trials for decision in self.judged):
-            raise ValueError(f"judged names a trial that is not among the {trials}")
+    def _go_together(self) -> SweepState:
+        trials = self.result.trials
+        if len(self.standings) != len(trials):
+            raise ValueError(f"{len(self.standings)} standings for {len(trials)} trials")
+        for state, trial in zip(self.standings, trials, strict=True):
+            if state.since > len(trial.curve):
+                raise ValueError(f"trial {trial.number} was changed after more points than its curve has")
+        if any(decision.number >= len(trials) for decision in self.judged):
+            raise ValueError("a decision is on a trial that does not exist")
         return self
 
 
@@ -260,6 +263,8 @@ class Ledger:
 def _read(store: ObjectStore, sweep: str) -> SweepState | None:
     key = sweep_state_key(sweep)
     try:
-        return SweepState.from_json(store.get(key), source=key)
+        state = SweepState.from_json(store.get(key), source=key)
     except ObjectMissing:
         return None
+    require_own_trials(state.result, sweep, key)
+    return state

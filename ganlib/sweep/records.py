@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from ganlib.names import LongName, Name, Sha256, Text
-from ganlib.records import CheckpointRef, CurvePoint, Evaluation, Metric, Record, TrackingId
+from ganlib.names import Count, DatasetName, RunName, Sha256, TrackingRunId
+from ganlib.records import CheckpointRef, CurvePoint, Evaluation, Record
+
+MAX_TRIALS = 10_000
+"""Most trials of a sweep."""
 
 Scalar = bool | int | float | str
 """The value of a configuration field that a sweep varies."""
@@ -20,30 +23,34 @@ TrialStatus = Literal["waiting", "running", "finished", "stopped", "diverged", "
 """``stopped``: by the scheduler, at a rung; ``diverged``: its numbers ended it; ``died``: its process did."""
 
 
+def trial_run_name(sweep: str, number: int) -> str:
+    """Run name of a trial; it stays the same when the trial's values change in mid-run."""
+    return f"{sweep}-trial-{number:03d}"
+
+
 class Trial(Record):
     """One configuration of a sweep and what became of it."""
 
-    number: Annotated[int, Field(ge=0, le=100_000)]
-    """From 0, in the order in which they were proposed; 0 is the recipe itself."""
-    run: LongName
-    """Run name."""
-    tracking_run_id: TrackingId = ""
-    values: Values
-    """The searched fields, dotted, as it began."""
+    number: int = Field(ge=0, lt=MAX_TRIALS)
+    """Position in the order in which trials were proposed; 0 is the recipe itself."""
+    run: RunName
+    tracking_run_id: TrackingRunId = ""
+    values: dict[str, Scalar]
+    """Values of the searched fields, by dotted name, at the trial's start."""
     status: TrialStatus = "waiting"
-    reason: Text = ""
+    reason: str = ""
     """Why it ended early; empty when it did not."""
     curve: Annotated[tuple[CurvePoint, ...], Field(max_length=1_000_000)] = ()
     best: CheckpointRef | None = None
     """The checkpoint with the smallest distance on its curve."""
-    best_values: Values = Field(default_factory=dict)
-    """As ``values``, when it came to ``best``; empty before."""
+    best_values: dict[str, Scalar] = Field(default_factory=dict)
+    """The values that ``best`` was trained with; empty before there is one."""
     seconds: float = 0.0
-    """From its start to its end, all attempts."""
+    """Seconds from its start to its end, over all attempts."""
     changes: tuple[str, ...] = ()
-    """What population-based training changed in mid-run, a line each, with the clock."""
+    """Changes that population-based training made in mid-run, a line each, with the clock."""
     evaluation: Evaluation | None = None
-    """With fresh latents and a larger sample, for the trials that were in the final."""
+    """Evaluation with fresh latents and a larger sample, for the trials that were in the final."""
 
     @property
     def distance(self) -> float:
@@ -57,48 +64,47 @@ class Trial(Record):
 
 
 class SweepResult(Record):
-    """What a sweep leaves behind, and what it has so far."""
+    """The state of a sweep, and its result once it has finished."""
 
-    sweep: LongName
+    sweep: RunName
     """Its name: recipe, dataset digest, digest of the sweep, request."""
-    recipe: Name
-    tracking_run_id: TrackingId
-    dataset_name: Name
+    recipe: RunName
+    tracking_run_id: TrackingRunId
+    dataset_name: DatasetName
     dataset_digest: Sha256
-    metric: Metric
-    """Of the curves: ``fd_<extractor>_curve``."""
+    metric: str
+    """Metric of the curves: ``fd_<extractor>_curve``."""
     status: Literal["running", "finished", "failed"]
-    trials: Annotated[tuple[Trial, ...], Field(max_length=100_000)]
-    best: int | None = None
+    trials: tuple[Trial, ...] = Field(max_length=MAX_TRIALS)
+    """All trials by number."""
+    best: int | None = Field(default=None, ge=0)
     """Number of the trial that won the final: the smallest distance with fresh latents."""
     seconds: float = 0.0
 
     @model_validator(mode="after")
-    def _trials_are_numbered(self) -> Self:
-        if [trial.number for trial in self.trials] != list(range(len(self.trials))):
-            raise ValueError("trials are not numbered from 0 in their order")
-        if self.best is not None and not 0 <= self.best < len(self.trials):
-            raise ValueError(f"best is {self.best}, and there are {len(self.trials)} trials")
+    def _best_is_a_trial(self) -> SweepResult:
+        if self.best is not None and self.best >= len(self.trials):
+            raise ValueError(f"best is trial {self.best} of {len(self.trials)}, counted from 0")
         return self
 
 
 class SweepPlan(Record):
-    """What a sweep needs and how long it may take, as its job found before it started anything."""
+    """Resources and time of a sweep, as its job estimated them before it started any trial."""
 
-    sweep: LongName
-    trials: int
-    """That are to be trained in this attempt."""
+    sweep: RunName
+    trials: Count
+    """Trials to train in this attempt."""
     device: Literal["cpu", "cuda"]
     cpus_each: float
     """CPUs that a trial needs."""
     gpus_each: float
     cluster_cpus: float
     cluster_gpus: float
-    at_once: int
+    at_once: Count
     """Trials that run at a time."""
     seconds_at_most: float
-    """If every trial trained in full."""
+    """Seconds if every trial is trained in full."""
     seconds_expected: float
-    """With the trials that the scheduler is expected to stop taken off."""
+    """Seconds without the training that the scheduler is expected to stop."""
     basis: str
-    """Where the two come from, for a person."""
+    """Source of both numbers, for a person."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib.metadata import version
 
+from pydantic import Field
+
 from ganlib.config.run import name_of
-from ganlib.errors import ConfigError, ObjectMissing
-from ganlib.names import CodeVersion, LongName, Name, Sha256
+from ganlib.errors import ConfigError, DataError, ObjectMissing
+from ganlib.names import DatasetName, RunName, Sha256
 from ganlib.ports import ObjectStore, RunStart
 from ganlib.records import DatasetVersion, Record, TrainResult
 from ganlib.sweep.config import SweepConfig, values_of
-from ganlib.sweep.records import Scalar, SweepResult, Trial
+from ganlib.sweep.records import Scalar, SweepResult, Trial, trial_run_name
 from ganlib.training.spec import RunSpec, read_spec, result_key, run_name
 
 REQUEST = "manual"
@@ -21,11 +23,11 @@ REQUEST = "manual"
 class SweepSpec(Record):
     """Everything the job of a sweep needs to know; kept at ``sweeps/SWEEP/spec.json``."""
 
-    sweep: LongName
+    sweep: RunName
     config: SweepConfig
-    dataset_name: Name
+    dataset_name: DatasetName
     dataset_digest: Sha256
-    code_version: CodeVersion
+    code_version: str = Field(max_length=64)
     """ganlib's version that wrote it."""
 
     def tracking(self, bucket: str) -> RunStart:
@@ -86,20 +88,50 @@ def read_sweep_spec(store: ObjectStore, sweep: str) -> SweepSpec:
 
     Raises:
         ConfigError: There is no such sweep.
-        DataError: The spec was written by a version with other fields.
+        DataError: The spec cannot be read, or is another sweep's.
     """
     key = sweep_spec_key(sweep)
     try:
         text = store.get(key)
     except ObjectMissing as error:
         raise ConfigError(f"there is no sweep {sweep!r}: the object store holds no {key}") from error
-    return SweepSpec.from_json(text, source=key)
+    spec = SweepSpec.from_json(text, source=key)
+    if spec.sweep != sweep:
+        raise DataError(f"{key} is the specification of sweep {spec.sweep!r}; start the sweep again")
+    return spec
 
 
 def read_sweep_result(store: ObjectStore, sweep: str) -> SweepResult:
-    """What a sweep has so far. Raises ``ObjectMissing`` before its job began, ``DataError`` as above."""
+    """The result of a sweep so far.
+
+    Raises:
+        ObjectMissing: Its job has not begun.
+        DataError: The result cannot be read, or is another sweep's.
+    """
     key = sweep_result_key(sweep)
-    return SweepResult.from_json(store.get(key), source=key)
+    result = SweepResult.from_json(store.get(key), source=key)
+    require_own_trials(result, sweep, key)
+    return result
+
+
+def require_own_trials(result: SweepResult, sweep: str, key: str) -> None:
+    """Refuse a stored result with trials of other sweeps: jobs write and delete below a trial's run name.
+
+    Args:
+        result: The result as it was read.
+        sweep: Name of the sweep that it should belong to.
+        key: Key of the object that held it.
+
+    Raises:
+        DataError: It is another sweep's, or a trial is not the sweep's trial of that number.
+    """
+    names = [trial_run_name(sweep, number) for number in range(len(result.trials))]
+    if result.sweep != sweep or [trial.run for trial in result.trials] != names:
+        raise DataError(
+            f"{key} does not belong to sweep {sweep!r} alone; remove it and start the sweep again"
+        )
+    if [trial.number for trial in result.trials] != list(range(len(names))):
+        raise DataError(f"{key} has its trials out of order; remove it and start the sweep again")
 
 
 def as_best(spec: SweepSpec, result: SweepResult) -> RunSpec:
@@ -144,11 +176,6 @@ def train_on(
 def sweep_name(config: SweepConfig, dataset_digest: str, request: str) -> str:
     """A sweep's name. Raises as :func:`~ganlib.config.run.name_of`."""
     return name_of(config.base.recipe, dataset_digest, config.digest, request)
-
-
-def trial_run_name(sweep: str, number: int) -> str:
-    """Run name of a trial; what it trains may change in mid-run, its name does not."""
-    return f"{sweep}-trial-{number:03d}"
 
 
 def sweep_spec_key(sweep: str) -> str:

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field
 
 from ganlib.config.run import RunConfig, outside_identity
-from ganlib.core.checkpoint import COUNTERS, dump_state, restore_state
+from ganlib.core.checkpoint import dump_state, restore_state
 from ganlib.core.state import TrainState
 from ganlib.errors import CheckpointRefused, DataError, ObjectMissing
-from ganlib.names import CodeVersion, Count, Key, LongName, Sha256
+from ganlib.names import CheckpointKey, Count, RunName, Sha256
 from ganlib.ports import ObjectStore
 from ganlib.records import CheckpointRef, Record
 
@@ -26,33 +27,38 @@ log = logging.getLogger(__name__)
 KEEP_LAST = 2
 
 
+def _complete(counters: dict[str, float]) -> dict[str, float]:
+    missing = [name for name in ("images_seen", "generator_steps") if name not in counters]
+    if missing:
+        raise ValueError(f"the counters {', '.join(missing)} are missing")
+    return counters
+
+
+Counters = Annotated[
+    dict[str, Annotated[float, Field(ge=0, le=2**53, allow_inf_nan=False)]], AfterValidator(_complete)
+]
+"""Counters of a training state by name: steps, images seen, seconds."""
+
+
 class CheckpointRecord(Record):
     """The JSON beside the tensors."""
 
-    run: LongName
+    run: RunName
     config_digest: Sha256
     config: dict[str, str]
     """The run's configuration, flat."""
     sha256: Sha256
-    """Digest of ``state.safetensors``."""
-    counters: Annotated[dict[str, Annotated[float, Field(ge=0, le=1e15)]], Field(max_length=16)]
-    """Images, steps and seconds, as :func:`ganlib.core.checkpoint.dump_state` gives them."""
+    """SHA-256 of ``state.safetensors``."""
+    counters: Counters
     estimate_peak: float = 0.0
     """Largest Wasserstein estimate so far, for the watch over the run."""
     distance: float | None = None
     """The evaluation at this moment, when there was one."""
-    origin: Key | Literal[""] = ""
+    origin: CheckpointKey | Literal[""] = ""
     """Key of the checkpoint that the run took over from another one before this; empty: none."""
-    code_version: CodeVersion
-    torch_version: CodeVersion
-    workers: int = Field(ge=1, le=100_000)
-
-    @field_validator("counters")
-    @classmethod
-    def _counters_are_complete(cls, counters: dict[str, float]) -> dict[str, float]:
-        if missing := {*COUNTERS, "seconds"} - counters.keys():
-            raise ValueError(f"{min(missing)} is missing")
-        return counters
+    code_version: str = Field(max_length=64)
+    torch_version: str = Field(max_length=64)
+    workers: int = Field(ge=1, le=1024)
 
     def ref(self, key: str) -> CheckpointRef:
         """The checkpoint under ``key``."""
@@ -286,8 +292,10 @@ def newest(store: ObjectStore, run: str, adopted: CheckpointRef | None) -> Check
 
 
 def _keys(store: ObjectStore, run: str) -> list[str]:
-    found = (info.key for info in store.list(f"runs/{run}/checkpoints/"))
-    return [key.removesuffix("/checkpoint.json") for key in found if key.endswith("/checkpoint.json")]
+    """Keys of a run's checkpoints; an object that no version of ganlib has put there is passed over."""
+    pattern = re.compile(rf"(runs/{re.escape(run)}/checkpoints/[0-9]{{12,16}})/checkpoint\.json")
+    found = (pattern.fullmatch(info.key) for info in store.list(f"runs/{run}/checkpoints/"))
+    return [match[1] for match in found if match]
 
 
 def clone(store: ObjectStore, ref: CheckpointRef, run: str) -> CheckpointRef:

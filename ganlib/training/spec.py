@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
+from pydantic import Field
+
 from ganlib.config.run import RunConfig, name_of
-from ganlib.errors import ConfigError, ObjectMissing
-from ganlib.names import CodeVersion, LongName, Name, Sha256
+from ganlib.errors import ConfigError, DataError, ObjectMissing
+from ganlib.names import DatasetName, RunName, Sha256
 from ganlib.ports import ObjectStore, RunStart
 from ganlib.records import CheckpointRef, DatasetVersion, Record
 
@@ -14,11 +16,11 @@ from ganlib.records import CheckpointRef, DatasetVersion, Record
 class RunSpec(Record):
     """Everything a job needs to know; kept at ``runs/RUN/spec.json``."""
 
-    run: LongName
+    run: RunName
     config: RunConfig
-    dataset_name: Name
+    dataset_name: DatasetName
     dataset_digest: Sha256
-    code_version: CodeVersion
+    code_version: str = Field(max_length=64)
     """ganlib's version that wrote it."""
     adopt: CheckpointRef | None = None
     """Another run's checkpoint from which this one begins, instead of from untrained networks."""
@@ -71,14 +73,17 @@ def read_spec(store: ObjectStore, run: str) -> RunSpec:
 
     Raises:
         ConfigError: There is no such run.
-        DataError: The spec was written by a version with other fields.
+        DataError: The spec cannot be read, or is another run's.
     """
     key = f"runs/{run}/spec.json"
     try:
         text = store.get(key)
     except ObjectMissing as error:
         raise ConfigError(f"there is no run {run!r}: the object store holds no {key}") from error
-    return RunSpec.from_json(text, source=key)
+    spec = RunSpec.from_json(text, source=key)
+    if spec.run != run:
+        raise DataError(f"{key} is the specification of run {spec.run!r}; start the run again")
+    return spec
 
 
 def require_same_code(what: str, code_version: str) -> None:

@@ -16,7 +16,7 @@ from ganlib.storage import S3Store, open_prefix, open_store
 SECRET = "a-secret-that-must-not-be-seen"
 
 
-def test_what_is_put_can_be_had_again(store: ObjectStore) -> None:
+def test_bytes_that_were_put_are_returned(store: ObjectStore) -> None:
     store.put("a/b.bin", b"\x00\xff some bytes")
     assert store.get("a/b.bin") == b"\x00\xff some bytes"
 
@@ -36,7 +36,7 @@ def test_putting_again_replaces_and_changes_the_etag(store: ObjectStore) -> None
     assert before.etag != after.etag
 
 
-def test_who_reads_what_is_being_replaced_gets_it_whole(store: ObjectStore) -> None:
+def test_a_read_during_a_replacement_returns_one_of_the_two_whole(store: ObjectStore) -> None:
     versions = [bytes([65 + number % 26]) * (1000 + 3000 * (number % 7)) for number in range(100)]
     store.put("state", versions[0])
     writer = threading.Thread(target=lambda: [store.put("state", data) for data in versions])
@@ -179,7 +179,7 @@ def test_no_secret_in_what_is_printed(closed_port: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("uri", ["", "bucket/folder", "s3://", "s3://x/folder", "https://bucket/folder"])
-def test_what_is_no_s3_address_is_refused(uri: str, closed_port: str, tmp_path: Path) -> None:
+def test_other_addresses_than_s3_are_refused(uri: str, closed_port: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="s3://BUCKET/PREFIX"):
         open_prefix(s3_at(closed_port, tmp_path), uri)
 

@@ -1,1 +1,1 @@
-"""How raw files are read: IDX archives and picture files."""
+"""Readers of raw files: IDX archives and picture files."""

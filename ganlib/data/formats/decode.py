@@ -1,4 +1,4 @@
-"""One picture: from the bytes of a JPEG or PNG file to uint8 [channels, size, size]."""
+"""Decoding one picture: from the bytes of a JPEG or PNG file to uint8 [channels, size, size]."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ganlib.errors import DataError
 Fit = Literal["crop", "stretch"]
 
 ACCEPTED = "JPEG and PNG pictures (.jpg, .jpeg, .png)"
-"""What is read, in words, for messages."""
+"""The accepted formats in words, for messages."""
 
 MAX_PIXELS = 64 * 2**20
 """Most pixels of one picture (8192×8192); larger ones are refused before they are unpacked."""
@@ -27,7 +27,7 @@ MAX_FILE_BYTES = 256 * 2**20
 
 _SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 
-# What Pillow raises for damaged files: its plugins let the errors of their parsers through.
+# Pillow's plugins let the errors of their parsers through for damaged files.
 _PILLOW_ERRORS = (
     OSError,
     SyntaxError,
@@ -45,6 +45,15 @@ def is_picture(relative: str) -> bool:
     """Whether a relative path names a picture: by suffix, and nothing on the way to it is hidden."""
     path = PurePosixPath(relative)
     return path.suffix.lower() in _SUFFIXES and not any(part.startswith(".") for part in path.parts)
+
+
+def check_size(size: int, what: str) -> None:
+    """Refuse a picture file by its size in bytes. Raises ``DataError`` unless it is 1 to the limit."""
+    if not 0 < size <= MAX_FILE_BYTES:
+        raise DataError(
+            f"{what} has {size:,} bytes; pictures of 1 to {MAX_FILE_BYTES:,} bytes are accepted. Repair or "
+            "remove it"
+        )
 
 
 def read_picture(data: bytes, what: str, at_least: int | None = None) -> Image.Image:
@@ -160,7 +169,7 @@ def _filter_rows(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
 
 def decode_picture(data: bytes, what: str, size: int, fit: Fit, channels: int) -> NDArray[np.uint8]:
     """:func:`read_picture` and :func:`fit_picture` in one: uint8 [channels, size, size]."""
-    # Twice the size leaves the filter enough to work with, so the shortcut does not show.
+    # A JPEG decoded at a fraction, but at twice the size or more, gives the filter enough detail.
     return fit_picture(read_picture(data, what, at_least=2 * size), size, fit, channels)
 
 

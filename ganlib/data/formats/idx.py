@@ -35,7 +35,7 @@ class IdxFile(NamedTuple):
     path: Path
     """Plain or gzipped."""
     what: str
-    """Names it in messages: where it came from."""
+    """Its name in messages: the path or key that it came from."""
 
 
 IDX_NAMES = tuple(name for pair in IDX_FILES.values() for name in pair)
@@ -44,8 +44,11 @@ IDX_NAMES = tuple(name for pair in IDX_FILES.values() for name in pair)
 MAX_SIDE = 4096
 """Largest height or width that is read."""
 
+MAX_ITEMS = 20_000_000
+"""Most pictures or labels in a file; labels are held in memory."""
+
 GZIP_ERRORS = (gzip.BadGzipFile, EOFError, zlib.error)
-"""What reading a damaged gzip stream raises."""
+"""Errors that reading a damaged gzip stream raises."""
 
 _UBYTE = 0x08
 _CHUNK = 1 << 20
@@ -132,7 +135,7 @@ def open_idx(path: Path, dimensions: int, what: str = "") -> Iterator[IdxReader]
 
     Raises:
         DataError: The header is not that of unsigned bytes with that many dimensions, there are no
-            items, or a picture's side is above :data:`MAX_SIDE`.
+            items or more than :data:`MAX_ITEMS`, or a picture's side is above :data:`MAX_SIDE`.
     """
     what = what or str(path)
     with open_content(path) as stream:
@@ -143,9 +146,10 @@ def open_idx(path: Path, dimensions: int, what: str = "") -> Iterator[IdxReader]
                 f"with {header.hex(' ')}, expected 00 00 08 {dimensions:02x}"
             )
         shape = struct.unpack(f">{dimensions}I", read_exactly(stream, 4 * dimensions, what))
-        if shape[0] == 0 or any(not 1 <= side <= MAX_SIDE for side in shape[1:]):
+        if not 1 <= shape[0] <= MAX_ITEMS or any(not 1 <= side <= MAX_SIDE for side in shape[1:]):
             raise DataError(
-                f"{what} announces the shape {list(shape)}: sides from 1 to {MAX_SIDE} are accepted"
+                f"{what} announces the shape {list(shape)}: 1 to {MAX_ITEMS:,} items and sides from 1 to "
+                f"{MAX_SIDE} are accepted"
             )
         yield IdxReader(what, shape, stream)
 

@@ -8,9 +8,12 @@ interrupted add is noticed; repeating it uploads only what is missing.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+
+from pydantic import Field
 
 from ganlib.data.formats.decode import check_picture
 from ganlib.data.formats.idx import IdxFile, check_idx_set, is_packed, pack
@@ -18,18 +21,18 @@ from ganlib.data.layout import (
     DESCRIPTION,
     RawDataset,
     RawFormat,
-    check_name,
     classes_of,
     datasets,
     format_of,
     raw_objects,
     raw_prefix,
 )
-from ganlib.data.raw.candidates import Candidate, Listing, list_source, read_file
+from ganlib.data.raw.candidates import Candidate, Listing, kind_of, list_source, read_file
 from ganlib.data.raw.known import KNOWN, FoundFiles, Places, check_contents, find_known
 from ganlib.data.scratch import scratch_folder
 from ganlib.data.threads import TRANSFER_THREADS, decode_threads, ordered_map
 from ganlib.errors import ObjectMissing, UnknownName
+from ganlib.names import check_dataset_name
 from ganlib.ports import ObjectInfo, ObjectStore
 from ganlib.records import Record
 
@@ -37,11 +40,11 @@ __all__ = ["AddedDataset", "add_dataset", "datasets"]
 
 
 class AddedDataset(Record):
-    """What an add found and did."""
+    """Counts of the files that were found, and of the changes that were made."""
 
     name: str
     source: str
-    """Where it came from, for people."""
+    """The source, for people."""
     format: RawFormat
     objects: int
     """Pictures, or the four IDX files, in the source."""
@@ -49,8 +52,12 @@ class AddedDataset(Record):
     """Their size as stored."""
     uploaded: int
     """Objects that were not in the store already with this content."""
-    ignored: int
-    """Files in the source that are not pictures."""
+    removed: int = 0
+    """Objects of earlier adds that were removed, since the source does not have them."""
+    passed_over: dict[str, int] = Field(default_factory=dict)
+    """Numbers of files in the source that were not added, by suffix."""
+    classes: tuple[str, ...] = ()
+    """Classes of all that the dataset holds now."""
 
 
 def add_dataset(
@@ -61,15 +68,16 @@ def add_dataset(
     open_store: Callable[[str], ObjectStore],
     scratch: Path,
     places: Places | None = None,
+    replace: bool = False,
 ) -> AddedDataset:
     """Put a dataset's raw pictures into the object store.
 
-    Adding again uploads what is new or changed. Pictures add up: those of an earlier add stay. IDX
-    files replace each other.
+    Adding again uploads what is new or changed. Pictures add up: those of an earlier add stay, unless
+    ``replace`` is set. IDX files replace each other. Prepared versions always stay.
 
     Args:
         store: Where the dataset goes.
-        name: 1 to 63 lowercase letters, digits and dashes; under the name of a known dataset, only
+        name: As :func:`~ganlib.names.check_dataset_name` accepts it; under the name of a known dataset, only
             that dataset's own files are accepted.
         source: A folder of JPEG and PNG pictures (class = first folder, or none) or of four IDX
             files, the same as ``s3://bucket/prefix``, or ``None`` for a known dataset.
@@ -77,6 +85,7 @@ def add_dataset(
             prefix.
         scratch: Folder for downloads and for nothing else; what is put there is removed.
         places: Where known datasets are looked for.
+        replace: Remove raw objects that are not in the source.
 
     Raises:
         ConfigError: The name or the source cannot be used.
@@ -85,14 +94,14 @@ def add_dataset(
         DigestMismatch: A known dataset's file is truncated or altered.
         SourceUnavailable: A known dataset was found nowhere.
     """
-    check_name(name)
+    check_dataset_name(name)
     with scratch_folder(scratch, f"add-{name}-") as work:
         if source is None:
             if name not in KNOWN:
                 raise UnknownName(
                     "known dataset", name, KNOWN, "give the pictures of another one with --from"
                 )
-            return _add_idx(store, name, find_known(KNOWN[name], work, places), work)
+            return _add_idx(store, name, find_known(KNOWN[name], work, places), work, replace=replace)
         listing = list_source(source, open_store)
         if listing.idx or name in KNOWN:
             found = FoundFiles(listing.source, _bring(listing.idx, work))
@@ -100,11 +109,20 @@ def add_dataset(
                 check_contents(KNOWN[name], found)
             else:
                 check_idx_set(found.files)
-            return _add_idx(store, name, found, work, ignored=listing.ignored + len(listing.pictures))
-        return _add_pictures(store, name, listing)
+            passed_over = listing.passed_over + Counter(kind_of(one.relative) for one in listing.pictures)
+            return _add_idx(store, name, found, work, passed_over, replace=replace)
+        return _add_pictures(store, name, listing, replace=replace)
 
 
-def _add_idx(store: ObjectStore, name: str, found: FoundFiles, work: Path, ignored: int = 0) -> AddedDataset:
+def _add_idx(
+    store: ObjectStore,
+    name: str,
+    found: FoundFiles,
+    work: Path,
+    passed_over: Mapping[str, int] | None = None,
+    *,
+    replace: bool,
+) -> AddedDataset:
     candidates = []
     for idx, (path, what) in found.files.items():
         packed = path
@@ -114,12 +132,14 @@ def _add_idx(store: ObjectStore, name: str, found: FoundFiles, work: Path, ignor
         candidates.append(Candidate(f"{idx}.gz", what, packed.stat().st_size, partial(read_file, packed)))
     classes = KNOWN[name].classes if name in KNOWN else ()
     raw = RawDataset(format="idx", sources=(found.source,), classes=classes)
-    return _store(store, name, raw, candidates, found.source, ignored, check=None)
+    return _store(store, name, raw, candidates, passed_over or {}, check=None, replace=replace)
 
 
-def _add_pictures(store: ObjectStore, name: str, listing: Listing) -> AddedDataset:
+def _add_pictures(store: ObjectStore, name: str, listing: Listing, *, replace: bool) -> AddedDataset:
     raw = RawDataset(format="pictures", sources=(listing.source,))
-    return _store(store, name, raw, listing.pictures, listing.source, listing.ignored, check=check_picture)
+    return _store(
+        store, name, raw, listing.pictures, listing.passed_over, check=check_picture, replace=replace
+    )
 
 
 def _store(
@@ -127,15 +147,19 @@ def _store(
     name: str,
     raw: RawDataset,
     candidates: list[Candidate],
-    source: str,
-    ignored: int,
+    passed_over: Mapping[str, int],
+    *,
     check: Callable[[bytes, str], None] | None,
+    replace: bool,
 ) -> AddedDataset:
-    """Compare with what is there, check everything, then upload what differs and describe it."""
+    """Compare with the store, check everything, then upload the differences and describe the dataset."""
+    (source,) = raw.sources
     present = raw_objects(store, name)
-    everything = present.keys() | {candidate.relative for candidate in candidates}
+    given = {candidate.relative for candidate in candidates}
+    everything = given if replace else present.keys() | given
     format_of(name, everything)
-    before = _description(store, name)
+    stale = [info.key for relative, info in present.items() if relative not in everything]
+    before = None if replace else _description(store, name)
     if raw.format == "pictures":
         earlier = () if before is None else before.sources
         raw = raw.model_copy(
@@ -160,7 +184,7 @@ def _store(
         )
         if new
     ]
-    _write(store, name, raw, before, fresh)
+    _write(store, name, raw, fresh, stale)
     return AddedDataset(
         name=name,
         source=source,
@@ -168,16 +192,16 @@ def _store(
         objects=len(candidates),
         bytes=sum(candidate.size for candidate in candidates),
         uploaded=len(fresh),
-        ignored=ignored,
+        removed=len(stale),
+        passed_over=dict(passed_over),
+        classes=raw.classes,
     )
 
 
-def _write(
-    store: ObjectStore, name: str, raw: RawDataset, before: RawDataset | None, fresh: Iterable[Candidate]
-) -> None:
+def _write(store: ObjectStore, name: str, raw: RawDataset, fresh: list[Candidate], stale: list[str]) -> None:
     description, prefix = raw_prefix(name) + DESCRIPTION, raw_prefix(name)
-    fresh = list(fresh)
-    if fresh and before is not None:
+    before = _description(store, name)
+    if (fresh or stale) and before is not None:
         store.delete(description)
 
     def upload(candidate: Candidate) -> None:
@@ -185,7 +209,9 @@ def _write(
 
     for _ in ordered_map(upload, fresh, threads=TRANSFER_THREADS, name="ganlib-upload"):
         pass
-    if fresh or raw != before:
+    for _ in ordered_map(store.delete, stale, threads=TRANSFER_THREADS, name="ganlib-remove"):
+        pass
+    if fresh or stale or raw != before:
         store.put(description, raw.to_json().encode())
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from ganlib.data.formats.decode import ACCEPTED, MAX_FILE_BYTES, is_picture
+from ganlib.data.formats.decode import ACCEPTED, check_size, is_picture
 from ganlib.data.formats.idx import IDX_NAMES
 from ganlib.errors import ConfigError, DataError
 from ganlib.ports import ObjectStore
@@ -28,19 +29,19 @@ class Candidate:
     read: Callable[[], bytes]
     """Its content. Raises ``DataError``."""
     path: Path | None = None
-    """Where it lies on this machine, if it does."""
+    """Its path, if it is a local file."""
 
 
 class Listing(NamedTuple):
-    """What lies under a source."""
+    """The files under a source, by kind."""
 
     source: str
     """The source, for people."""
     pictures: list[Candidate]
     idx: list[Candidate]
     """IDX files at the top, gzipped or plain."""
-    ignored: int
-    """Files that are neither."""
+    passed_over: Counter[str]
+    """Numbers of files that are neither, by suffix, or as ``hidden`` or ``without suffix``."""
 
 
 def list_source(source: str, open_store: Callable[[str], ObjectStore]) -> Listing:
@@ -52,9 +53,11 @@ def list_source(source: str, open_store: Callable[[str], ObjectStore]) -> Listin
             prefix.
 
     Raises:
-        ConfigError: It is neither.
+        ConfigError: It is neither, or empty.
         DataError: It holds nothing that can be added.
     """
+    if not source.strip():
+        raise ConfigError("--from is empty: give a local folder or s3://BUCKET/PREFIX")
     if source.startswith("s3://"):
         name, candidates = source, _objects(source, open_store)
     elif "://" in source:
@@ -67,30 +70,30 @@ def list_source(source: str, open_store: Callable[[str], ObjectStore]) -> Listin
                 f"{source} {reason}: give a folder with {ACCEPTED} or IDX files, or s3://BUCKET/PREFIX"
             )
         name, candidates = str(folder.resolve()), _files(folder)
-    listing = Listing(name, [], [], 0)
-    ignored = 0
+    listing = Listing(name, [], [], Counter())
     packed = {f"{idx}.gz" for idx in IDX_NAMES}
     for candidate in candidates:
         if candidate.relative in packed or candidate.relative in IDX_NAMES:
             listing.idx.append(candidate)
         elif is_picture(candidate.relative):
-            _check_size(candidate)
+            check_size(candidate.size, candidate.what)
             listing.pictures.append(candidate)
         else:
-            ignored += 1
+            listing.passed_over[kind_of(candidate.relative)] += 1
     if not listing.pictures and not listing.idx:
         raise DataError(
-            f"{source} holds no picture ({ignored} other files). Accepted: {ACCEPTED}, or four IDX files"
+            f"{source} holds no picture ({listing.passed_over.total()} other files). Accepted: {ACCEPTED}, "
+            "or four IDX files"
         )
-    return listing._replace(ignored=ignored)
+    return listing
 
 
-def _check_size(candidate: Candidate) -> None:
-    if not 0 < candidate.size <= MAX_FILE_BYTES:
-        raise DataError(
-            f"{candidate.what} has {candidate.size:,} bytes; pictures of 1 to {MAX_FILE_BYTES:,} bytes are "
-            "accepted. Repair or remove it"
-        )
+def kind_of(relative: str) -> str:
+    """The suffix of a relative path in lower case, or ``hidden``, or ``without suffix``."""
+    path = PurePosixPath(relative)
+    if any(part.startswith(".") for part in path.parts):
+        return "hidden"
+    return path.suffix.lower() or "without suffix"
 
 
 def _files(folder: Path) -> Iterator[Candidate]:

@@ -19,14 +19,14 @@ from ganlib.data.raw import download
 from ganlib.errors import DataError, DigestMismatch, SourceUnavailable
 
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
-"""Where Debian's package ``dataset-fashion-mnist`` puts the four files."""
+"""Folder into which Debian's package ``dataset-fashion-mnist`` puts the four files."""
 
 DIGITS_HELD_OUT_EVERY = 3
-"""Of scikit-learn's digits, in their order, the 3rd, 6th, … are held out: 599 of 1,797."""
+"""Every third of scikit-learn's digits (3rd, 6th, …) is held out: 599 of 1,797."""
 
 
 class Content(NamedTuple):
-    """What a file holds once unpacked."""
+    """Size and digest of a file's unpacked content."""
 
     bytes: int
     sha256: str
@@ -36,14 +36,14 @@ class FoundFiles(NamedTuple):
     """The four IDX files of a dataset, checked."""
 
     source: str
-    """Where they were found, for people."""
+    """The place where they were found, for people."""
     files: dict[str, IdxFile]
     """By name without ``.gz``."""
 
 
 @dataclass(frozen=True)
 class Places:
-    """Where known datasets are looked for; the defaults suit everybody but tests and mirrors."""
+    """Places where known datasets are looked for; tests and mirrors need others than the defaults."""
 
     debian_folder: Path = DEBIAN_FOLDER
     mirrors: tuple[str, ...] | None = None
@@ -184,7 +184,7 @@ def _from_apt(known: KnownDataset, places: Places, scratch: Path) -> FoundFiles:
 
 
 def _checked_download(known: KnownDataset, source: str, folder: Path) -> FoundFiles:
-    """What a download brought. One that brought something else is one more place without the files."""
+    """Downloaded files, checked. Wrong ones count as a place without the files, so the next is tried."""
     found = FoundFiles(source, idx_files(folder))
     try:
         check_contents(known, found)

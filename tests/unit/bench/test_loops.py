@@ -93,7 +93,8 @@ def test_both_sides_see_the_same_pictures(settings: Settings, dataset: LocalData
     folder = datasets.folder_of(settings, COUNT)
     theirs = plain.loader(folder).dataset
     count = dataset.version.count("train")
-    assert len(theirs) == count == COUNT * 9 // 10  # type: ignore[arg-type]
+    assert len(theirs) == count  # type: ignore[arg-type]
+    assert count + dataset.version.count("held_out") == COUNT
     ours = to_float(dataset.load("train").images, torch.device("cpu"))
     mine = sorted(float(picture.double().sum()) for picture in ours)
     his = sorted(float(theirs[index][0].double().sum()) for index in range(count))
@@ -116,7 +117,7 @@ def test_a_cache_that_was_emptied_is_filled_again(tmp_path: Path) -> None:
     made = datasets.pictures(settings, 20)
     for shard in made.version.shards:
         (made.folder / shard.path).unlink()
-    assert len(datasets.pictures(settings, 20).load("train")) == 18
+    assert len(datasets.pictures(settings, 20).load("train")) == made.version.count("train") > 0
 
 
 def test_batches_of_both_kinds_are_alike(settings: Settings, dataset: LocalDataset) -> None:

@@ -67,7 +67,9 @@ def test_pictures_keep_their_paths_and_bytes(
     (folder / "notes.txt").write_text("no picture")
     (folder / "cats" / "._1.png").write_bytes(b"resource fork")
     added = add("pets", folder)
-    assert (added.objects, added.ignored, added.source) == (4, 2, str(folder))
+    assert (added.objects, added.source) == (4, str(folder))
+    assert added.passed_over == {".txt": 1, "hidden": 1}
+    assert added.classes == ("cats", "dogs")
     assert set(store.objects) == {f"raw/pets/{name}" for name in names} | {"raw/pets/dataset.json"}
     for name in names:
         assert store.objects[f"raw/pets/{name}"] == (folder / name).read_bytes()
@@ -249,6 +251,78 @@ def test_a_source_that_cannot_be_used_is_named(add: Add, tmp_path: Path) -> None
 def test_names_that_cannot_be_keys_are_refused(add: Add, tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match="lowercase letters, digits and dashes"):
         add(name, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["2024", "flowers-", "no"])
+def test_names_that_no_recipe_can_have_are_refused_before_anything_is_stored(
+    store: WatchedStore, add: Add, make_pictures: Callable[..., Path], name: str
+) -> None:
+    with pytest.raises(ConfigError, match="cannot name a dataset"):
+        add(name, make_pictures(["1.png"]))
+    assert store.puts == []
+
+
+@pytest.mark.parametrize("source", ["", " "])
+def test_an_empty_source_is_not_the_working_folder(store: WatchedStore, add: Add, source: str) -> None:
+    with pytest.raises(ConfigError, match="--from is empty"):
+        add("pets", source)
+    assert store.puts == []
+
+
+def test_folders_that_cannot_be_classes_are_refused(
+    store: WatchedStore, add: Add, make_pictures: Callable[..., Path]
+) -> None:
+    with pytest.raises(DataError, match="folders cannot be classes"):
+        add("pets", make_pictures(["cats\x1b[2J/1.png", "dogs/1.png"]))
+    assert store.puts == []
+
+
+def test_files_are_passed_over_by_suffix(add: Add, make_pictures: Callable[..., Path]) -> None:
+    folder = make_pictures(["a.jpg", "b.webp", "c.WEBP", "d.bmp"])
+    (folder / "README").write_text("no picture")
+    added = add("pets", folder)
+    assert (added.objects, added.uploaded) == (1, 1)
+    assert added.passed_over == {".webp": 2, ".bmp": 1, "without suffix": 1}
+
+
+def test_replacing_leaves_the_source_alone(
+    store: WatchedStore, add: Add, make_pictures: Callable[..., Path]
+) -> None:
+    """Pictures without folders, then the same sorted into folders: the wrong add is taken back."""
+    add("pets", make_pictures(["1.png", "2.png"], "flat"))
+    make_pictures(["a/1.png", "b/2.png"], "sorted")
+    with pytest.raises(DataError, match="class folder"):
+        add("pets", make_pictures([], "sorted"))
+    added = add("pets", make_pictures([], "sorted"), replace=True)
+    assert (added.uploaded, added.removed, added.classes) == (2, 2, ("a", "b"))
+    assert set(store.objects) == {"raw/pets/a/1.png", "raw/pets/b/2.png", "raw/pets/dataset.json"}
+    assert describe_raw(store, "pets").sources == (added.source,)
+    store.puts.clear()
+    again = add("pets", make_pictures([], "sorted"), replace=True)
+    assert (again.uploaded, again.removed, store.puts) == (0, 0, [])
+
+
+def test_replacing_changes_the_format(
+    store: WatchedStore, add: Add, make_idx: Callable[..., Path], make_pictures: Callable[..., Path]
+) -> None:
+    add("mine", make_idx())
+    assert add("mine", make_pictures(["1.png"]), replace=True).removed == 4
+    assert describe_raw(store, "mine").format == "pictures"
+
+
+def test_an_interrupted_replacing_is_noticed_and_finished_by_repeating(
+    store: WatchedStore, add: Add, make_pictures: Callable[..., Path]
+) -> None:
+    add("pets", make_pictures(["1.png"], "one"))
+    two = make_pictures(["2.png", "3.png"], "two")
+    store.refuse = lambda key: key.endswith("3.png")
+    with pytest.raises(ServiceError):
+        add("pets", two, replace=True)
+    with pytest.raises(DataError, match="adding it was interrupted"):
+        describe_raw(store, "pets")
+    store.refuse = lambda key: False
+    add("pets", two, replace=True)
+    assert set(store.objects) == {"raw/pets/2.png", "raw/pets/3.png", "raw/pets/dataset.json"}
 
 
 def test_an_unknown_name_without_a_source_says_what_is_known(add: Add) -> None:

@@ -109,7 +109,7 @@ def test_a_batch_is_a_copy() -> None:
     assert pictures.images.sum() == 21
 
 
-def test_what_cannot_be_shared_is_refused() -> None:
+def test_a_batch_that_workers_cannot_share_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"64 pictures cannot be shared by 3 workers.*batch_size"):
         batches(numbered(5), batch_size=64, world_size=3)
     with pytest.raises(ConfigError, match="rank is 2"):

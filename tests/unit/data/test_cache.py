@@ -9,6 +9,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from safetensors.numpy import save_file
 from watched_store import WatchedStore
 
 from ganlib.data.cache import pull
@@ -182,7 +183,7 @@ def test_gathering_is_the_same_however_the_pictures_lie(
 ) -> None:
     shape = (3, 4, 4)
     shards, images, labels = _shards(tmp_path, counts, shape)
-    pictures = open_pictures(tmp_path, shards, shape, concatenate_below=limit)
+    pictures = open_pictures(tmp_path, shards, shape, classes=9, concatenate_below=limit)
     assert pictures.in_one_piece is (len(counts) == 1 or limit > 0)
     assert pictures.image_shape == shape
     assert pictures.nbytes == images.nbytes
@@ -199,27 +200,71 @@ def test_one_shard_is_mapped_and_not_read(tmp_path: Path) -> None:
     shards, _, _ = _shards(tmp_path, [200], shape)  # 52 MB
     process = psutil.Process()
     before = process.memory_info().rss
-    pictures = open_pictures(tmp_path, shards, shape)
+    pictures = open_pictures(tmp_path, shards, shape, classes=9)
     assert process.memory_info().rss - before < 20e6
     assert len(pictures) == 200
 
 
 def test_no_shards_are_no_pictures(tmp_path: Path) -> None:
-    pictures = open_pictures(tmp_path, [], (1, 8, 8))
+    pictures = open_pictures(tmp_path, [], (1, 8, 8), classes=0)
     assert len(pictures) == 0
     assert pictures.images.shape == (0, 1, 8, 8)
 
 
 def test_a_shard_that_is_not_what_it_should_be_is_refused(tmp_path: Path) -> None:
     shards, _, _ = _shards(tmp_path, [4], (1, 8, 8))
-    with pytest.raises(DataError, match="its manifest says uint8"):
-        open_pictures(tmp_path, shards, (3, 8, 8))
+    with pytest.raises(DataError, match="its manifest says"):
+        open_pictures(tmp_path, shards, (3, 8, 8), classes=9)
     (tmp_path / shards[0].path).write_bytes(b"no shard")
     with pytest.raises(DataError, match="cannot be read as a shard"):
-        open_pictures(tmp_path, shards, (1, 8, 8))
+        open_pictures(tmp_path, shards, (1, 8, 8), classes=9)
     (tmp_path / shards[0].path).unlink()
     with pytest.raises(DataError, match="pull the dataset again"):
-        open_pictures(tmp_path, shards, (1, 8, 8))
+        open_pictures(tmp_path, shards, (1, 8, 8), classes=9)
+
+
+@pytest.mark.parametrize(("labels", "classes"), [([0, 3], 3), ([-1, 0], 3), ([0, 1], 0)])
+def test_labels_that_are_no_class_are_refused(tmp_path: Path, labels: list[int], classes: int) -> None:
+    block = Block(np.zeros((2, 1, 4, 4), np.uint8), np.array(labels, np.int64))
+    shards = list(write_shards(tmp_path, "train", [block], (1, 4, 4), 2))
+    with pytest.raises(DataError, match=f"labels from {labels[0]} to {labels[1]}.*{classes} classes"):
+        open_pictures(tmp_path, shards, (1, 4, 4), classes=classes)
+
+
+def test_a_shard_with_more_or_other_tensors_than_its_record_takes_no_memory(tmp_path: Path) -> None:
+    block = Block(np.zeros((2, 1, 4, 4), np.uint8), np.zeros(2, np.int64))
+    (shard,) = write_shards(tmp_path, "train", [block], (1, 4, 4), 2)
+    with pytest.raises(DataError, match="its manifest says"):
+        open_pictures(tmp_path, [shard.model_copy(update={"images": 3})], (1, 4, 4), classes=0)
+    save_file({"images": np.zeros((2, 1, 4, 4), np.float32)}, tmp_path / shard.path)
+    with pytest.raises(DataError, match="cannot be read as a shard"):
+        open_pictures(tmp_path, [shard], (1, 4, 4), classes=0)
+
+
+@pytest.mark.parametrize("kind", ["absolute", "above", "link"])
+def test_the_cache_writes_and_deletes_nothing_outside_its_folder(
+    source: Downloads, version: DatasetVersion, tmp_path: Path, kind: str
+) -> None:
+    """The cache refuses by itself, even where a record was made without its checks."""
+    victim = tmp_path / "elsewhere" / "x.safetensors"
+    victim.parent.mkdir()
+    victim.write_bytes(b"precious")
+    cache = tmp_path / "cache"
+    path = {
+        "absolute": str(victim),
+        "above": "../../../elsewhere/x.safetensors",
+        "link": "shards/x.safetensors",
+    }
+    if kind == "link":
+        shards = cache / "datasets" / version.digest / "shards"
+        shards.mkdir(parents=True)
+        (shards / "x.safetensors").symlink_to(victim)
+    shard = version.shards[0].model_copy(update={"path": path[kind]})
+    hostile = version.model_copy(update={"shards": (shard, *version.shards[1:])})
+    with pytest.raises(DataError, match="its manifest cannot be trusted"):
+        pull(source, hostile, cache)
+    assert victim.read_bytes() == b"precious"
+    assert source.keys == []
 
 
 def test_pictures_can_be_made_from_tensors() -> None:

@@ -186,5 +186,5 @@ def test_damage_anywhere_is_a_data_error_or_still_a_picture(noise: bytes, where:
         ("jpg", False),
     ],
 )
-def test_what_counts_as_a_picture(name: str, accepted: bool) -> None:
+def test_pictures_are_told_by_suffix(name: str, accepted: bool) -> None:
     assert is_picture(name) is accepted

@@ -42,7 +42,7 @@ def test_pictures_come_in_blocks_and_in_order(tmp_path: Path, packed: bool) -> N
         (b"\x1f\x8bnot gzip at all", "damaged"),
     ],
 )
-def test_what_is_not_idx_is_refused_by_name(tmp_path: Path, data: bytes, message: str) -> None:
+def test_files_that_are_not_idx_are_refused_by_name(tmp_path: Path, data: bytes, message: str) -> None:
     path = tmp_path / "file"
     path.write_bytes(data)
     with pytest.raises(DataError, match=message) as caught, open_idx(path, 3, "raw/x/file") as reader:

@@ -17,14 +17,16 @@ from safetensors.numpy import load
 from watched_store import WatchedStore
 
 from ganlib.data import shards
-from ganlib.data.prepare import Preparation, held_out_keys, prepare
+from ganlib.data.prepare import Preparation, prepare
 from ganlib.data.raw.add import add_dataset
 from ganlib.data.raw.known import DEBIAN_FOLDER
 from ganlib.data.shards import Block, shard_capacity, write_shards
+from ganlib.data.split import split_pictures
 from ganlib.data.versions import load_version, versions
 from ganlib.errors import DataError, DigestMismatch, ServiceError, UnknownName
 from ganlib.fakes.stores import MemoryStore
 from ganlib.ports import ObjectStore
+from ganlib.quality.reference import require_held_out
 from ganlib.records import DatasetVersion, Split
 
 FASHION = Path(os.environ.get("GANLIB_TEST_FASHION_MNIST", DEBIAN_FOLDER))
@@ -64,7 +66,7 @@ def test_idx_at_its_own_size_keeps_every_value(
         assert labels.tolist() == [number % 3 for number in range(len(labels))]
 
 
-def test_what_is_stored_is_what_the_manifest_says(
+def test_stored_shards_match_the_manifest(
     store: WatchedStore, add: Add, make_idx: Callable[..., Path]
 ) -> None:
     add("mine", make_idx())
@@ -82,55 +84,126 @@ def test_what_is_stored_is_what_the_manifest_says(
     assert versions(store, "mine") == [version]
 
 
+def paint(folder: Path, pictures: dict[str, int]) -> Path:
+    """A folder of 8×8 grey PNG files by name, each of the shade given."""
+    for name, shade in pictures.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 8), shade, np.uint8)).save(path)
+    return folder
+
+
+def held_out_shades() -> list[int]:
+    """Shades whose 8×8 picture belongs to the tenth that is held out."""
+    digests = [hashlib.sha256(bytes([shade] * 64)).digest() for shade in range(256)]
+    return [shade for shade, digest in enumerate(digests) if digest[:8] < (2**64 // 10).to_bytes(8, "big")]
+
+
+def shades(store: MemoryStore, version: DatasetVersion, split: Split) -> list[int]:
+    return sorted(int(image[0, 0, 0]) for image in contents(store, version, split)[0])
+
+
+GREY = Preparation(size=8, channels=1)
+
+
 def test_pictures_are_labelled_by_folder_and_a_tenth_is_held_out(
     store: WatchedStore, add: Add, make_pictures: Callable[..., Path]
 ) -> None:
-    names = [f"{kind}/{number:02}.png" for kind in ("cats", "dogs") for number in range(12)]
+    names = [f"{kind}/{number:02}.png" for kind in ("cats", "dogs") for number in range(30)]
     folder = make_pictures(names)
     add("pets", folder)
     version = prepare(store, "pets", Preparation(size=16))
     assert version.image_shape == (3, 16, 16)
     assert version.classes == ("cats", "dogs")
-    assert (version.count("train"), version.count("held_out")) == (22, 2)
-    held_out = held_out_keys(names)
+    # 20×16 cropped to 16×16: no resampling, so the middle comes through unchanged.
+    wanted = {
+        name: np.asarray(Image.open(folder / name))[:, 2:18].transpose(2, 0, 1).tobytes() for name in names
+    }
+    digests = {name: hashlib.sha256(pixels).digest() for name, pixels in wanted.items()}
+    held_out = {name for name in names if int.from_bytes(digests[name][:8], "big") < 2**64 // 10}
+    assert 0 < len(held_out) < 20
     for split, chosen in (("train", set(names) - held_out), ("held_out", held_out)):
         images, labels = contents(store, version, split)  # type: ignore[arg-type]
         for image, label, name in zip(images, labels, sorted(chosen), strict=True):
             assert version.classes[label] == name.split("/")[0]
-            # 20×16 cropped to 16×16: no resampling, so the middle comes through unchanged.
-            np.testing.assert_array_equal(
-                image, np.asarray(Image.open(folder / name))[:, 2:18].transpose(2, 0, 1)
-            )
+            assert image.tobytes() == wanted[name]
 
 
-def test_pictures_without_folders_have_no_classes(
-    store: WatchedStore, add: Add, make_pictures: Callable[..., Path]
-) -> None:
-    add("flat", make_pictures(["1.png", "2.jpg", "3.png"]))
+def test_copies_are_on_one_side_and_kept_once(store: WatchedStore, add: Add, tmp_path: Path) -> None:
+    pictures = {f"{shade:03}{copy}.png": shade for shade in range(60) for copy in ("", " (copy)")}
+    add("dup", paint(tmp_path / "dup", pictures))
+    version = prepare(store, "dup", GREY)
+    train, held_out = shades(store, version, "train"), shades(store, version, "held_out")
+    assert held_out == [shade for shade in held_out_shades() if shade < 60]
+    assert sorted(train + held_out) == list(range(60))
+
+
+def test_adding_pictures_moves_none_to_the_other_side(store: WatchedStore, add: Add, tmp_path: Path) -> None:
+    add("few", paint(tmp_path / "few", {f"{shade}.png": shade for shade in range(0, 256, 4)}))
+    few = prepare(store, "few", GREY)
+    add("few", paint(tmp_path / "few", {f"renamed-{shade}.png": shade for shade in range(256)}))
+    many = prepare(store, "few", GREY)
+    assert shades(store, many, "held_out") == held_out_shades()
+    for split in ("train", "held_out"):
+        assert set(shades(store, few, split)) <= set(shades(store, many, split))  # type: ignore[arg-type]
+
+
+def test_every_class_has_pictures_to_train_on(store: WatchedStore, add: Add, tmp_path: Path) -> None:
+    """Classes of one and of two pictures, all of them in the tenth that is held out."""
+    one, two, three = held_out_shades()[:3]
+    pictures = {"zebra/x.png": one, "yak/1.png": two, "yak/2.png": three}
+    pictures |= {f"ant/{shade}.png": shade for shade in range(256) if shade not in held_out_shades()}
+    add("rare", paint(tmp_path / "rare", pictures))
+    version = prepare(store, "rare", GREY)
+    images, labels = contents(store, version, "train")
+    assert set(labels.tolist()) == {0, 1, 2}
+    kept = max((two, three), key=lambda shade: hashlib.sha256(bytes([shade] * 64)).digest())
+    assert [int(image[0, 0, 0]) for image, label in zip(images, labels, strict=True) if label == 1] == [kept]
+    assert shades(store, version, "held_out") == [two + three - kept]
+
+
+def test_pictures_without_folders_have_no_classes(store: WatchedStore, add: Add, tmp_path: Path) -> None:
+    held_out = held_out_shades()[0]
+    add("flat", paint(tmp_path / "flat", {"1.png": held_out, "2.png": 255, "3.png": 254}))
     version = prepare(store, "flat", Preparation(size=8, channels=1, fit="stretch"))
     assert (version.classes, version.image_shape) == ((), (1, 8, 8))
     assert (version.count("train"), version.count("held_out")) == (2, 1)
     assert contents(store, version, "train")[1].tolist() == [0, 0]
 
 
-def test_one_picture_cannot_be_split(
-    store: WatchedStore, add: Add, make_pictures: Callable[..., Path]
+def test_a_dataset_of_one_picture_has_it_for_training_and_cannot_be_evaluated(
+    store: WatchedStore, add: Add, tmp_path: Path
 ) -> None:
-    add("one", make_pictures(["1.png"]))
-    with pytest.raises(DataError, match="has 1 picture; 2 are needed"):
-        prepare(store, "one", Preparation(size=8))
+    add("same", paint(tmp_path / "same", {f"{number}.png": held_out_shades()[0] for number in range(60)}))
+    version = prepare(store, "same", GREY)
+    assert (version.count("train"), version.count("held_out")) == (1, 0)
+    with pytest.raises(
+        DataError, match="has 0 held-out pictures and 1 to train on, and an evaluation needs 4"
+    ):
+        require_held_out(version)
 
 
-@given(st.sets(st.text("ab/é.", min_size=1, max_size=9), min_size=2, max_size=60))
+def test_four_held_out_pictures_are_enough(store: WatchedStore, add: Add, tmp_path: Path) -> None:
+    train = [shade for shade in range(256) if shade not in held_out_shades()][:6]
+    chosen = [*held_out_shades()[:4], *train]
+    add("enough", paint(tmp_path / "enough", {f"{shade}.png": shade for shade in chosen}))
+    require_held_out(prepare(store, "enough", GREY))
+    add("three", paint(tmp_path / "three", {f"{shade}.png": shade for shade in chosen[1:]}))
+    with pytest.raises(DataError, match="ganlib dataset add three"):
+        require_held_out(prepare(store, "three", GREY))
+
+
+@given(st.lists(st.tuples(st.integers(0, 400), st.integers(0, 5)), max_size=80))
 @settings(deadline=None, max_examples=50)
-def test_the_held_out_split_is_a_fixed_tenth(names: set[str]) -> None:
-    ordered = sorted(names)
-    held_out = held_out_keys(ordered)
-    assert held_out <= names
-    assert len(held_out) == max(1, round(len(names) / 10))
-    assert held_out_keys(ordered[::-1]) == held_out
-    digests = {name: hashlib.sha256(name.encode()).hexdigest() for name in names}
-    assert max(digests[name] for name in held_out) < min(digests[name] for name in names - held_out)
+def test_a_split_parts_no_copies_and_leaves_no_class_behind(pictures: list[tuple[int, int]]) -> None:
+    digests = [hashlib.sha256(bytes([pixels % 256, pixels // 256])).digest() for pixels, _ in pictures]
+    labels = [label for _, label in pictures]
+    split = split_pictures(digests, labels)
+    train, held_out = ({digests[at] for at in side} for side in (split.train, split.held_out))
+    assert not train & held_out
+    assert {labels[at] for at in split.train} == set(labels)
+    assert len(split.train) + len(split.held_out) == len(set(pictures)) == len(pictures) - split.copies
+    assert all(int.from_bytes(digest[:8], "big") < 2**64 // 10 for digest in held_out)
 
 
 def test_preparing_is_deterministic_and_finds_its_work_again(
@@ -317,3 +390,21 @@ def test_the_real_fashion_mnist(store: WatchedStore, add: Add) -> None:
     # Mean and deviation that are published for the training pictures in [0, 1].
     assert images.mean() / 255 == pytest.approx(0.2860, abs=1e-4)
     assert images.std() / 255 == pytest.approx(0.3530, abs=1e-4)
+
+
+def test_the_flow_refuses_too_few_held_out_pictures_before_any_job(
+    store: WatchedStore, add: Add, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stage that prepares refuses; every job comes after it."""
+    from flows import stages
+    from ganlib.config.run import load_config
+    from ganlib.settings import Settings
+
+    add("few", paint(tmp_path / "few", {f"{shade}.png": shade for shade in held_out_shades()[:3]}))
+    monkeypatch.setattr(stages, "load_settings", lambda: Settings(home=tmp_path / "home"))
+    monkeypatch.setattr(stages, "open_store", lambda settings: store)
+    config = load_config("digits-wgan", {"dataset.name": "few", "dataset.size": 28})
+    with pytest.raises(DataError, match="an evaluation needs 4 held out"):
+        stages.prepare.fn(config)
+    add("few", paint(tmp_path / "few", {f"{shade}.png": shade for shade in range(256)}))
+    assert stages.prepare.fn(config).count("held_out") >= 4

@@ -133,6 +133,8 @@ def test_pictures_that_are_not_the_version_s_are_refused() -> None:
 
 @pytest.mark.parametrize("held_out", [0, 2])
 def test_a_version_with_too_few_held_out_pictures_is_refused(held_out: int) -> None:
-    with pytest.raises(DataError, match=rf"{held_out} held-out pictures of {held_out + 9}.* at least 3; add"):
+    with pytest.raises(
+        DataError, match=rf"has {held_out} held-out pictures and 9 to train on.* needs 4 .*add"
+    ):
         find_reference(MemoryStore(), _version(held_out), MeanOfPixels(), 40)
-    assert find_reference(MemoryStore(), _version(3), MeanOfPixels(), 40) is None
+    assert find_reference(MemoryStore(), _version(4), MeanOfPixels(), 40) is None

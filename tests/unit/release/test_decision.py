@@ -84,7 +84,9 @@ def test_matrices_that_do_not_fit_are_refused(within: tuple[int, int], across: t
 def evaluation(**changes: object) -> Evaluation:
     fields: dict[str, object] = {
         "run": "run-a",
-        "checkpoint": CheckpointRef(run="run-a", key="k", images_seen=1, generator_steps=1, sha256="0" * 64),
+        "checkpoint": CheckpointRef(
+            run="run-a", key="runs/r/checkpoints/1", images_seen=1, generator_steps=1, sha256="0" * 64
+        ),
         "dataset_digest": "d" * 64,
         "metric": "fd_efficientnet_lite0",
         "samples": 100,

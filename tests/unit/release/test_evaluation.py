@@ -130,7 +130,7 @@ def test_every_field_of_an_evaluation_is_filled(judged: EvaluationOutcome, check
     assert 0 <= found.measures.recall <= 1
     assert "own size" in found.resizing
     assert found.copying is not None
-    assert found.copying.samples == 12, "as many as are held out"
+    assert found.copying.samples == 15, "as many as are held out"
     assert found.copying.ratio > 0.8
     assert judged.strip.dtype == np.uint8
 

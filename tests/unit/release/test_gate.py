@@ -28,7 +28,9 @@ from ganlib.release.gate import has_passed, pass_gate
 MODEL = "model"
 EVALUATION = Evaluation(
     run="run",
-    checkpoint=CheckpointRef(run="run", key="k", images_seen=1, generator_steps=1, sha256="0" * 64),
+    checkpoint=CheckpointRef(
+        run="run", key="runs/r/checkpoints/1", images_seen=1, generator_steps=1, sha256="0" * 64
+    ),
     dataset_digest="d" * 64,
     measures=Measures(metric="fd_efficientnet_lite0", samples=100, value=200.0),
     value_untrained=900.0,

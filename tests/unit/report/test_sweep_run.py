@@ -20,8 +20,8 @@ from ganlib.training.checkpoints import Checkpoints
 from ganlib.training.spec import RunSpec, write_spec
 
 SHARDS = (
-    Shard(path="shards/train-00000.safetensors", split="train", images=8, bytes=1, sha256="0" * 64),
-    Shard(path="shards/held-out-00000.safetensors", split="held_out", images=8, bytes=1, sha256="0" * 64),
+    Shard(path="shards/a.safetensors", split="train", images=8, bytes=1, sha256="0" * 64),
+    Shard(path="shards/b.safetensors", split="held_out", images=8, bytes=1, sha256="0" * 64),
 )
 VERSION = DatasetVersion(
     name="digits",
@@ -58,7 +58,9 @@ def sweep_of(*trials: Trial, run: str = "r", status: str = "running") -> SweepRe
 
 
 def evaluated(of: Trial, value: float) -> Trial:
-    best = of.best or CheckpointRef(run=of.run, key="k", images_seen=1, generator_steps=1, sha256="0" * 64)
+    best = of.best or CheckpointRef(
+        run=of.run, key="runs/r/checkpoints/1", images_seen=1, generator_steps=1, sha256="0" * 64
+    )
     found = Evaluation(
         run=of.run,
         checkpoint=best,

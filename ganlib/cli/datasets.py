@@ -1,0 +1,149 @@
+"""The commands ``ganlib dataset …``."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Annotated, Literal, get_args
+
+import typer
+
+from ganlib.cli.options import say
+from ganlib.config.parts import DatasetConfig
+from ganlib.errors import ConfigError, DataError
+from ganlib.settings import load_settings
+
+# Only light modules above: `ganlib --help` and a refused option must not wait for torch.
+
+dataset_app = typer.Typer(help="Datasets in the object store.", no_args_is_help=True)
+
+SIZES: tuple[int, ...] = get_args(DatasetConfig.model_fields["size"].annotation)
+"""Sides of pictures that there are networks for, in pixels."""
+
+
+@dataset_app.command("add")
+def dataset_add(
+    name: str,
+    source: Annotated[
+        str | None, typer.Option("--from", metavar="FOLDER_OR_S3_PREFIX", help="Where the pictures are.")
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Remove what was added before and is not in the source.")
+    ] = False,
+) -> None:
+    """Put raw pictures into the object store."""
+    from ganlib.data.raw.add import add_dataset
+    from ganlib.storage import open_prefix, open_store
+
+    settings = load_settings()
+    added = add_dataset(
+        open_store(settings),
+        name,
+        source,
+        open_store=lambda uri: open_prefix(settings, uri),
+        scratch=settings.scratch,
+        replace=replace,
+    )
+    say(f"dataset {added.name}: {added.source}")
+    what = "pictures" if added.format == "pictures" else "IDX files"
+    removed = f", {added.removed:,} removed" if replace else ""
+    say(f"{what}: {added.uploaded:,} added, {added.objects - added.uploaded:,} unchanged{removed}")
+    if added.passed_over:
+        say(f"passed over: {_counts(added.passed_over)}")
+    if added.classes:
+        shown = ", ".join(added.classes[:20]) + (", …" if len(added.classes) > 20 else "")
+        say(f"{len(added.classes):,} classes: {shown}")
+    elif added.format == "pictures":
+        say("no classes: the pictures are in no folders")
+
+
+@dataset_app.command("prepare")
+def dataset_prepare(
+    name: str,
+    size: Annotated[
+        int, typer.Option(help=f"Side of the square pictures, pixels: {', '.join(map(str, SIZES))}.")
+    ],
+    channels: Annotated[int | None, typer.Option(min=1, max=3, help="1 grey or 3 colour.")] = None,
+    fit: Annotated[Literal["crop", "stretch"], typer.Option(help="How pictures become square.")] = "crop",
+) -> None:
+    """Make a version of a dataset: pictures of one size, a held-out split, a digest."""
+    if size not in SIZES:
+        raise ConfigError(
+            f"--size {size} cannot be used: there are networks for pictures of {', '.join(map(str, SIZES))} "
+            "pixels"
+        )
+    if channels == 2:
+        raise ConfigError("--channels must be 1 (grey) or 3 (colour)")
+    from ganlib.data.layout import describe_raw, raw_objects
+    from ganlib.data.prepare import Preparation, prepare
+    from ganlib.quality.reference import require_held_out
+    from ganlib.storage import open_store
+
+    settings = load_settings()
+    store = open_store(settings)
+    version = prepare(
+        store,
+        name,
+        Preparation.model_validate({"size": size, "channels": channels, "fit": fit}),
+        scratch=settings.scratch,
+    )
+    train, held_out = version.count("train"), version.count("held_out")
+    say(f"dataset {version.name} version {version.digest}")
+    say(f"{train:,} pictures to train on, {held_out:,} held out")
+    if describe_raw(store, name).format == "pictures":
+        copies = len(raw_objects(store, name)) - train - held_out
+        if copies:
+            say(f"{copies:,} exact copies left out")
+    try:
+        require_held_out(version)
+    except DataError as error:
+        say(f"it cannot be trained on yet: {error}")
+
+
+@dataset_app.command("remove")
+def dataset_remove(
+    name: str,
+    versions: Annotated[
+        bool, typer.Option("--versions", help="Remove its prepared versions, too, but those that runs use.")
+    ] = False,
+    used: Annotated[
+        bool, typer.Option("--used", help="With --versions: remove also those that runs use.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Remove a dataset's raw objects from the object store."""
+    if used and not versions:
+        raise ConfigError("--used is for --versions; give both")
+    if not yes and not sys.stdin.isatty():
+        raise ConfigError("nothing was removed: there is nobody to ask; give --yes")
+    from ganlib.data.raw.remove import plan_removal, remove_dataset
+    from ganlib.storage import open_store
+
+    store = open_store(load_settings())
+    removal = plan_removal(store, name, versions=versions, used=used)
+    what = f"{len(removal.raw):,} raw objects and {len(removal.versions):,} versions of dataset {name}"
+    if not yes:
+        typer.confirm(f"Remove {what}?", abort=True)
+    remove_dataset(store, removal)
+    say(f"removed {what}")
+    for digest in removal.versions:
+        say(f"removed version {digest}")
+    for digest in removal.kept:
+        say(f"kept version {digest}")
+
+
+@dataset_app.command("list")
+def dataset_list() -> None:
+    """List the datasets in the object store."""
+    from ganlib.data.layout import datasets
+    from ganlib.storage import open_store
+
+    for name in datasets(open_store(load_settings())):
+        say(name)
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    """Counts by kind, the most frequent first: ``6 .webp, 2 hidden``."""
+    return ", ".join(
+        f"{count:,} {kind}" for kind, count in sorted(counts.items(), key=lambda c: (-c[1], c[0]))
+    )
