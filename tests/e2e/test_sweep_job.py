@@ -118,9 +118,10 @@ def test_a_sweep_that_is_killed_goes_on_where_it_was(
         overrides={
             "cadence.n_critic": 1,
             "optimizer.critic_learning_rate": 1e-5,
-            # The last rate throws every weight to the bounds at once.
+            # At the first evaluation the last rate has at least three quarters of the weights at the bounds,
+            # the others never have half of them there; bf16 and fp32 differ by a tenth.
             "watch.critic_at_bounds": "stop",
-            "watch.critic_at_bounds_share": 0.9,
+            "watch.critic_at_bounds_share": 0.6,
         },
         algorithm="grid",
         total_kimg=2.4,
