@@ -21,8 +21,8 @@ from ganlib.core.state import TrainState
 from ganlib.errors import CheckpointRefused
 
 COUNTERS = ("images_seen", "critic_steps", "generator_steps")
-Network = Literal["generator", "critic", "average"]
-NETWORKS: tuple[Network, ...] = ("generator", "critic", "average")
+NetworkName = Literal["generator", "critic", "average"]
+NETWORKS: tuple[NetworkName, ...] = ("generator", "critic", "average")
 OPTIMIZERS = ("generator_optimizer", "critic_optimizer")
 
 
@@ -68,7 +68,7 @@ def restore_state(state: TrainState, data: bytes, counters: Mapping[str, float])
     state.seconds = float(counters["seconds"])
 
 
-def restore_network(network: nn.Module, name: Network, data: bytes) -> None:
+def restore_network(network: nn.Module, name: NetworkName, data: bytes) -> None:
     """Load one network of a dumped state.
 
     Args:

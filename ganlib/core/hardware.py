@@ -15,7 +15,7 @@ from torch import nn
 PrecisionChoice = Literal["auto", "fp32", "tf32", "bf16"]
 Precision = Literal["fp32", "tf32", "bf16"]
 LayoutChoice = Literal["auto", "contiguous", "channels_last"]
-Layout = Literal["contiguous", "channels_last"]
+MemoryLayout = Literal["contiguous", "channels_last"]
 Compilation = Literal["off", "default", "reduce-overhead"]
 CompilationChoice = Literal["auto", "off", "default", "reduce-overhead"]
 
@@ -24,7 +24,7 @@ class Acceleration(NamedTuple):
     """How a run computes its passes; results differ only by rounding."""
 
     precision: Precision = "fp32"
-    layout: Layout = "contiguous"
+    layout: MemoryLayout = "contiguous"
     """Order in memory of the pictures' and feature maps' dimensions."""
     compilation: Compilation = "off"
     """Mode of ``torch.compile``; ``reduce-overhead`` records CUDA graphs."""

@@ -19,32 +19,27 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
+from typing import NamedTuple
 
 from torch import Tensor
 
 from ganlib.core.average import Averaging, update_average
 from ganlib.core.cadence import Cadence
 from ganlib.core.hardware import Acceleration
+from ganlib.core.learning_rates import Schedule
 from ganlib.core.objectives import Objective
 from ganlib.core.sampling import Stream, latents, uniforms
-from ganlib.core.schedule import Schedule
 from ganlib.core.state import TrainState
 from ganlib.core.steps import Steps, WorkerPlace, data_parallel, seed_dropout
 
 
-class Batch(Protocol):
-    """One worker's share of a step's pictures."""
+class Batch(NamedTuple):
+    """One worker's share of the pictures of a critic step, on its device."""
 
-    @property
-    def images(self) -> Tensor:
-        """uint8 [batch / workers, c, h, w]."""
-        ...
-
-    @property
-    def labels(self) -> Tensor:
-        """int64 [batch / workers]."""
-        ...
+    images: Tensor
+    """uint8 [batch / workers, channels, height, width] in 0..255."""
+    labels: Tensor
+    """int64 [batch / workers]."""
 
 
 Batches = Callable[[int], Batch]

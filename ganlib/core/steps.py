@@ -23,7 +23,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ganlib.core.hardware import Acceleration, Layout
+from ganlib.core.hardware import Acceleration, MemoryLayout
 from ganlib.core.layers import Dropout
 from ganlib.core.objectives import CriticLoss, Mix, Objective, Score
 from ganlib.core.sampling import Stream, stream_seed
@@ -149,7 +149,7 @@ def to_float(
     pictures: Tensor,
     device: torch.device,
     dtype: torch.dtype = torch.float32,
-    layout: Layout = "contiguous",
+    layout: MemoryLayout = "contiguous",
 ) -> Tensor:
     """Convert pictures uint8 [batch, c, h, w] to floats in [−1, 1] on the device; 0 is −1 and 255 is 1.
 

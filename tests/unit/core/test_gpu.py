@@ -4,9 +4,8 @@ import pytest
 import torch
 from test_loop import make_plan, make_state, pictures
 
-from ganlib.core.loop import train
+from ganlib.core.loop import Batch, train
 from ganlib.core.steps import WorkerPlace
-from ganlib.data.batches import Batch
 
 pytestmark = [
     pytest.mark.gpu,

@@ -15,14 +15,13 @@ from ganlib.core.cadence import Cadence
 from ganlib.core.checkpoint import dump_state, restore_network, restore_state
 from ganlib.core.dense import DenseCritic, DenseGenerator
 from ganlib.core.hardware import Acceleration
-from ganlib.core.loop import Plan, train
+from ganlib.core.learning_rates import Schedule
+from ganlib.core.loop import Batch, Plan, train
 from ganlib.core.networks import Critic, Generator
 from ganlib.core.objectives import NonSaturating, Wasserstein
 from ganlib.core.sampling import latents
-from ganlib.core.schedule import Schedule
 from ganlib.core.state import TrainState
 from ganlib.core.steps import to_float
-from ganlib.data.batches import Batch
 from ganlib.errors import CheckpointRefused
 
 BATCH, LATENT, SEED, CLIP = 8, 6, 3, 0.05
