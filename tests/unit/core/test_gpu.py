@@ -13,7 +13,7 @@ pytestmark = [
 ]
 
 
-def test_the_loop_on_a_gpu_follows_the_one_on_the_cpu() -> None:
+def test_the_curve_on_a_gpu_is_that_on_the_cpu_up_to_rounding() -> None:
     device = torch.device("cuda")
     cpu, gpu = make_state(), make_state()
     for network in (gpu.generator, gpu.critic, gpu.average):
