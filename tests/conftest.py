@@ -19,8 +19,8 @@ from ganlib.settings import Settings, load_settings
 # Torch's threads wait in busy loops: two processes of two threads each on two cores crawl.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# A script that starts the tests in the background has them ignore Ctrl-C, and so would what they start and
-# interrupt.
+# A shell that starts the tests in the background makes them ignore SIGINT, and child processes would inherit
+# that; some tests interrupt the processes that they started.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _FOREIGN = (
@@ -49,7 +49,7 @@ def environ_of() -> Callable[..., dict[str, str]]:
 
 @pytest.fixture(scope="session")
 def stack_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """Settings of a stack that runs for the whole session; started by the first test that asks."""
+    """Settings of a stack that the first test that needs it starts and that runs to the session's end."""
     environ = environ_for(tmp_path_factory.mktemp("stack"))
     stack.up(load_settings(environ), report=print)
     yield load_settings(environ)

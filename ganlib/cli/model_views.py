@@ -17,7 +17,7 @@ from ganlib.registry.aliases import folded
 if TYPE_CHECKING:
     from ganlib.records import AliasMove, RegisteredGenerator
 
-Row = dict[str, str]
+TableRow = dict[str, str]
 
 _NUMBERS = {
     "value": "ganlib.value",
@@ -30,7 +30,7 @@ _NUMBERS = {
 _WIDE = 200
 
 
-def model_rows(registry: ModelRegistry) -> list[Row]:
+def model_rows(registry: ModelRegistry) -> list[TableRow]:
     """A row for each model."""
     rows = []
     for name in registry.models():
@@ -48,7 +48,7 @@ def model_rows(registry: ModelRegistry) -> list[Row]:
     return rows
 
 
-def version_rows(catalog: ModelRegistry, model: str) -> list[Row]:
+def version_rows(catalog: ModelRegistry, model: str) -> list[TableRow]:
     """A row for each version, the newest first. Raises ``UnknownName``."""
     return [
         {
@@ -67,7 +67,7 @@ def version_rows(catalog: ModelRegistry, model: str) -> list[Row]:
     ]
 
 
-def compared_rows(left: RegisteredGenerator, right: RegisteredGenerator) -> list[Row]:
+def compared_rows(left: RegisteredGenerator, right: RegisteredGenerator) -> list[TableRow]:
     """The recorded numbers of two versions, those that at least one of them has."""
     names = (f"{left.model}/{left.version}", f"{right.model}/{right.version}")
     columns = names if names[0] != names[1] else (names[0], f"{names[1]} (again)")
@@ -138,7 +138,7 @@ def differences(history: Sequence[AliasMove], aliases: Mapping[str, int]) -> lis
     return lines
 
 
-def print_rows(rows: Sequence[Row]) -> None:
+def print_rows(rows: Sequence[TableRow]) -> None:
     """Print rows with the same keys as a table."""
     table = Table(*rows[0], header_style="bold")
     for row in rows:
@@ -165,7 +165,7 @@ def print_description(described: Mapping[str, Any]) -> None:
         console.print(line, style="yellow", markup=False)
 
 
-def _move_row(move: Mapping[str, Any]) -> Row:
+def _move_row(move: Mapping[str, Any]) -> TableRow:
     kind = move["kind"] if move["effective"] else "refused"
     return {
         "when": move["when"],

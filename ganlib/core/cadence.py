@@ -1,4 +1,4 @@
-"""How many critic steps stand before each generator step: data, not control flow."""
+"""The number of critic steps before each generator step."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Cadence:
-    """Critic steps as a function of the generator step.
+    """Number of critic steps as a function of the generator step.
 
-    The bursts are those of the WGAN authors' code: a critic near its optimum gives the generator
-    a gradient worth following, so it is trained longer at the start and now and then after.
+    The bursts are those of the WGAN authors' code: the generator's gradient is only as good as the
+    critic, so the critic gets more steps at the start and at regular intervals afterwards.
 
     Args:
-        n_critic: Critic steps before a usual generator step, 1 to 100.
-        bursts: Whether the first ``burst_first`` generator steps and every ``burst_every``-th one
-            have ``burst_length`` critic steps instead.
+        n_critic: Critic steps before an ordinary generator step, 1 to 100.
+        bursts: Whether there are bursts.
+        burst_first: Number of generator steps at the start of the run that get a burst each.
+        burst_every: Interval, in generator steps, of the bursts after that.
+        burst_length: Critic steps in a burst.
     """
 
     n_critic: int
@@ -26,7 +28,7 @@ class Cadence:
     burst_length: int = 100
 
     def critic_steps(self, generator_step: int) -> int:
-        """Critic steps that stand before generator step ``generator_step``, counted from 0."""
+        """Return the number of critic steps before generator step ``generator_step``, counted from 0."""
         if self.bursts and (generator_step < self.burst_first or generator_step % self.burst_every == 0):
             return self.burst_length
         return self.n_critic

@@ -1,8 +1,8 @@
-"""A training state as tensors and counters, and back.
+"""Conversion of a training state to tensors and counters, and back.
 
-A checkpoint is safetensors plus JSON, never a pickled class. There is no random state to keep (see
-:mod:`ganlib.core.sampling`) and no hyper-parameter: those belong to the configuration, whose digest
-is kept beside the checkpoint by whoever stores it.
+A checkpoint is safetensors plus JSON, never a pickled class. It holds no random state (see
+:mod:`ganlib.core.sampling`) and no hyper-parameters: those are in the configuration, whose digest the
+code that stores a checkpoint writes beside it.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from ganlib.core.state import TrainState
 from ganlib.errors import CheckpointRefused
 
 COUNTERS = ("images_seen", "critic_steps", "generator_steps")
-Network = Literal["generator", "critic", "average"]
-NETWORKS: tuple[Network, ...] = ("generator", "critic", "average")
+NetworkName = Literal["generator", "critic", "average"]
+NETWORKS: tuple[NetworkName, ...] = ("generator", "critic", "average")
 OPTIMIZERS = ("generator_optimizer", "critic_optimizer")
 
 
 def dump_state(state: TrainState) -> tuple[bytes, dict[str, float]]:
-    """The state as (safetensors, counters); a copy, so training may go on while it is written."""
+    """Copy the state into (safetensors, counters); training may go on while they are written."""
     tensors: dict[str, Tensor] = {}
     for name in NETWORKS:
         network: nn.Module = getattr(state, name)
@@ -41,15 +41,16 @@ def dump_state(state: TrainState) -> tuple[bytes, dict[str, float]]:
 
 
 def restore_state(state: TrainState, data: bytes, counters: Mapping[str, float]) -> None:
-    """Make ``state`` the one that was dumped.
+    """Restore a dumped state.
 
     Args:
-        state: A state of the same networks and optimizers; changed in place, or not at all.
+        state: A state of the same networks and optimizers, changed in place; when the checkpoint is
+            refused, it is not changed.
         data: Safetensors from :func:`dump_state`.
-        counters: Its counters.
+        counters: Counters from :func:`dump_state`.
 
     Raises:
-        CheckpointRefused: It is damaged, or of other networks.
+        CheckpointRefused: The checkpoint is damaged, or of other networks.
     """
     tensors = _load(data)
     missing = [name for name in (*COUNTERS, "seconds") if name not in counters]
@@ -67,16 +68,17 @@ def restore_state(state: TrainState, data: bytes, counters: Mapping[str, float])
     state.seconds = float(counters["seconds"])
 
 
-def restore_network(network: nn.Module, name: Network, data: bytes) -> None:
-    """Give ``network`` the weights that one network of a dumped state had.
+def restore_network(network: nn.Module, name: NetworkName, data: bytes) -> None:
+    """Load one network of a dumped state.
 
     Args:
-        network: Of the same shape; changed in place, or not at all.
-        name: Which.
+        network: A network of the same shapes, changed in place; when the checkpoint is refused, it is
+            not changed.
+        name: Which network of the state to load.
         data: Safetensors from :func:`dump_state`.
 
     Raises:
-        CheckpointRefused: It is damaged, or of another network.
+        CheckpointRefused: The checkpoint is damaged, or of another network.
     """
     tensors = _below(_load(data), name)
     _check_same(name, network.state_dict(), tensors)
@@ -114,7 +116,7 @@ def _restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> N
             )
         parameter = parameters[int(index)]
         if value.shape == parameter.shape:
-            # Fused kernels walk a parameter and its state side by side, whatever their strides say.
+            # Fused kernels ignore strides: the state must lie in memory exactly as its parameter.
             value = torch.empty_like(parameter).copy_(value)
         state.setdefault(int(index), {})[entry] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

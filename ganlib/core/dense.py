@@ -1,4 +1,4 @@
-"""The fully connected pair of the first GANs (Goodfellow et al. 2014, arXiv:1406.2661)."""
+"""Fully connected generator and critic, as in the first GANs (Goodfellow et al. 2014, arXiv:1406.2661)."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ganlib.core.networks import LabelledLatents, Projection
 class DenseGenerator(nn.Module):
     """Latent float [batch, latent_dim] → pictures float [batch, channels, size, size] in [−1, 1].
 
-    Weights begin as torch's linear layers do.
+    Weights have torch's default initialization.
 
     Args:
         size: Picture side in pixels.
         channels: 1 (grey) or 3 (colour).
         latent_dim: Length of a latent vector.
-        widths: Features of each hidden layer, from the latent on.
+        widths: Features of the hidden layers, first the one after the latent.
         classes: Number of classes; 0 makes it unconditional.
     """
 
@@ -38,7 +38,7 @@ class DenseGenerator(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """As :meth:`ganlib.core.networks.Generator.forward`."""
+        """Generate pictures; see :meth:`ganlib.core.networks.Generator.forward`."""
         pictures: Tensor = self.layers(self.labelled(latents, labels))
         return pictures
 
@@ -46,13 +46,13 @@ class DenseGenerator(nn.Module):
 class DenseCritic(nn.Module):
     """Pictures float [batch, channels, size, size] in [−1, 1] → scores float [batch].
 
-    Weights begin as torch's linear layers do; there is no sigmoid at the end, the objective has it.
+    Weights have torch's default initialization. There is no sigmoid at the end: the objective applies it.
 
     Args:
         size: Picture side in pixels.
         channels: 1 (grey) or 3 (colour).
-        widths: Features of each hidden layer, from the picture on.
-        dropout: Share of the hidden features that are set to zero while training, in [0, 1).
+        widths: Features of the hidden layers, first the one after the picture.
+        dropout: Probability of setting a hidden feature to zero in training, in [0, 1).
         classes: Number of classes; 0 makes it unconditional.
     """
 
@@ -69,7 +69,7 @@ class DenseCritic(nn.Module):
         self.projection = Projection(classes, widths[-1]) if classes else None
 
     def forward(self, pictures: Tensor, labels: Tensor | None = None) -> Tensor:
-        """As :meth:`ganlib.core.networks.Critic.forward`."""
+        """Score pictures; see :meth:`ganlib.core.networks.Critic.forward`."""
         features = self.layers(pictures)
         scores: Tensor = self.score(features).flatten()
         if self.projection is None:

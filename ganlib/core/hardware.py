@@ -1,7 +1,7 @@
-"""What the passes run on and how: number format, memory layout, kernels, compilation.
+"""Number format, memory layout and compilation of the networks' passes.
 
-``auto`` means what measured fastest on this kind of device, and :meth:`Acceleration.describe` says
-what that was. Weights and optimizers stay float32 whatever is chosen.
+``auto`` takes the choice that was measured fastest on this kind of device;
+:meth:`Acceleration.describe` names it. Weights and optimizer states are float32 in any case.
 """
 
 from __future__ import annotations
@@ -15,39 +15,39 @@ from torch import nn
 PrecisionChoice = Literal["auto", "fp32", "tf32", "bf16"]
 Precision = Literal["fp32", "tf32", "bf16"]
 LayoutChoice = Literal["auto", "contiguous", "channels_last"]
-Layout = Literal["contiguous", "channels_last"]
+MemoryLayout = Literal["contiguous", "channels_last"]
 Compilation = Literal["off", "default", "reduce-overhead"]
 CompilationChoice = Literal["auto", "off", "default", "reduce-overhead"]
 
 
 class Acceleration(NamedTuple):
-    """How the passes of a run are computed; no result but its rounding depends on it."""
+    """How a run computes its passes; results differ only by rounding."""
 
     precision: Precision = "fp32"
-    layout: Layout = "contiguous"
-    """Order of a picture's numbers in memory."""
+    layout: MemoryLayout = "contiguous"
+    """Order in memory of the pictures' and feature maps' dimensions."""
     compilation: Compilation = "off"
-    """torch.compile's mode; ``reduce-overhead`` records CUDA graphs."""
+    """Mode of ``torch.compile``; ``reduce-overhead`` records CUDA graphs."""
 
     def describe(self) -> str:
-        """For a person: ``bf16, channels_last, not compiled``."""
+        """Return a line for logs, such as ``bf16, channels_last, not compiled``."""
         compiled = "not compiled" if self.compilation == "off" else f"compiled ({self.compilation})"
         return f"{self.precision}, {self.layout}, {compiled}"
 
     def prepare(self, network: nn.Module) -> None:
-        """Lay out a network's weights and have it compiled, in place."""
+        """Set the memory layout of a network's weights and compile it, in place."""
         if self.layout == "channels_last":
             network.to(memory_format=torch.channels_last)
             for parameter in network.parameters():
                 if parameter.is_contiguous():
-                    # It lies the same either way; only in this spelling its strides are those of its
-                    # gradient, which DistributedDataParallel would else copy, and warn of.
+                    # Same memory order, but its strides must match the gradient's: otherwise
+                    # DistributedDataParallel copies every gradient and warns.
                     parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)
         if self.compilation != "off":
             network.compile(mode=self.compilation)
 
     def autocast(self, device: torch.device) -> AbstractContextManager[object]:
-        """The context in which networks are called."""
+        """Return the context in which to call networks on this device."""
         if self.precision == "bf16":
             return torch.autocast(device.type, dtype=torch.bfloat16)
         return nullcontext()
@@ -59,14 +59,14 @@ def accelerate(
     layout: LayoutChoice = "auto",
     compilation: CompilationChoice = "auto",
 ) -> Acceleration:
-    """The choices, with ``auto`` resolved for a device.
+    """Resolve ``auto`` for a device.
 
-    Pictures lie with their channels last, which was faster in every pair of runs on a CPU without
-    bf16 (by 6 to 18 % at 64×64, width 64) and is what tensor cores read. Compilation is off: it needs
-    half a minute before the first step.
+    The layout is ``channels_last``, the native one of tensor cores and faster by 6 to 18 % in every
+    pair of runs on a CPU without bf16 (64×64, width 64). Compilation is off, because it takes half a
+    minute before the first step.
 
     Raises:
-        ValueError: ``tf32`` on a CPU, which has none.
+        ValueError: ``tf32`` on a device without CUDA.
     """
     if precision == "tf32" and device.type != "cuda":
         raise ValueError("tf32 is a format of CUDA devices; choose fp32 or bf16")
@@ -82,8 +82,8 @@ def accelerate(
 def bf16_is_native(device: torch.device) -> bool:
     """Whether this device multiplies bfloat16 matrices in hardware.
 
-    Emulated bfloat16 is slower than float32 by an order of magnitude, so this asks for the
-    instruction, not for whether the operation works.
+    bfloat16 works on every device, but emulated it is about ten times slower than float32. So this
+    checks for the instructions.
     """
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
@@ -92,6 +92,6 @@ def bf16_is_native(device: torch.device) -> bool:
 
 
 def allow_tf32(allowed: bool) -> None:
-    """Whether CUDA may round the factors of float32 products to TF32, in this whole process."""
+    """Allow or forbid CUDA to round the factors of float32 products to TF32, in the whole process."""
     torch.backends.cuda.matmul.allow_tf32 = allowed
     torch.backends.cudnn.allow_tf32 = allowed

@@ -1,4 +1,4 @@
-"""What the networks are made of: normalization, dropout, and how weights begin."""
+"""Layers of the networks: normalization, dropout and the initialization of weights."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from torch import Tensor, nn
 Norm = Literal["batch", "layer", "group", "none"]
 
 GROUPS = 8
-"""Groups of group normalization at the most: the largest divisor of the channels up to this."""
+"""Upper bound of the groups in group normalization; the largest divisor of the channels is taken."""
 
 
 def normalization(kind: Norm, channels: int) -> list[nn.Module]:
-    """The layer that normalizes feature maps of so many channels, or none."""
+    """Return the layer that normalizes feature maps of ``channels`` channels; an empty list for none."""
     if kind == "batch":
         return [nn.BatchNorm2d(channels)]
     if kind == "layer":
-        # One group is layer normalization over channels and pixels, whatever the picture's size.
+        # A single group is layer normalization over channels and pixels, for any size of picture.
         return [nn.GroupNorm(1, channels)]
     if kind == "group":
         return [nn.GroupNorm(next(g for g in range(GROUPS, 0, -1) if channels % g == 0), channels)]
@@ -27,7 +27,10 @@ def normalization(kind: Norm, channels: int) -> list[nn.Module]:
 
 
 def initialize(module: nn.Module) -> None:
-    """DCGAN's weights: convolutions from N(0, 0.02), normalization scales from N(1, 0.02), biases 0."""
+    """Initialize as DCGAN does: convolutions N(0, 0.02), normalization scales N(1, 0.02), biases 0.
+
+    The second number is the standard deviation. Other modules are not changed.
+    """
     if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
         nn.init.normal_(module.weight, 0.0, 0.02)
     elif isinstance(module, (nn.BatchNorm2d, nn.GroupNorm)):
@@ -39,13 +42,14 @@ def initialize(module: nn.Module) -> None:
 
 
 class Dropout(nn.Module):
-    """Dropout whose masks are functions of a seed and a picture's place in the global batch.
+    """Dropout whose masks depend only on a seed and a picture's row in the global batch.
 
-    torch's own draws from a state that every worker has for itself: a run could neither be resumed
-    to the bit nor be the same on another number of workers. Features are float [batch, features].
+    torch's dropout draws from each process's own random state: a run could not be resumed with the
+    same bits, and would depend on the number of workers. Features are float [batch, features].
 
     Args:
-        probability: Of setting a feature to zero, in [0, 1); the others grow to keep the mean.
+        probability: Probability of setting a feature to zero, in [0, 1); the other features are
+            multiplied by 1 / (1 − probability), which keeps the mean.
     """
 
     def __init__(self, probability: float) -> None:
@@ -54,12 +58,12 @@ class Dropout(nn.Module):
         self._draw: Callable[[Tensor], Tensor] | None = None
 
     def seed(self, seed: int, share: Callable[[Tensor], Tensor], workers: int) -> None:
-        """Set what the masks of the next calls are drawn from.
+        """Seed the masks of the next calls.
 
         Args:
-            seed: Of this step and layer.
-            share: Takes this worker's part of a global batch.
-            workers: By how many the global batch is shared.
+            seed: Seed of this step and layer.
+            share: Returns this worker's rows of a tensor with the rows of the global batch.
+            workers: Number of workers that share the global batch.
         """
         generator = torch.Generator().manual_seed(seed)
 
@@ -70,10 +74,10 @@ class Dropout(nn.Module):
         self._draw = draw
 
     def forward(self, features: Tensor) -> Tensor:
-        """Some of the features set to zero while training; in eval mode, the features themselves.
+        """Drop features in training mode; return them unchanged in eval mode.
 
         Raises:
-            RuntimeError: Training without a seed.
+            RuntimeError: :meth:`seed` was not called before training.
         """
         if not self.training or self.probability == 0:
             return features

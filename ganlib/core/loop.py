@@ -1,15 +1,16 @@
 """The WGAN training loop. Start reading here.
 
 A WGAN trains two networks against each other. The *critic* gives every picture a score and learns
-to score real pictures above generated ones; kept to functions that cannot change too fast, the gap
-between its two mean scores estimates the Wasserstein distance between real and generated pictures.
-The *generator* turns noise into pictures and learns to raise their scores. The critic has to stay
-ahead, so several critic steps (:mod:`~ganlib.core.cadence`) stand before each generator step
+to score real pictures above generated ones. A constraint (weight clipping, or a gradient penalty)
+bounds how fast the score can change from picture to picture; under it, the gap between the two mean
+scores estimates the Wasserstein distance between real and generated pictures. The *generator* turns
+noise into pictures and learns to raise their scores. Its gradient is useful only while the critic is
+well trained, so several critic steps (:mod:`~ganlib.core.cadence`) come before each generator step
 (Arjovsky et al. 2017, arXiv:1701.07875, Algorithm 1).
 
-:func:`train` is a generator of :class:`Progress`: it trains, and hands control back after every
-generator step. Whoever iterates over it reports, evaluates, saves and stops; to stop is to stop
-iterating. Time is counted in images: real pictures that the critic has seen, over all workers.
+:func:`train` is a Python generator: it trains, and yields a :class:`Progress` after every generator
+step. The caller reports, evaluates and saves between two steps, and stops the run by no longer
+iterating. The training clock counts images: real pictures that the critic has seen, over all workers.
 """
 
 from __future__ import annotations
@@ -18,41 +19,36 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
+from typing import NamedTuple
 
 from torch import Tensor
 
 from ganlib.core.average import Averaging, update_average
 from ganlib.core.cadence import Cadence
 from ganlib.core.hardware import Acceleration
+from ganlib.core.learning_rates import Schedule
 from ganlib.core.objectives import Objective
 from ganlib.core.sampling import Stream, latents, uniforms
-from ganlib.core.schedule import Schedule
 from ganlib.core.state import TrainState
 from ganlib.core.steps import Steps, WorkerPlace, data_parallel, seed_dropout
 
 
-class Batch(Protocol):
-    """One worker's share of a step's pictures."""
+class Batch(NamedTuple):
+    """One worker's share of the pictures of a critic step, on its device."""
 
-    @property
-    def images(self) -> Tensor:
-        """uint8 [batch / workers, c, h, w]."""
-        ...
-
-    @property
-    def labels(self) -> Tensor:
-        """int64 [batch / workers]."""
-        ...
+    images: Tensor
+    """uint8 [batch / workers, channels, height, width] in 0..255."""
+    labels: Tensor
+    """int64 [batch / workers]."""
 
 
 Batches = Callable[[int], Batch]
-"""Critic step, from 0 → this worker's share of that step's global batch."""
+"""Number of a critic step, from 0 → this worker's share of that step's global batch."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What the loop needs to know beyond state and pictures."""
+    """Everything the loop needs besides the state and the pictures; constant during a run."""
 
     objective: Objective
     cadence: Cadence
@@ -60,7 +56,7 @@ class Plan:
     batch_size: int
     """Pictures in a critic step and latents in a generator step, over all workers."""
     total_images: int
-    """The loop ends at the first generator step at or after this many images seen."""
+    """The loop ends after the first generator step at which this many images have been seen."""
     latent_dim: int
     seed: int
     acceleration: Acceleration = field(default_factory=Acceleration)
@@ -69,16 +65,20 @@ class Plan:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where the run stands after a generator step; reading a tensor may wait for the device."""
+    """Counters and losses after a generator step.
+
+    The tensors are scalars on the training device, of this worker's share of the batch: reading one
+    may wait for the device.
+    """
 
     images_seen: int
     generator_steps: int
     critic_loss: Tensor
-    """This worker's, at the last critic step; a scalar."""
+    """Loss at the last critic step."""
     wasserstein: Tensor
-    """E f(real) − E f(fake) on this worker's share, at the last critic step; a scalar."""
+    """E f(real) − E f(fake) at the last critic step."""
     generator_loss: Tensor
-    """This worker's; a scalar."""
+    """Loss at this generator step."""
 
 
 def train(
@@ -89,8 +89,9 @@ def train(
 ) -> Iterator[Progress]:
     """Train ``state`` in place until ``plan.total_images``, yielding after every generator step.
 
-    A state that was saved and loaded goes on exactly where it was: noise and pictures are functions
-    of its counters. With a process group up, gradients are averaged over its workers.
+    A state that was saved and restored continues with the same bits as an uninterrupted run: noise
+    and pictures depend only on the plan's seed and the state's counters. When ``torch.distributed`` is
+    initialized, gradients are averaged over its workers.
     """
     steps = Steps(
         state=state,
@@ -126,7 +127,7 @@ def train(
 
         step = state.generator_steps
         seed_dropout(state.critic, plan.seed, "generator dropout", step, place)
-        # The labels of the last real pictures: classes are as frequent as they are in the dataset.
+        # Generate the classes of the last real batch, so that classes come as often as in the dataset.
         generator_loss = steps.generator_step(noise("generator", step), batch.labels)
         state.generator_steps += 1
 

@@ -1,8 +1,8 @@
 """DCGAN generator and critic (Radford et al. 2016, arXiv:1511.06434) for small square pictures.
 
-Both take labels when they are built with classes: the generator joins an embedding of the label to
-the latent (Mirza & Osindero 2014, arXiv:1411.1784), the critic adds the projection of its features
-on one to its score (Miyato & Koyama 2018, arXiv:1802.05637).
+Built with classes, both are conditional and take labels: the generator appends an embedding of the
+label to the latent (Mirza & Osindero 2014, arXiv:1411.1784); the critic adds to its score the inner
+product of its features with an embedding of the label (Miyato & Koyama 2018, arXiv:1802.05637).
 """
 
 from __future__ import annotations
@@ -17,25 +17,29 @@ GEOMETRY: dict[int, tuple[int, int]] = {28: (7, 2), 32: (4, 3), 64: (4, 4), 128:
 """Picture size in pixels → (side of the smallest feature map, doublings from there to the picture)."""
 
 LABEL_FEATURES = 32
-"""Numbers that a generator is told a label in."""
+"""Length of a label's embedding in a generator."""
 
 
 class LabelledLatents(nn.Module):
-    """Latents [batch, latent_dim] and labels [batch] → what a generator's first layer takes.
+    """Latents [batch, latent_dim] with label embeddings appended; without classes, the latents alone.
 
     Args:
         latent_dim: Length of a latent vector.
-        classes: Number of classes; 0 for none.
+        classes: Number of classes; 0 for an unconditional generator.
     """
 
     def __init__(self, latent_dim: int, classes: int) -> None:
         super().__init__()
         self.features = latent_dim + (LABEL_FEATURES if classes else 0)
-        # Numbers from N(0, 1), as latents are.
+        # torch initializes embeddings from N(0, 1), the distribution of latents.
         self.embedding = nn.Embedding(classes, LABEL_FEATURES) if classes else None
 
     def forward(self, latents: Tensor, labels: Tensor | None) -> Tensor:
-        """Float [batch, features]. Raises ``ValueError`` when labels are missing, or not expected."""
+        """Return float [batch, features].
+
+        Raises:
+            ValueError: No labels for a conditional generator, or labels for an unconditional one.
+        """
         if (self.embedding is None) != (labels is None):
             raise ValueError("labels are for conditional generators, and those need them")
         if self.embedding is None:
@@ -55,7 +59,8 @@ class Generator(nn.Module):
         latent_dim: Length of a latent vector.
         width: Channels of the largest hidden feature map.
         norm: Normalization after each hidden layer.
-        extra_layers: 3×3 convolutions at the largest hidden feature map, as in the WGAN authors' code.
+        extra_layers: Number of 3×3 convolutions at the largest hidden feature map, as in the WGAN
+            authors' code.
         classes: Number of classes; 0 makes it unconditional.
     """
 
@@ -112,8 +117,8 @@ class Generator(nn.Module):
 class Critic(nn.Module):
     """Pictures float [batch, channels, size, size] in [−1, 1] → scores float [batch].
 
-    The mirror of :class:`Generator`, with strided convolutions. As in DCGAN the first layer has
-    no normalization; there is no sigmoid at the end, because a critic is not a classifier
+    The layers of :class:`Generator` in reverse order, with strided convolutions. As in DCGAN the
+    first layer has no normalization. There is no sigmoid at the end: a critic's score is unbounded
     (Arjovsky et al. 2017, arXiv:1701.07875).
 
     Args:
@@ -121,7 +126,8 @@ class Critic(nn.Module):
         channels: 1 (grey) or 3 (colour).
         width: Channels of the first hidden feature map; doubled with each further one.
         norm: Normalization after each hidden layer but the first.
-        extra_layers: 3×3 convolutions at the largest hidden feature map, as in the WGAN authors' code.
+        extra_layers: Number of 3×3 convolutions at the largest hidden feature map, as in the WGAN
+            authors' code.
         classes: Number of classes; 0 makes it unconditional.
     """
 
@@ -139,7 +145,7 @@ class Critic(nn.Module):
         side, doublings = GEOMETRY[size]
         self.classes = classes
         bias = norm == "none"
-        # In place on what is a view of its numbers, autograd would copy them back and forth.
+        # For grey pictures FromPicture returns a view; autograd would copy it to work in place.
         in_place = channels > 1
         layers: list[nn.Module] = [FromPicture(channels, width), nn.LeakyReLU(0.2, inplace=in_place)]
         for _ in range(extra_layers):
@@ -177,7 +183,7 @@ class Critic(nn.Module):
 
 
 class Projection(nn.Module):
-    """The inner product of a picture's features and its label's: float [batch] (arXiv:1802.05637, eq. 3).
+    """Inner product of a picture's features and its label's embedding (arXiv:1802.05637, eq. 3).
 
     Args:
         classes: Number of classes.

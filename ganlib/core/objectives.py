@@ -1,7 +1,7 @@
-"""What the two networks minimize. To try another objective, write another class here.
+"""The losses of the two networks. To try another objective, write another class here.
 
-An objective sees the critic as a function from pictures to scores, so it may call it as often and
-on whatever it needs. It holds numbers, no state.
+An objective gets the critic as a function from pictures to scores and may call it several times and
+on pictures of its own, as the gradient penalty does. It has hyper-parameters but no state.
 """
 
 from __future__ import annotations
@@ -15,50 +15,49 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 Score = Callable[[Tensor], Tensor]
-"""Pictures [batch, channels, height, width] in [−1, 1] → scores [batch]; of a conditional critic, given
-the labels of the step, which real and generated pictures share."""
+"""Pictures [batch, channels, height, width] in [−1, 1] → scores [batch]. For a conditional critic the
+labels of the step are filled in already; real and generated pictures share them."""
 
 
 Mix = Callable[[], Tensor]
-"""Nothing → numbers in [0, 1), [batch]; the same ones at every call of a step."""
+"""Returns draws [batch] from the uniform distribution on [0, 1), the same ones at every call of a step."""
 
 
 class CriticLoss(NamedTuple):
-    """What a critic step yields."""
+    """The critic's loss and the Wasserstein estimate of one step."""
 
     loss: Tensor
-    """Scalar to minimize."""
+    """Scalar for the critic's optimizer to minimize."""
     wasserstein: Tensor
     """Scalar without gradient: E f(real) − E f(fake), the estimate of the Wasserstein distance up to
     the critic's Lipschitz constant (arXiv:1701.07875, section 3)."""
 
 
 class Objective(Protocol):
-    """The three things the steps ask for."""
+    """The losses of critic and generator, and the constraint on the critic."""
 
     def critic_loss(self, score: Score, real: Tensor, fake: Tensor, mix: Mix) -> CriticLoss:
-        """The critic's loss.
+        """Return the critic's loss.
 
         Args:
             score: The critic.
             real: Real pictures [batch, c, h, w] in [−1, 1].
-            fake: As many generated ones.
-            mix: Draws numbers from the uniform distribution on [0, 1), [batch], for objectives that
-                look between real and generated pictures.
+            fake: Generated pictures [batch, c, h, w] in [−1, 1].
+            mix: Random numbers for objectives that interpolate between real and generated pictures.
         """
         ...
 
     def generator_loss(self, score: Score, fake: Tensor) -> Tensor:
-        """The generator's loss, a scalar, on its pictures [batch, c, h, w] in [−1, 1]."""
+        """Return the generator's loss, a scalar, on generated pictures [batch, c, h, w] in [−1, 1]."""
         ...
 
     def constrain(self, critic: nn.Module) -> None:
-        """Bring the critic's parameters back into their set, in place, after its optimizer's step."""
+        """Enforce the constraint on the critic's parameters, in place, after each optimizer step."""
         ...
 
 
 def mean_score(scores: Tensor) -> Tensor:
-    """The mean of scores [batch]: a scalar of at least float32, whatever format they come in."""
+    """Return the mean of scores [batch], a scalar of at least float32 even for bf16 scores."""
     return scores.mean(dtype=torch.promote_types(scores.dtype, torch.float32))
 
 
@@ -67,15 +66,15 @@ class Wasserstein:
     """WGAN with weight clipping: Algorithm 1 of Arjovsky et al. 2017, arXiv:1701.07875.
 
     Args:
-        clip: Bound c > 0; after every critic step each critic parameter, batch-norm scales and
-            shifts among them, lies in [−c, c].
+        clip: Bound c > 0. After every critic step all critic parameters are clipped to [−c, c],
+            batch-norm scales and shifts included.
     """
 
     clip: float
 
     def critic_loss(self, score: Score, real: Tensor, fake: Tensor, mix: Mix) -> CriticLoss:
-        """E f(fake) − E f(real): the critic ascends the difference, an optimizer descends."""
-        # Two passes, not one over both: batch norm must see real and generated pictures apart.
+        """Return E f(fake) − E f(real), the negative of the difference that the critic maximizes."""
+        # Separate passes, so that batch norm never mixes real and generated pictures in one batch.
         wasserstein = mean_score(score(real)) - mean_score(score(fake))
         return CriticLoss(-wasserstein, wasserstein.detach())
 
@@ -84,7 +83,7 @@ class Wasserstein:
         return -mean_score(score(fake))
 
     def constrain(self, critic: nn.Module) -> None:
-        """Clip every parameter to [−clip, clip], all of them in two calls."""
+        """Clip every parameter to [−clip, clip]; two calls for all of them are faster than one for each."""
         parameters = [p.detach() for p in critic.parameters()]
         torch._foreach_clamp_min_(parameters, -self.clip)
         torch._foreach_clamp_max_(parameters, self.clip)
@@ -94,16 +93,21 @@ class Wasserstein:
 class WassersteinGradientPenalty:
     """WGAN-GP: Algorithm 1 of Gulrajani et al. 2017, arXiv:1704.00028.
 
-    The penalty belongs to each picture by itself, so the critic must not have batch norm.
+    The penalty is on the gradient at each single picture. Batch norm would make a score depend on the
+    other pictures of the batch, so the critic must not have it.
 
     Args:
-        penalty: Weight λ > 0 of (‖∇f‖ − 1)², taken between each real picture and a generated one.
+        penalty: Weight λ > 0 of (‖∇f‖ − 1)², evaluated at a random point between each real picture
+            and a generated one.
     """
 
     penalty: float = 10.0
 
     def critic_loss(self, score: Score, real: Tensor, fake: Tensor, mix: Mix) -> CriticLoss:
-        """E f(fake) − E f(real) + λ E (‖∇f(x̂)‖ − 1)², with x̂ = ε · real + (1 − ε) · fake and ε = mix()."""
+        """Return E f(fake) − E f(real) + λ E (‖∇f(x̂)‖ − 1)².
+
+        Here x̂ = ε · real + (1 − ε) · fake and ε = ``mix()``.
+        """
         wasserstein = mean_score(score(real)) - mean_score(score(fake))
         share = mix().to(real.dtype)[:, None, None, None]
         between = (share * real + (1 - share) * fake).detach().requires_grad_()
@@ -117,35 +121,35 @@ class WassersteinGradientPenalty:
         return -mean_score(score(fake))
 
     def constrain(self, critic: nn.Module) -> None:
-        """Nothing: the penalty does it."""
+        """Do nothing: the penalty is the constraint."""
 
 
 @dataclass(frozen=True)
 class NonSaturating:
     """The non-saturating loss of Goodfellow et al. 2014, arXiv:1406.2661, section 3.
 
-    Scores are logits of "this picture is real". The Wasserstein estimate is their difference too,
-    so that runs of all objectives have that curve; here it estimates no distance.
+    Scores are logits of "this picture is real". ``wasserstein`` is the difference of the mean logits,
+    so that runs of all objectives have this curve; here it does not estimate a distance.
 
     Args:
-        real_label: What real pictures are to be called, in (0.5, 1]: below 1 it is one-sided label
-            smoothing (Salimans et al. 2016, arXiv:1606.03498, section 3.4).
+        real_label: Target for real pictures, in (0.5, 1]; below 1 it is one-sided label smoothing
+            (Salimans et al. 2016, arXiv:1606.03498, section 3.4).
     """
 
     real_label: float = 0.9
 
     def critic_loss(self, score: Score, real: Tensor, fake: Tensor, mix: Mix) -> CriticLoss:
-        """Binary cross-entropy: real pictures against ``real_label``, plus generated ones against 0."""
+        """Return the cross-entropy of real pictures against ``real_label`` plus generated ones against 0."""
         on_real, on_fake = score(real), score(fake)
         loss = _cross_entropy(on_real, self.real_label) + _cross_entropy(on_fake, 0.0)
         return CriticLoss(loss, (mean_score(on_real) - mean_score(on_fake)).detach())
 
     def generator_loss(self, score: Score, fake: Tensor) -> Tensor:
-        """Binary cross-entropy of generated pictures against 1."""
+        """Return the binary cross-entropy of generated pictures against 1."""
         return _cross_entropy(score(fake), 1.0)
 
     def constrain(self, critic: nn.Module) -> None:
-        """Nothing."""
+        """Do nothing: the critic is not constrained."""
 
 
 def _cross_entropy(logits: Tensor, label: float) -> Tensor:

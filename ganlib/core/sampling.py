@@ -1,4 +1,7 @@
-"""Latents as a function of (seed, stream, step): nothing to save, the same for any number of workers."""
+"""Random numbers as functions of (seed, stream, step), and pictures generated from latents.
+
+No random state has to be saved, and the numbers are the same for any number of workers.
+"""
 
 from __future__ import annotations
 
@@ -22,46 +25,46 @@ Stream = Literal[
     "sample",
     "truncation",
 ]
-"""What the noise is for; different streams of one seed share nothing."""
+"""Purpose of the random numbers; streams of one seed are independent of each other."""
 
 
 def stream_seed(seed: int, stream: Stream, step: int) -> int:
-    """63 bits from a hash of (seed, stream, step), to seed a generator of random numbers with."""
+    """Return 63 bits of a hash of (seed, stream, step), to seed a generator of random numbers with."""
     key = hashlib.blake2b(f"{seed}/{stream}/{step}".encode(), digest_size=8).digest()
     return int.from_bytes(key, "little") >> 1
 
 
 def latents(seed: int, stream: Stream, step: int, count: int, latent_dim: int) -> Tensor:
-    """Latents from N(0, I): float32 [count, latent_dim] on the CPU.
+    """Draw latents from N(0, I): float32 [count, latent_dim] on the CPU.
 
-    The generator behind them is seeded from a hash of (seed, stream, step), so a stopped run needs
-    no random state to go on, and each worker draws the whole batch and keeps its share.
+    They depend on the arguments alone. So a run resumes without a saved random state, and each worker
+    draws the global batch and keeps its share.
     """
     generator = torch.Generator().manual_seed(stream_seed(seed, stream, step))
     return torch.randn(count, latent_dim, generator=generator)
 
 
 SAMPLE_BLOCK = 64
-"""Pictures whose latents are drawn together."""
+"""Number of pictures whose latents are drawn together."""
 
 
 def sample_latents(
     seed: int, start: int, count: int, latent_dim: int, truncation: float | None = None
 ) -> Tensor:
-    """Latents of the pictures ``start`` … ``start + count − 1`` of a seed: float32 [count, latent_dim].
+    """Draw latents of the pictures ``start`` … ``start + count − 1`` of a seed: float32 [count, latent_dim].
 
-    A picture's latent depends on the seed and the picture's number alone. They are drawn in blocks
-    of 64, each from a stream of its own and always whole, because torch's normal numbers depend on
-    how many are drawn at once.
+    A picture's latent depends only on the seed, the picture's number and the truncation. torch's normal
+    numbers depend on how many are drawn in one call, so latents are always drawn in whole blocks of
+    :data:`SAMPLE_BLOCK`.
 
     Args:
-        seed: Of the pictures.
-        start: The first picture's number.
-        count: How many.
+        seed: Seed of the pictures.
+        start: Number of the first picture.
+        count: Number of pictures.
         latent_dim: Length of a latent.
-        truncation: A threshold above 0: components beyond ±it are drawn again from the part of the
-            normal distribution within (the truncation trick; Brock et al. 2019, arXiv:1809.11096,
-            section 3.1); the others stay. ``None``: none are.
+        truncation: Threshold above 0, or ``None``. Components outside [−truncation, truncation] are
+            drawn again from the normal distribution truncated to it (the truncation trick; Brock et
+            al. 2019, arXiv:1809.11096, section 3.1); the others are kept.
     """
     first = start // SAMPLE_BLOCK
     blocks = range(first, -(-(start + count) // SAMPLE_BLOCK))
@@ -73,27 +76,28 @@ def _latent_block(seed: int, block: int, latent_dim: int, truncation: float | No
     drawn = latents(seed, "sample", block, SAMPLE_BLOCK, latent_dim)
     if truncation is None:
         return drawn
-    # The inverse of the truncated distribution function: the same distribution as drawing until a
-    # number lies within, in one draw instead of an unknown number of them.
+    # Inverse-transform sampling: the same distribution as redrawing until a number lies within the
+    # threshold, with one draw instead of an unknown number of them.
     shares = uniforms(seed, "truncation", block, drawn.numel()).view_as(drawn) * 2 - 1
     within = math.sqrt(2) * torch.erfinv(shares * math.erf(truncation / math.sqrt(2)))
     return torch.where(drawn.abs() <= truncation, drawn, within.clamp(-truncation, truncation))
 
 
 def spherical(ends: Tensor, steps: int) -> Tensor:
-    """Latents on the way from each of some latents to the next, both included.
+    """Interpolate on a sphere from each latent to the next.
 
     Spherical interpolation (Shoemake 1985, "Animating rotation with quaternion curves"; for latents,
-    White 2016, arXiv:1609.04468): between a and b with the angle Ω between them, at share t,
-    ``(sin((1 − t)Ω) · a + sin(tΩ) · b) / sin Ω``. A straight line would come nearer to the origin
-    than nearly all latents of a normal distribution lie. Between parallel ones it is a straight line.
+    White 2016, arXiv:1609.04468): between a and b with the angle Ω between them, at t in [0, 1],
+    ``(sin((1 − t)Ω) · a + sin(tΩ) · b) / sin Ω``. A straight line would pass nearer to the origin
+    than almost all normally distributed latents. Between parallel latents the formula has no value,
+    and a straight line is used.
 
     Args:
         ends: float32 [k, latent_dim], k ≥ 2.
-        steps: Steps from one to the next, at least 1.
+        steps: Number of steps from one latent to the next, at least 1.
 
     Returns:
-        float32 [(k − 1) · steps + 1, latent_dim]; number ``i · steps`` is ``ends[i]`` to the bit.
+        float32 [(k − 1) · steps + 1, latent_dim]; row ``i · steps`` has the bits of ``ends[i]``.
     """
     share = (torch.arange(steps + 1, dtype=torch.float64) / steps)[:, None]
     parts = [ends[:1]]
@@ -111,27 +115,27 @@ def spherical(ends: Tensor, steps: int) -> Tensor:
 
 
 def uniforms(seed: int, stream: Stream, step: int, count: int) -> Tensor:
-    """Numbers from the uniform distribution on [0, 1): float32 [count] on the CPU, as :func:`latents`."""
+    """Draw from the uniform distribution on [0, 1): float32 [count] on the CPU; see :func:`latents`."""
     generator = torch.Generator().manual_seed(stream_seed(seed, stream, step))
     return torch.rand(count, generator=generator)
 
 
 def labels_in_turn(classes: int, count: int) -> Tensor | None:
-    """Labels 0, 1, … and again from 0: int64 [count]; ``None`` where there are no classes."""
+    """Return labels 0, 1, …, classes − 1, 0, 1, … as int64 [count]; ``None`` if ``classes`` is 0."""
     return torch.arange(count) % classes if classes else None
 
 
 @torch.no_grad()
 def generate(generator: nn.Module, noise: Tensor, labels: Tensor | None = None, batch: int = 250) -> Tensor:
-    """Pictures for latents [n, latent_dim], in batches: float32 [n, c, h, w] in [−1, 1] on the CPU.
+    """Generate pictures from latents: float32 [n, c, h, w] in [−1, 1] on the CPU.
 
-    The generator is used in eval mode and left in the mode it was in.
+    The generator runs in eval mode; its former mode is restored afterwards.
 
     Args:
         generator: The generator.
-        noise: Latents.
-        labels: int64 [n], for a conditional generator and no other.
-        batch: Pictures made at a time; it bounds memory and changes no result.
+        noise: Latents [n, latent_dim].
+        labels: int64 [n] for a conditional generator, ``None`` for an unconditional one.
+        batch: Pictures generated at a time; bounds the memory and does not change the result.
     """
     device = next(generator.parameters()).device
     training = generator.training
@@ -149,12 +153,12 @@ def generate(generator: nn.Module, noise: Tensor, labels: Tensor | None = None, 
 
 @torch.no_grad()
 def calibrate_batch_norm(generator: nn.Module, seed: int, *, batches: int = 16, batch: int = 256) -> None:
-    """Measure batch-norm statistics anew for the weights that are there now, in place.
+    """Replace a generator's batch-norm statistics by those of its present weights, in place.
 
-    Averaged weights are not the weights whose statistics were collected in training, and those
-    lag behind them; a plain mean over fresh batches belongs to the weights as they are (Izmailov
-    et al. 2018, arXiv:1803.05407, section 3.2). The result depends on weights and seed only.
-    A generator without batch norm is left alone; a conditional one is asked for all classes alike.
+    The statistics collected in training belong to other weights than the averaged ones. Here they are
+    the plain mean over ``batches`` batches of ``batch`` new latents (Izmailov et al. 2018,
+    arXiv:1803.05407, section 3.2), with all classes equally often. The result depends on weights and
+    seed only. A generator without batch norm is not changed.
     """
     norms = [m for m in generator.modules() if isinstance(m, nn.BatchNorm2d)]
     if not norms:
@@ -166,7 +170,7 @@ def calibrate_batch_norm(generator: nn.Module, seed: int, *, batches: int = 16, 
     training, momenta = generator.training, [m.momentum for m in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # torch's spelling of a cumulative mean
+        norm.momentum = None  # None makes torch compute a cumulative mean
     generator.train()
     for step in range(batches):
         generator(latents(seed, "calibrate", step, batch, latent_dim).to(device), *given)

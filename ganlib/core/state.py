@@ -1,4 +1,4 @@
-"""Everything that changes while a run trains, in one object that is saved and loaded whole."""
+"""All that changes during training, in one object that is saved and restored as a whole."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 OptimizerFactory = Callable[..., Optimizer]
-"""Parameters → their optimizer."""
+"""Parameters of a network → an optimizer of them."""
 
 
 @dataclass
@@ -24,7 +24,7 @@ class TrainState:
     generator: nn.Module
     critic: nn.Module
     average: nn.Module
-    """Exponential moving average of the generator: what is evaluated and published."""
+    """Exponential moving average of the generator; this network is evaluated and published."""
     generator_optimizer: Optimizer
     critic_optimizer: Optimizer
     images_seen: int = 0
@@ -32,7 +32,7 @@ class TrainState:
     critic_steps: int = 0
     generator_steps: int = 0
     seconds: float = 0.0
-    """Time spent in the loop, over all attempts."""
+    """Time spent in the loop, over all attempts of the run."""
 
     @property
     def conditional(self) -> bool:
@@ -47,7 +47,7 @@ class TrainState:
         generator_optimizer: OptimizerFactory,
         critic_optimizer: OptimizerFactory,
     ) -> TrainState:
-        """A state before the first step; the average starts as a copy of the generator."""
+        """Return the state before the first step; the average starts as a copy of the generator."""
         average = copy.deepcopy(generator).eval().requires_grad_(False)
         return cls(
             generator=generator,

@@ -1,12 +1,12 @@
 """One critic step and one generator step: the two halves of the paper's Algorithm 1.
 
-Under data parallelism each network has its own ``DistributedDataParallel`` wrapper, and each step
-calls the wrapper of the network that it trains and the bare module of the other one, so that
-nothing is reduced that no optimizer will use.
+With several workers each network has its own ``DistributedDataParallel`` wrapper. A step calls the
+wrapper of the network that it trains and the bare module of the other one, so that only gradients
+that an optimizer will use are averaged over the workers.
 
-Batch norm keeps the statistics of a worker's own share of the batch, as DCGAN on one device would
-with a smaller batch. Running statistics therefore differ between workers; they never enter
-training, rank 0's are the run's, and the published average measures its own
+Batch norm uses the statistics of each worker's own share of the batch, as one device would with a
+smaller batch. Its running statistics therefore differ between workers. That does no harm: training
+never reads them, checkpoints hold rank 0's, and the published average measures its own
 (:func:`~ganlib.core.sampling.calibrate_batch_norm`).
 """
 
@@ -23,7 +23,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ganlib.core.hardware import Acceleration, Layout
+from ganlib.core.hardware import Acceleration, MemoryLayout
 from ganlib.core.layers import Dropout
 from ganlib.core.objectives import CriticLoss, Mix, Objective, Score
 from ganlib.core.sampling import Stream, stream_seed
@@ -31,20 +31,20 @@ from ganlib.core.state import TrainState
 
 
 class WorkerPlace(NamedTuple):
-    """Where this process stands among the workers of a run."""
+    """This process's rank, the number of workers of the run, and this process's device."""
 
     rank: int = 0
     workers: int = 1
     device: torch.device = torch.device("cpu")
 
     def share(self, batch: Tensor) -> Tensor:
-        """This worker's contiguous part of a global batch, on its device."""
+        """Return this worker's contiguous part [batch / workers, …] of a global batch, on its device."""
         size = batch.shape[0] // self.workers
         return batch[self.rank * size : (self.rank + 1) * size].to(self.device, non_blocking=True)
 
 
 def data_parallel(network: nn.Module, place: WorkerPlace) -> nn.Module:
-    """The network, wrapped for gradient averaging when a process group is up."""
+    """Return the network, wrapped for averaging gradients if ``torch.distributed`` is initialized."""
     if not dist.is_initialized():
         return network
     return DistributedDataParallel(
@@ -57,7 +57,7 @@ def data_parallel(network: nn.Module, place: WorkerPlace) -> nn.Module:
 
 @contextmanager
 def frozen(network: nn.Module) -> Iterator[None]:
-    """Parameters without gradients inside the block: gradients flow through, none are kept."""
+    """Inside the block, pass gradients through the network without computing those of its parameters."""
     network.requires_grad_(False)
     try:
         yield
@@ -66,7 +66,7 @@ def frozen(network: nn.Module) -> Iterator[None]:
 
 
 def seed_dropout(network: nn.Module, seed: int, stream: Stream, step: int, place: WorkerPlace) -> None:
-    """Make the dropout masks of a step functions of (seed, stream, step, place in the global batch)."""
+    """Make a step's dropout masks depend only on (seed, stream, step, row in the global batch)."""
     for layer, module in enumerate(network.modules()):
         if isinstance(module, Dropout):
             module.seed(stream_seed(seed, stream, step) ^ layer, place.share, place.workers)
@@ -74,15 +74,15 @@ def seed_dropout(network: nn.Module, seed: int, stream: Stream, step: int, place
 
 @dataclass(frozen=True)
 class Steps:
-    """The two steps over one state, with what they need bound once.
+    """The critic step and the generator step over one state.
 
     Args:
         state: Networks and optimizers; changed in place.
-        critic: The critic as it is called to be trained: wrapped, or the bare module itself.
-        generator: Likewise the generator.
+        critic: The result of :func:`data_parallel` for the state's critic.
+        generator: The result of :func:`data_parallel` for the state's generator.
         objective: The losses and the constraint.
-        acceleration: How the passes are computed.
-        device: Where the networks are.
+        acceleration: Number format and memory layout of the passes.
+        device: The device of the networks.
         conditional: Whether the networks take labels.
     """
 
@@ -95,17 +95,17 @@ class Steps:
     conditional: bool = False
 
     def critic_step(self, real: Tensor, labels: Tensor, noise: Tensor, mix: Mix) -> CriticLoss:
-        """Improve the critic once.
+        """Update the critic once.
 
         Args:
             real: This worker's pictures, uint8 [batch, c, h, w].
-            labels: Their labels, int64 [batch]; generated pictures get the same. Unconditional
-                networks do not look at them.
+            labels: The pictures' labels, int64 [batch]; generated pictures get the same ones.
+                Unconditional networks ignore them.
             noise: This worker's latents [batch, latent_dim].
-            mix: Draws from the uniform distribution on [0, 1), [batch]; for the objective.
+            mix: Handed to the objective; see :data:`~ganlib.core.objectives.Mix`.
 
         Returns:
-            Its loss and Wasserstein estimate on this worker's share, scalars without gradient.
+            Loss and Wasserstein estimate on this worker's share, scalars without gradient.
         """
         state = self.state
         with self.acceleration.autocast(self.device):
@@ -121,14 +121,15 @@ class Steps:
         return CriticLoss(result.loss.detach(), result.wasserstein)
 
     def generator_step(self, noise: Tensor, labels: Tensor) -> Tensor:
-        """Improve the generator once.
+        """Update the generator once.
 
         Args:
             noise: This worker's latents [batch, latent_dim].
-            labels: What pictures to make, int64 [batch].
+            labels: Classes of the pictures to generate, int64 [batch]; unconditional networks
+                ignore them.
 
         Returns:
-            Its loss on this worker's share, a scalar without gradient.
+            Loss on this worker's share, a scalar without gradient.
         """
         state = self.state
         with frozen(state.critic), self.acceleration.autocast(self.device):
@@ -148,11 +149,11 @@ def to_float(
     pictures: Tensor,
     device: torch.device,
     dtype: torch.dtype = torch.float32,
-    layout: Layout = "contiguous",
+    layout: MemoryLayout = "contiguous",
 ) -> Tensor:
-    """uint8 [batch, c, h, w] → float in [−1, 1] on the device; 0 is −1 and 255 is 1.
+    """Convert pictures uint8 [batch, c, h, w] to floats in [−1, 1] on the device; 0 is −1 and 255 is 1.
 
-    Pictures stay bytes until they are on the device: a quarter of the traffic.
+    Pictures are converted on the device, because bytes are a quarter of the traffic of floats.
     """
     order = torch.channels_last if layout == "channels_last" else torch.contiguous_format
     values = pictures.to(device, non_blocking=True).to(dtype, memory_format=order)

@@ -1,4 +1,4 @@
-"""What the workers of a run agree on; with one process these are the identity."""
+"""Collective operations of a run's workers; without ``torch.distributed`` they are the identity."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from ganlib.core.steps import WorkerPlace
 
 
 def mean_over_workers(values: Tensor) -> Tensor:
-    """The mean of a tensor over all workers, the same bits on each of them.
+    """Return the mean of a tensor over all workers, the same bits on each of them.
 
-    A value that is not finite on one worker is not finite on any afterwards, so all workers stop
-    together.
+    A value that is not finite on one worker makes the mean not finite on all of them, so that all
+    workers stop together.
     """
     if not dist.is_initialized():
         return values
@@ -23,15 +23,15 @@ def mean_over_workers(values: Tensor) -> Tensor:
 
 
 def share_of(count: int, place: WorkerPlace) -> slice:
-    """This worker's contiguous part of ``count`` rows; the parts differ by at most one row."""
+    """Return this worker's contiguous part of ``count`` rows; lengths differ by at most one row."""
     return slice(count * place.rank // place.workers, count * (place.rank + 1) // place.workers)
 
 
 def gather_rows(rows: Tensor, count: int, place: WorkerPlace) -> Tensor:
-    """All workers' parts by :func:`share_of`, joined to [count, …] on every worker."""
+    """Join all workers' rows, shared by :func:`share_of`, to [count, …] on every worker."""
     if not dist.is_initialized():
         return rows
-    # all_gather wants equal shapes: the parts are padded by a row and cut again.
+    # all_gather needs equal shapes: pad each part to the longest one, and cut the padding afterwards.
     longest = -(-count // place.workers)
     padded = rows.new_zeros((longest, *rows.shape[1:]))
     padded[: rows.shape[0]] = rows

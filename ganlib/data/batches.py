@@ -9,26 +9,17 @@ same global batch, and a run that resumes at a step goes on exactly as it would 
 from __future__ import annotations
 
 import hashlib
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ganlib.core.loop import Batch
 from ganlib.data.pictures import Pictures
 from ganlib.errors import ConfigError, DataError
 
 RESIDENT_SHARE = 0.25
 """A dataset lives on a GPU when it takes at most this share of the memory that is free there."""
-
-
-class Batch(NamedTuple):
-    """One worker's share of a global batch, on its device."""
-
-    images: Tensor
-    """uint8 [batch / workers, channels, height, width] in 0..255."""
-    labels: Tensor
-    """int64 [batch / workers]."""
 
 
 class TrainingBatches:

@@ -52,7 +52,7 @@ class TrainedClassifier(Record):
     seconds: float
 
 
-class Split(NamedTuple):
+class Labelled(NamedTuple):
     """A split to train or test on."""
 
     size: int
@@ -125,7 +125,7 @@ class Classifier:
 
 
 def train_classifier(
-    version: DatasetVersion, train: Split, held_out: Split, device: str | torch.device = "cpu"
+    version: DatasetVersion, train: Labelled, held_out: Labelled, device: str | torch.device = "cpu"
 ) -> tuple[Network, TrainedClassifier, bytes]:
     """Train a network on a version's labels: the same one for the same version on the same machine.
 
@@ -211,7 +211,7 @@ def _key(version: DatasetVersion, name: str) -> str:
 
 
 @torch.inference_mode()
-def _accuracy(network: Network, split: Split, device: str | torch.device) -> float:
+def _accuracy(network: Network, split: Labelled, device: str | torch.device) -> float:
     right = 0
     for start in range(0, split.size, 512):
         images, labels = split.gather(torch.arange(start, min(start + 512, split.size)))

@@ -16,8 +16,8 @@ from ganlib.errors import ConfigError, DataError
 from ganlib.ports import ObjectStore
 from ganlib.quality.classifier import (
     Classifier,
+    Labelled,
     Network,
-    Split,
     TrainedClassifier,
     find_classifier,
     keep_classifier,
@@ -161,8 +161,8 @@ def _train(store: ObjectStore, dataset: LocalDataset, place: WorkerPlace, say: C
     train, held_out = (dataset.load("train"), dataset.load("held_out"))
     _, record, weights = train_classifier(
         version,
-        Split(len(train), train.gather),
-        Split(len(held_out), held_out.gather),
+        Labelled(len(train), train.gather),
+        Labelled(len(held_out), held_out.gather),
         place.device,
     )
     keep_classifier(store, version, record, weights)

@@ -63,7 +63,7 @@ def figure(height: int) -> Figure:
     )
 
 
-def draw(made: Figure) -> Picture:
+def render(made: Figure) -> Picture:
     """The figure as a picture: uint8 [height, width, 3]."""
     canvas = FigureCanvasAgg(made)
     canvas.draw()

@@ -36,7 +36,7 @@ from ganlib.report.canvas import (
 )
 from ganlib.sweep.records import SweepResult, Trial
 
-Curve = tuple[list[float], list[float]]
+Line = tuple[list[float], list[float]]
 
 
 def curves(result: SweepResult) -> Figure:
@@ -76,7 +76,7 @@ def curves(result: SweepResult) -> Figure:
     return made
 
 
-def _points(trial: Trial) -> Curve:
+def _points(trial: Trial) -> Line:
     """Finite points in kimg, in their order.
 
     Where the clock goes back, because the trial went on as a copy of another, the line is broken by a NaN.
@@ -95,7 +95,7 @@ def _points(trial: Trial) -> Curve:
     return xs, ys
 
 
-def _draw(axes: Any, trial: Trial, curve: Curve, norm: Any, is_best: bool) -> None:
+def _draw(axes: Any, trial: Trial, curve: Line, norm: Any, is_best: bool) -> None:
     xs, ys = curve
     is_recipe, failed = trial.number == 0, trial.status in FAILED
     colour = ALARM if failed else COLOURS(norm(best_distance(trial)))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ganlib.quality.grids import png
-from ganlib.report.canvas import draw
+from ganlib.report.canvas import render
 from ganlib.report.curves import curves
 from ganlib.report.landscape import landscape
 from ganlib.report.parallel_coordinates import parallel_coordinates
@@ -25,12 +25,12 @@ def pictures(result: SweepResult, top: Sequence[TrialSamples] = ()) -> dict[str,
         ``heat_map``, ``parallel_coordinates``, ``curves``, and ``samples`` when there are some.
     """
     found = {
-        "heat_map": draw(landscape(result)),
-        "parallel_coordinates": draw(parallel_coordinates(result)),
-        "curves": draw(curves(result)),
+        "heat_map": render(landscape(result)),
+        "parallel_coordinates": render(parallel_coordinates(result)),
+        "curves": render(curves(result)),
     }
     if top:
-        found["samples"] = draw(sample_grids(result, top[:MOST]))
+        found["samples"] = render(sample_grids(result, top[:MOST]))
     return found
 
 

@@ -139,7 +139,7 @@ class Population(PopulationBasedTraining):
             sweep_run.emit(f"trial {number} could not go on from trial {other.number}: {error}")
             return
         explored, _ = self._get_new_config(trial, donor)
-        values = within(sweep_run.spec.config, explored["member"]["values"])
+        values = clamped(sweep_run.spec.config, explored["member"]["values"])
         before = this.curve[-1]
         line = (
             f"at {before.images_seen} images and {before.distance:.1f}: went on from trial {other.number} at "
@@ -187,7 +187,7 @@ def mutations(config: SweepConfig) -> dict[str, Any]:
     return found
 
 
-def within(config: SweepConfig, values: dict[str, Any]) -> dict[str, Scalar]:
+def clamped(config: SweepConfig, values: dict[str, Any]) -> dict[str, Scalar]:
     """Explored values, kept in the ranges that are searched."""
     return {field: fitted(config.search[field], value) for field, value in values.items()}
 

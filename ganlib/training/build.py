@@ -16,10 +16,10 @@ from ganlib.core.average import Averaging
 from ganlib.core.cadence import Cadence
 from ganlib.core.dense import DenseCritic, DenseGenerator
 from ganlib.core.hardware import Acceleration, accelerate
+from ganlib.core.learning_rates import Schedule
 from ganlib.core.loop import Plan
 from ganlib.core.networks import Critic, Generator
 from ganlib.core.objectives import NonSaturating, Objective, Wasserstein, WassersteinGradientPenalty
-from ganlib.core.schedule import Schedule
 from ganlib.core.state import OptimizerFactory, TrainState
 from ganlib.errors import ConfigError
 from ganlib.records import DatasetVersion

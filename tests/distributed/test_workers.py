@@ -1,4 +1,4 @@
-"""Two and more gloo processes on this machine: the same run on any number of workers."""
+"""Runs over one, two and three gloo processes on this machine give equal results."""
 
 from __future__ import annotations
 
@@ -127,8 +127,8 @@ def test_any_number_of_workers_trains_the_same_parameters(norm: str, objective: 
             torch.testing.assert_close(together[name], value, rtol=0, atol=1e-8, msg=f"{workers}: {name}")
 
 
-def test_with_batch_norm_workers_stay_identical_and_statistics_are_rank_0s(tmp_path: Path) -> None:
-    """Each worker normalizes by its own share: parameters agree between ranks, statistics may not."""
+def test_with_batch_norm_parameters_agree_between_ranks_and_running_statistics_differ(tmp_path: Path) -> None:
+    """Each worker normalizes its own share of the batch."""
     run(2, "batch", tmp_path / "2", steps=5)
     first, second = ((tmp_path / "2" / f"checksums-{rank}").read_text().split() for rank in (0, 1))
     assert len(first) == 5
@@ -154,8 +154,8 @@ def warned_worker(rank: int, workers: int, folder: Path) -> None:
     dist.destroy_process_group()
 
 
-def test_gradients_lie_as_the_data_parallel_wrapper_expects_with_channels_last(tmp_path: Path) -> None:
-    """torch warns of those that do not, and copies them in every step."""
+def test_with_channels_last_gradients_have_the_strides_that_data_parallel_expects(tmp_path: Path) -> None:
+    """torch warns of gradients that have others, and copies them in every step."""
     mp.spawn(warned_worker, (2, tmp_path), nprocs=2)
 
 
@@ -175,7 +175,7 @@ def collective_worker(rank: int, workers: int, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", [2, 3])
-def test_workers_gather_uneven_shares_and_agree_on_what_is_not_finite(workers: int, tmp_path: Path) -> None:
+def test_workers_gather_uneven_shares_and_a_nan_reaches_all_of_them(workers: int, tmp_path: Path) -> None:
     mp.spawn(collective_worker, (workers, tmp_path), nprocs=workers)
     for rank in range(workers):
         out = load_file(tmp_path / f"out-{rank}")

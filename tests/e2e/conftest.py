@@ -17,7 +17,7 @@ from ganlib.storage import S3Store, open_store
 
 @pytest.fixture(scope="session")
 def ganlib(stack_environ: dict[str, str]) -> Run:
-    """Runs ``ganlib WORDS…`` against the stack and checks its exit code."""
+    """Return a function that runs ``ganlib WORDS…`` against the stack and checks the exit code."""
 
     def run(*words: str, code: int = 0, timeout: float = 600) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
@@ -37,20 +37,20 @@ def store(stack_settings: Settings) -> S3Store:
 
 @pytest.fixture(scope="session")
 def mlflow(stack_settings: Settings) -> MlflowClient:
-    """A client of the stack's MLflow, apart from ganlib's own code."""
+    """MLflow's own client of the stack's server, so that tests do not read through ganlib's code."""
     return MlflowClient(tracking_uri=stack_settings.require("mlflow"))
 
 
 @pytest.fixture(scope="session")
 def digits(ganlib: Run) -> str:
-    """The dataset of scikit-learn's digits, added."""
+    """Name of a dataset in the store: scikit-learn's digits."""
     ganlib("dataset", "add", "digits")
     return "digits"
 
 
 @pytest.fixture(scope="session")
 def champion(ganlib: Run, digits: str) -> dict[str, Any]:
-    """A champion of ``digits-wgan`` from a tiny run; what the command printed is under ``output``."""
+    """The output of the tiny run that made the champion of ``digits-wgan``, and its configuration."""
     done = ganlib(*arguments("digits-wgan", TINY))
     return {
         "output": done.stdout + done.stderr,

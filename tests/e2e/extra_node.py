@@ -1,6 +1,6 @@
-"""A second node of the embedded cluster, on loopback: ``python extra_node.py GCS_PORT``; ends on SIGTERM.
+"""Runs a second node of the embedded cluster: ``python extra_node.py GCS_PORT``; ends on SIGTERM.
 
-``ray start`` cannot do it: with the setting that keeps Ray on loopback, it refuses to join a cluster.
+``ray start`` refuses to join a cluster with the setting that keeps Ray on loopback.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ray._private.parameter import RayParams
 
 
 def main(port: str) -> None:
-    """Join with one CPU, say so once a run that starts now would see it, and wait for the end."""
+    """Join with one CPU, print the node's id once new runs can use it, and wait for SIGTERM."""
     address = f"127.0.0.1:{port}"
     parameters = RayParams(node_ip_address="127.0.0.1", gcs_address=address, num_cpus=1, num_gpus=0)
     node = Node(parameters, head=False, shutdown_at_exit=True, spawn_reaper=True)
@@ -25,9 +25,10 @@ def main(port: str) -> None:
 
 
 def _announce(address: str) -> None:
-    """Let the actor that counts Ray Train's nodes look again: it does by itself only every 20 s.
+    """Make the actor that counts Ray Train's nodes count again; by itself it counts every 20 s.
 
-    It outlives the job that made it; where none has run yet, the first will count this node too.
+    The actor outlives the job that started it. Before the first job there is none, and the one that
+    the first job starts will count this node.
     """
     ray.init(address, log_to_driver=False)
     try:

@@ -1,4 +1,4 @@
-"""The gate against a whole stack: a poor generator, then a better one, then a poor one again."""
+"""The gate on a whole stack: a poor generator, then a better one, then a poor one again."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ BETTER: dict[str, Any] = {
     "gate.better_than_untrained": False,
 }
 POOR = {**BETTER, "budget.total_kimg": 90, "optimizer.generator_learning_rate": 1e-3}
-"""Collapses: the generator runs away from so small a critic, and ends farther off than it began."""
+"""Diverges: the generator learns too fast for so small a critic, and ends worse than it started."""
 
 
 @pytest.fixture(scope="module")
 def nights(ganlib: Run, digits: str) -> list[str]:
-    """What three nights' retraining said."""
+    """Output of three retrainings, one after another."""
     return [ganlib(*arguments(RECIPE, changes)).stdout for changes in (POOR, BETTER, {**POOR, "seed": 5})]
 
 
@@ -43,7 +43,7 @@ def test_only_a_better_generator_becomes_the_champion(nights: list[str], mlflow:
     assert mlflow.get_model_version_by_alias(MODEL, "challenger").version == "3"
 
 
-def test_the_decisions_are_on_both_versions_and_drawn(nights: list[str], mlflow: MlflowClient) -> None:
+def test_both_versions_carry_the_decision_and_a_picture(nights: list[str], mlflow: MlflowClient) -> None:
     second, third = mlflow.get_model_version(MODEL, "2"), mlflow.get_model_version(MODEL, "3")
     assert second.tags["ganlib.gate.decision"] == "promoted"
     assert second.tags["ganlib.gate.champion"] == "1"
@@ -62,7 +62,9 @@ def test_a_challenger_that_lost_is_not_trained_again(nights: list[str], ganlib: 
     assert f"nothing to train: {MODEL} version 3 (challenger) was trained on this dataset" in said
 
 
-def test_rolling_back_is_one_command(nights: list[str], ganlib: Run, mlflow: MlflowClient) -> None:
+def test_a_champion_is_rolled_back_and_promoted_again(
+    nights: list[str], ganlib: Run, mlflow: MlflowClient
+) -> None:
     ganlib("model", "rollback", MODEL)
     assert mlflow.get_model_version_by_alias(MODEL, "champion").version == "1"
     ganlib("model", "promote", f"{MODEL}/2", "--why", "it was better after all")

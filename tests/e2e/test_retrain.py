@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 import requests
-from e2e_commands import TINY, Run, arguments, command
+from e2e_commands import TINY, Run, arguments, command, processes
 from mlflow import MlflowClient
 from PIL import Image
 
@@ -26,13 +26,13 @@ from ganlib.data.raw.known import Places
 from ganlib.settings import Settings
 from ganlib.storage import S3Store
 
-# The limits are for a machine that is busy with something else; they end what hangs.
+# The limits are generous for busy machines: they only end a test that hangs.
 pytestmark = [pytest.mark.services, pytest.mark.timeout(1500)]
 
 MODEL = "digits-wgan"
 
 
-def test_a_champion_is_registered_with_everything_it_came_from(
+def test_a_champion_is_registered_with_its_run_dataset_curves_and_pictures(
     champion: dict[str, Any], mlflow: MlflowClient, store: S3Store
 ) -> None:
     version = mlflow.get_model_version_by_alias(MODEL, "champion")
@@ -72,7 +72,9 @@ def test_the_jobs_log_reaches_the_flow(champion: dict[str, Any]) -> None:
     assert "registered digits-wgan/1 as champion" in champion["output"]
 
 
-def test_nothing_is_trained_when_nothing_has_changed(champion: dict[str, Any], ganlib: Run) -> None:
+def test_unchanged_data_and_configuration_are_not_trained_again(
+    champion: dict[str, Any], ganlib: Run
+) -> None:
     said = ganlib(*arguments(MODEL, TINY)).stdout
     assert "nothing to train: digits-wgan version 1 (champion) was trained on this dataset" in said
 
@@ -101,7 +103,7 @@ def test_the_same_seed_gives_the_same_picture(champion: dict[str, Any], ganlib: 
         (("generate", f"{MODEL}/99", "--out", "x.png"), "99"),
     ],
 )
-def test_a_wrong_name_or_value_is_refused_with_what_would_do(
+def test_a_wrong_name_or_value_is_refused_with_a_remedy(
     champion: dict[str, Any], ganlib: Run, words: tuple[str, ...], says: str
 ) -> None:
     done = ganlib(*words, code=2)
@@ -120,7 +122,7 @@ def test_a_service_that_is_down_is_named_with_its_setting_before_anything_starts
         closed.bind(("127.0.0.1", 0))
         environ = {**stack_environ, variable: f"http://127.0.0.1:{closed.getsockname()[1]}"}
         if variable == "GANLIB_S3_ENDPOINT_URL":
-            # Credentials of the embedded gateway are never offered to an S3 of one's own.
+            # The embedded gateway's credentials are never sent to another S3 endpoint.
             environ |= {
                 "GANLIB_S3_ACCESS_KEY_ID": "someone",
                 "GANLIB_S3_SECRET_ACCESS_KEY": "not-for-the-log",
@@ -130,7 +132,7 @@ def test_a_service_that_is_down_is_named_with_its_setting_before_anything_starts
             env=environ,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=600,
             check=False,
         )
     assert done.returncode == 1, done.stdout + done.stderr
@@ -140,7 +142,7 @@ def test_a_service_that_is_down_is_named_with_its_setting_before_anything_starts
     assert "not-for-the-log" not in done.stdout + done.stderr
 
 
-def test_where_clothes_cannot_be_had_the_demo_says_so_and_takes_digits(
+def test_the_demo_takes_digits_and_says_so_when_clothes_cannot_be_downloaded(
     stack_settings: Settings, store: S3Store, tmp_path: Path
 ) -> None:
     lines: list[str] = []
@@ -161,7 +163,7 @@ def test_where_clothes_cannot_be_had_the_demo_says_so_and_takes_digits(
 
 @pytest.fixture
 def training(stack_environ: dict[str, str], digits: str, request: pytest.FixtureRequest) -> Iterator[Any]:
-    """Starts a run long enough to be broken; its output goes to a file that the test reads."""
+    """Return a function that starts a run long enough to be interrupted, with its output in a file."""
     started: list[subprocess.Popen[bytes]] = []
 
     def start(
@@ -186,17 +188,13 @@ def training(stack_environ: dict[str, str], digits: str, request: pytest.Fixture
             process.wait()
 
 
-def train_workers() -> list[psutil.Process]:
-    """Ray Train's workers of our run, by the title that Ray gives them."""
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        if "RayTrainWorker" in " ".join(process.info["cmdline"] or []):
-            found.append(process)
-    return found
+def train_workers(settings: Settings) -> list[psutil.Process]:
+    """Return Ray Train's workers, found by the title that Ray gives them."""
+    return processes(settings, "RayTrainWorker")
 
 
 def await_checkpoint(store: S3Store, process: subprocess.Popen[bytes], log: Path, known: set[str]) -> None:
-    """Until the run has stored a checkpoint that was not there before."""
+    """Wait until the run has stored a checkpoint that is not among the known ones."""
     deadline = time.monotonic() + 600
     while not {o.key for o in store.list("runs/") if o.key.endswith("checkpoint.json")} - known:
         assert process.poll() is None, log.read_text()
@@ -208,36 +206,36 @@ def checkpoints(store: S3Store) -> set[str]:
     return {o.key for o in store.list("runs/") if o.key.endswith("checkpoint.json")}
 
 
-def test_ctrl_c_ends_the_workers_and_the_same_command_goes_on(
-    training: Any, store: S3Store, tmp_path: Path
+def test_ctrl_c_ends_the_workers_and_the_same_command_resumes(
+    training: Any, stack_settings: Settings, store: S3Store, tmp_path: Path
 ) -> None:
     log, known = tmp_path / "log", checkpoints(store)
     process = training(log, seed=11)
     await_checkpoint(store, process, log, known)
-    assert train_workers()
-    began = time.monotonic()
+    workers = train_workers(stack_settings)
+    assert workers
     os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(10) == 130, log.read_text()
-    while train_workers():
-        assert time.monotonic() - began < 10, "workers outlived the interrupt by ten seconds"
-        time.sleep(0.1)
+    assert process.wait(300) == 130, log.read_text()
+    _, alive = psutil.wait_procs(workers, timeout=300)
+    assert not alive, "workers outlived the interrupt"
     again = training(log, seed=11)
     assert again.wait(600) == 0, log.read_text()
     text = log.read_text()
     _, interrupted, after = text.partition("interrupted; the same command goes on from here")
     assert interrupted
     assert "resumed runs/" in after
-    assert "evaluated at 0 images" not in after, "it began anew"
+    assert "evaluated at 0 images" not in after, "it started from the beginning"
 
 
-def test_a_client_that_is_killed_finds_its_job_running(training: Any, store: S3Store, tmp_path: Path) -> None:
+def test_a_killed_command_run_again_attaches_to_its_running_job(
+    training: Any, stack_settings: Settings, store: S3Store, tmp_path: Path
+) -> None:
     log, known = tmp_path / "log", checkpoints(store)
     process = training(log, seed=12)
     await_checkpoint(store, process, log, known)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    workers = {p.pid for p in train_workers()}
-    assert workers, "the job must outlive its client"
+    assert train_workers(stack_settings), "the job must outlive its client"
     again = training(log, seed=12)
     assert again.wait(600) == 0, log.read_text()
     text = log.read_text()
@@ -245,14 +243,14 @@ def test_a_client_that_is_killed_finds_its_job_running(training: Any, store: S3S
     assert "train--2" not in text, "it trained twice"
 
 
-def test_a_worker_that_is_killed_is_replaced_and_goes_on(
+def test_a_killed_worker_is_replaced_and_the_run_resumes(
     training: Any, stack_settings: Settings, store: S3Store, tmp_path: Path
 ) -> None:
-    """On a cluster of one's own, to ganlib, although it is the embedded one: there, to pull is a job."""
+    """With its address in a setting, the embedded cluster counts as a foreign one: pulling is a job there."""
     log, known = tmp_path / "log", checkpoints(store)
     process = training(log, seed=13, GANLIB_RAY_ADDRESS=stack_settings.require("ray"))
     await_checkpoint(store, process, log, known)
-    train_workers()[0].kill()
+    train_workers(stack_settings)[0].kill()
     assert process.wait(600) == 0, log.read_text()
     assert "resumed runs/" in log.read_text()
     assert re.search(r"entrypoint for job .*-pull--1", log.read_text())
@@ -273,11 +271,11 @@ def extra_node(stack_settings: Settings, stack_environ: dict[str, str]) -> Itera
     assert node.stdout.readline(), "the node did not join"
     yield node
     node.terminate()
-    node.wait(30)
+    node.wait(300)
     node.stdout.close()
 
 
-def test_an_elastic_run_takes_what_there_is_and_outlives_a_lost_node(
+def test_an_elastic_run_uses_all_workers_and_survives_the_loss_of_a_node(
     training: Any, extra_node: subprocess.Popen[str], store: S3Store, tmp_path: Path
 ) -> None:
     log, known = tmp_path / "log", checkpoints(store)
@@ -286,7 +284,7 @@ def test_an_elastic_run_takes_what_there_is_and_outlives_a_lost_node(
         "compute.workers": 1,
         "compute.max_workers": 3,
         "budget.total_kimg": 12,
-        # Or the loss could come after the end: three workers share two cores.
+        # Often enough that the node is lost before the run ends.
         "checkpoint.every_kimg": 0.5,
     }
     process = training(log, seed=14, changes=elastic)
@@ -298,7 +296,7 @@ def test_an_elastic_run_takes_what_there_is_and_outlives_a_lost_node(
     assert process.wait(900) == 0, log.read_text()
     before, resumed, after = log.read_text().partition("resumed runs/")
     assert "training on 3 × cpu" in before, before
-    assert "training on 2 × cpu" in before, f"the new workers say so before they resume: {before}"
+    assert "training on 2 × cpu" in before, f"the new workers print this before they resume: {before}"
     assert resumed
     assert re.match(r"\S+ at \d+ images, \d+ were lost", after)
 
@@ -306,7 +304,7 @@ def test_an_elastic_run_takes_what_there_is_and_outlives_a_lost_node(
 def test_a_deployment_run_started_by_hand_trains_the_same(
     stack_settings: Settings, champion: dict[str, Any], mlflow: MlflowClient
 ) -> None:
-    """What Prefect's page does when somebody presses Run."""
+    """The requests are those of the Run button on Prefect's page."""
     api = stack_settings.require("prefect")
     deployment = requests.get(f"{api}/deployments/name/retrain/nightly", timeout=10).json()
     run = requests.post(
@@ -321,7 +319,7 @@ def test_a_deployment_run_started_by_hand_trains_the_same(
         assert time.monotonic() < deadline, state
         time.sleep(0.5)
     assert state["type"] == "COMPLETED", state
-    # The gate may keep it out: which of two generators of a second is better is luck.
+    # Which of two generators trained for seconds is better is luck, so either decision is right.
     version = mlflow.get_model_version_by_alias(MODEL, "challenger")
     assert mlflow.get_run(version.run_id).data.params["seed"] == "21"
     assert version.tags["ganlib.gate.decision"] in ("promoted", "kept out")

@@ -1,4 +1,4 @@
-"""Registered generators where ganlib is not installed: MLflow and torch alone."""
+"""Registered generators load and serve in an environment with MLflow and torch but without ganlib."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from ganlib.registry.mlflow import MlflowRegistry
 from ganlib.settings import Settings
 from ganlib.tracking.mlflow import MlflowTracker
 
-# Packages of six gigabytes are installed first.
+# The fixture installs six gigabytes of packages.
 pytestmark = [pytest.mark.services, pytest.mark.timeout(1800)]
 
 LOCK = Path(__file__).resolve().parents[2] / "requirements.lock"
@@ -48,10 +48,10 @@ np.savez(sys.argv[3], **made)
 
 @pytest.fixture(scope="session")
 def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The folder of a virtual environment's commands, which has MLflow, torch and what they need."""
+    """Folder of the commands of a virtual environment with MLflow and torch."""
     folder = tmp_path_factory.mktemp("elsewhere") / "venv"
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-    # Uncompiled: of most modules nothing is ever imported.
+    # Not compiled, because most modules are never imported.
     install = ["pip", "install", "--quiet", "--no-input", "--no-compile", "--constraint", str(LOCK)]
     subprocess.run([str(folder / "bin" / "python"), "-m", *install, "mlflow", "torch"], check=True)
     yield folder / "bin"
@@ -60,7 +60,7 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def environ(elsewhere: Path, stack_settings: Settings) -> dict[str, str]:
-    """Of somebody who knows where the registry is, and nothing else of ganlib."""
+    """Environment of a user who knows the registry's address and nothing else about ganlib."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("GANLIB_", "MLFLOW_", "PYTHON"))}
     return {
         **kept,
@@ -84,7 +84,7 @@ def labelled(registry: MlflowRegistry, stack_settings: Settings) -> tuple[str, n
         network = Generator(size=32, channels=3, latent_dim=6, width=4, classes=3)
         for parameter in network.parameters():
             nn.init.normal_(parameter, 0.0 if parameter.ndim > 1 else 0.5, 0.2)
-        network(torch.randn(32, 6), torch.arange(32) % 3)  # batch norm has something to forget
+        network(torch.randn(32, 6), torch.arange(32) % 3)  # gives batch norm running statistics
     start = RunStart("serving", name, {}, {}, "none", "0" * 64, "")
     registry.publish(
         Publication(
@@ -103,7 +103,7 @@ def labelled(registry: MlflowRegistry, stack_settings: Settings) -> tuple[str, n
 def predictions(
     elsewhere: Path, environ: dict[str, str], uri: str, batches: dict[str, np.ndarray], folder: Path
 ) -> dict[str, np.ndarray]:
-    """What the model makes of some batches, over there."""
+    """Return the model's predictions for each batch, made in the other environment."""
     given, made = folder / "given.npz", folder / "made.npz"
     np.savez(given, **batches)
     done = subprocess.run(
@@ -124,7 +124,7 @@ def draw(count: int, latent_dim: int) -> torch.Tensor:
     return torch.randn(count, latent_dim, generator=torch.Generator().manual_seed(count))
 
 
-def test_predict_makes_the_same_pictures_elsewhere(
+def test_predictions_without_ganlib_are_the_same_pictures(
     champion: dict[str, Any],
     registry: MlflowRegistry,
     elsewhere: Path,
@@ -142,7 +142,7 @@ def test_predict_makes_the_same_pictures_elsewhere(
         np.testing.assert_allclose(pictures, expected, rtol=0, atol=1e-5)
 
 
-def test_a_label_is_the_last_number_of_a_row(
+def test_the_last_number_of_an_input_row_is_the_label(
     labelled: tuple[str, nn.Module],
     registry: MlflowRegistry,
     elsewhere: Path,
@@ -164,7 +164,7 @@ def test_a_label_is_the_last_number_of_a_row(
 
 @contextmanager
 def served(elsewhere: Path, environ: dict[str, str], uri: str, log: Path) -> Iterator[str]:
-    """The address of ``mlflow models serve``."""
+    """Run ``mlflow models serve`` inside the block; yields its address."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = str(taken.getsockname()[1])
@@ -184,10 +184,10 @@ def served(elsewhere: Path, environ: dict[str, str], uri: str, log: Path) -> Ite
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         try:
-            process.wait(30)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait(30)
+            process.wait()
 
 
 def await_ping(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
@@ -197,7 +197,7 @@ def await_ping(process: subprocess.Popen[bytes], address: str, log: Path) -> Non
             if requests.get(f"{address}/ping", timeout=10).ok:
                 return
         except requests.ConnectionError:
-            pass  # it does not listen yet
+            pass  # the server does not listen yet
         try:
             process.wait(0.5)
         except subprocess.TimeoutExpired:

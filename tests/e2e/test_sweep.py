@@ -15,7 +15,7 @@ from ganlib.settings import Settings
 from ganlib.storage import S3Store
 from ganlib.sweep.records import SweepResult
 
-# The limits are for a machine that is busy with something else; they end what hangs.
+# The limits are generous for busy machines: they only end a test that hangs.
 pytestmark = [pytest.mark.services, pytest.mark.timeout(1500)]
 
 RECIPE = "digits-wgan"
@@ -30,14 +30,14 @@ WORDS = [
 
 @pytest.fixture(scope="module")
 def sweep(ganlib: Run, digits: str, store: S3Store) -> dict[str, Any]:
-    """A sweep of four tiny trials: what the command printed, and its result."""
+    """The output and the result of a sweep of four tiny trials."""
     before = {o.key for o in store.list("sweeps/") if o.key.endswith("/result.json")}
     done = ganlib(*WORDS)
     [key] = {o.key for o in store.list("sweeps/") if o.key.endswith("/result.json")} - before
     return {"output": done.stdout, "result": SweepResult.from_json(store.get(key))}
 
 
-def test_the_command_ends_with_a_table_and_says_which_is_the_best(
+def test_the_command_prints_a_table_and_the_best_trial(
     sweep: dict[str, Any], stack_settings: Settings
 ) -> None:
     result, said = sweep["result"], sweep["output"]
@@ -57,7 +57,7 @@ def test_the_command_ends_with_a_table_and_says_which_is_the_best(
     assert f"{stack_settings.mlflow_uri}/#/runs/{result.tracking_run_id}" in said
 
 
-def test_every_trial_is_a_child_of_a_run_that_carries_the_pictures(
+def test_every_trial_is_a_child_run_and_the_parent_run_has_the_pictures(
     sweep: dict[str, Any], mlflow: MlflowClient, tmp_path: Path
 ) -> None:
     result = sweep["result"]
@@ -90,7 +90,7 @@ def test_every_trial_is_a_child_of_a_run_that_carries_the_pictures(
     assert float(rows[0]["final_distance"]) == values["best_final_distance"]
 
 
-def test_the_same_command_repeats_no_trial_and_can_go_on_with_the_winner(
+def test_the_same_command_repeats_no_trial_and_can_train_the_best_one_on(
     sweep: dict[str, Any], ganlib: Run, store: S3Store, mlflow: MlflowClient, stack_settings: Settings
 ) -> None:
     key = f"sweeps/{sweep['result'].sweep}/result.json"
@@ -108,14 +108,14 @@ def test_the_same_command_repeats_no_trial_and_can_go_on_with_the_winner(
     assert any(sweep["result"].sweep in artifact["data"] for artifact in artifacts)
 
 
-def test_a_sweep_can_be_looked_at_again(sweep: dict[str, Any], ganlib: Run) -> None:
+def test_sweep_status_shows_a_finished_sweep(sweep: dict[str, Any], ganlib: Run) -> None:
     name = sweep["result"].sweep
     assert f"{name}: finished, 4 trials" in ganlib("sweep-status").stdout
     shown = ganlib("sweep-status", name).stdout
     assert shown == sweep["output"][sweep["output"].index(name) :].partition("The same command")[0]
 
 
-def test_a_dry_run_says_what_would_be_done_and_starts_nothing(
+def test_a_dry_run_prints_the_plan_and_starts_no_sweep(
     sweep: dict[str, Any], ganlib: Run, store: S3Store
 ) -> None:
     def begun() -> list[str]:

@@ -1,18 +1,16 @@
-"""The sweep job on a real stack: killed and taken up again, populations, trials of several workers."""
+"""The sweep job on a real stack: killed and resumed, population training, trials of several workers."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from importlib.metadata import version
 from itertools import pairwise
 from typing import Any
 
-import psutil
 import pytest
-from e2e_commands import TINY
+from e2e_commands import TINY, processes
 from mlflow import MlflowClient
 
 from ganlib.cluster.launch import run_job
@@ -36,7 +34,7 @@ from ganlib.sweep.spec import (
 from ganlib.sweep.stopping import Decisions
 from ganlib.training.spec import read_spec, result_key
 
-# The limits are for a machine that is busy with something else; they end what hangs.
+# The limits are generous for busy machines: they only end a test that hangs.
 pytestmark = [pytest.mark.services, pytest.mark.timeout(1500)]
 
 SMALL = {
@@ -47,7 +45,7 @@ SMALL = {
 
 
 class Sweep:
-    """A sweep whose job is started, and perhaps killed, by a test."""
+    """A sweep whose job a test starts and may kill."""
 
     def __init__(
         self, settings: Settings, store: S3Store, request: str, search: list[str], **options: Any
@@ -89,24 +87,12 @@ class Sweep:
             time.sleep(0.1)
 
 
-def processes(settings: Settings, *words: str) -> list[psutil.Process]:
-    """Of this stack: other people's have such titles, too."""
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        line = " ".join(process.info["cmdline"] or [])
-        with suppress(psutil.Error):
-            named = all(word in line for word in words)
-            if named and process.environ().get("GANLIB_HOME") == str(settings.home):
-                found.append(process)
-    return found
-
-
 def under_way(trial: Trial) -> bool:
-    """Whether a trial has something to go on from."""
+    """Whether a trial is running and has an evaluation to resume from."""
     return trial.status == "running" and bool(trial.curve)
 
 
-def test_a_sweep_that_is_killed_goes_on_where_it_was(
+def test_a_killed_sweep_resumes_where_it_was(
     stack_settings: Settings, store: S3Store, digits: str, mlflow: MlflowClient
 ) -> None:
     rates = "optimizer.critic_learning_rate=1e-5,1e-3,2e-3,3e-3,1.0"
@@ -118,9 +104,10 @@ def test_a_sweep_that_is_killed_goes_on_where_it_was(
         overrides={
             "cadence.n_critic": 1,
             "optimizer.critic_learning_rate": 1e-5,
-            # The last rate throws every weight to the bounds at once.
+            # At the first evaluation the last rate has at least three quarters of the weights at the bounds,
+            # the others never have half of them there; bf16 and fp32 differ by a tenth.
             "watch.critic_at_bounds": "stop",
-            "watch.critic_at_bounds_share": 0.9,
+            "watch.critic_at_bounds_share": 0.6,
         },
         algorithm="grid",
         total_kimg=2.4,
@@ -140,14 +127,14 @@ def test_a_sweep_that_is_killed_goes_on_where_it_was(
         for process in processes(stack_settings, "ganlib.jobs.sweep", sweep.name):
             process.kill()
         with pytest.raises(JobFailed):
-            job.result(120)
+            job.result(600)
         before = sweep.state
         assert any(map(under_way, before.result.trials))
         sweep.lines.clear()
         job = pool.submit(sweep.run)
         sweep.wait_for(lambda state: len(state.judged) > len(before.judged), job)
-        # A trial's process may die, too: another one takes it up. Tune's wrapper gives a process its title
-        # while it trains, and the actor's own class in between.
+        # Kill a trial's process: another one resumes the trial. The process has the title of Tune's wrapper
+        # while it trains, and of the actor's class otherwise.
         busy = processes(stack_settings, "ray::ResourceTrainable")
         [*busy, *processes(stack_settings, "ray::TrialActor")][0].kill()
         job.result(900)
@@ -168,8 +155,8 @@ def test_a_sweep_that_is_killed_goes_on_where_it_was(
     assert [decisions.judge(r.number, r.images_seen, r.distance) for r in after.judged] == [
         report.verdict for report in after.judged
     ]
-    assert "which has come to" in sweep.said, "it resumed"
-    # Which of the two depends on whether it was between two trials.
+    assert "which has come to" in sweep.said, "the sweep did not resume"
+    # The message depends on whether the killed process was training or between two trials.
     again = ("it goes on from its last checkpoint", "it is taken up again after the others")
     assert any(f"its process died; {what}" in sweep.said for what in again), sweep.said
 
@@ -193,10 +180,10 @@ def test_a_sweep_that_is_killed_goes_on_where_it_was(
     for trial in trials[:4]:
         left = TrainResult.from_json(store.get(result_key(trial.run)))
         assert left.best == trial.best
-    assert not list((stack_settings.home / "ray-tune").iterdir()), "Tune's own records are thrown away"
+    assert not list((stack_settings.home / "ray-tune").iterdir()), "Tune's own records were kept"
 
 
-def test_a_population_copies_what_is_good_and_changes_it(
+def test_a_population_copies_good_members_with_changed_values(
     stack_settings: Settings, store: S3Store, digits: str
 ) -> None:
     sweep = Sweep(
@@ -216,8 +203,8 @@ def test_a_population_copies_what_is_good_and_changes_it(
     assert [trial.status for trial in trials] == ["finished"] * 4
     changed = [trial for trial in trials if trial.changes]
     moments = sorted(int(line.split()[1]) for trial in changed for line in trial.changes)
-    assert moments == [304, 608, 912], sweep.said  # one in four at every rung, at equal pictures
-    assert not trials[0].changes, "the recipe stays as it is"
+    assert moments == [304, 608, 912], sweep.said  # one of four members at every rung
+    assert not trials[0].changes, "the recipe's own trial was changed"
     for trial in changed:
         run = read_spec(store, trial.run)
         assert run.adopt is not None
@@ -230,7 +217,7 @@ def test_a_population_copies_what_is_good_and_changes_it(
         assert any(o.key == f"{trial.best.key}/checkpoint.json" for o in store.list(trial.best.key))
 
 
-def test_a_trial_of_two_workers_is_a_train_run(stack_settings: Settings, store: S3Store, digits: str) -> None:
+def test_a_trial_of_two_workers_trains_on_both(stack_settings: Settings, store: S3Store, digits: str) -> None:
     sweep = Sweep(
         stack_settings,
         store,

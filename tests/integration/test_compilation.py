@@ -11,11 +11,10 @@ import torch
 from ganlib.core.average import Averaging
 from ganlib.core.cadence import Cadence
 from ganlib.core.hardware import Acceleration
-from ganlib.core.loop import Plan, train
+from ganlib.core.loop import Batch, Plan, train
 from ganlib.core.networks import Critic, Generator
 from ganlib.core.objectives import Wasserstein
 from ganlib.core.state import TrainState
-from ganlib.data.batches import Batch
 
 
 def pictures(step: int) -> Batch:

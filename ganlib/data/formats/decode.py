@@ -173,7 +173,7 @@ def decode_picture(data: bytes, what: str, size: int, fit: Fit, channels: int) -
     return fit_picture(read_picture(data, what, at_least=2 * size), size, fit, channels)
 
 
-def check_picture(data: bytes, what: str) -> None:
+def check_decodable(data: bytes, what: str) -> None:
     """Decode a picture to the end, as cheaply as its format allows.
 
     Raises:

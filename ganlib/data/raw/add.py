@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from ganlib.data.formats.decode import check_picture
+from ganlib.data.formats.decode import check_decodable
 from ganlib.data.formats.idx import IdxFile, check_idx_set, is_packed, pack
 from ganlib.data.layout import (
     DESCRIPTION,
@@ -138,7 +138,7 @@ def _add_idx(
 def _add_pictures(store: ObjectStore, name: str, listing: Listing, *, replace: bool) -> AddedDataset:
     raw = RawDataset(format="pictures", sources=(listing.source,))
     return _store(
-        store, name, raw, listing.pictures, listing.passed_over, check=check_picture, replace=replace
+        store, name, raw, listing.pictures, listing.passed_over, check=check_decodable, replace=replace
     )
 
 

@@ -1,6 +1,6 @@
-"""Algorithm 1 of arXiv:1701.07875, written plainly and apart from ganlib's loop.
+"""Algorithm 1 of arXiv:1701.07875 line by line, sharing no code with ganlib's loop.
 
-One worker, no autocast, no fused call: what the paper's pseudo-code says, line by line.
+One worker, no autocast, no fused calls.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ def algorithm_1(
     n_critic: int,
     generator_steps: int,
 ) -> list[float]:
-    """Train both networks in place; the Wasserstein estimate after each critic step.
+    """Train both networks in place and return the Wasserstein estimate of each critic step.
 
-    ``real`` gives float pictures in [−1, 1] for a critic step, the other two give latents.
+    ``real`` returns the float pictures in [−1, 1] of a critic step; ``critic_noise`` and
+    ``generator_noise`` return the latents of a step.
     """
     critic_optimizer = torch.optim.RMSprop(critic.parameters(), lr=learning_rate, foreach=False)
     generator_optimizer = torch.optim.RMSprop(generator.parameters(), lr=learning_rate, foreach=False)

@@ -1,4 +1,4 @@
-"""The outermost convolutions against the torch layers that they derive from."""
+"""The first and last convolutions give the results of the torch layers that they derive from."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ LAYERS: dict[str, tuple[Callable[[], nn.Conv2d | nn.ConvTranspose2d], tuple[int,
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("kind", sorted(LAYERS))
-def test_results_and_gradients_are_those_of_the_convolution(kind: str, layout: torch.memory_format) -> None:
+def test_results_and_gradients_equal_torchs_convolution(kind: str, layout: torch.memory_format) -> None:
     make, shape = LAYERS[kind]
     torch.manual_seed(0)
     layer = make().double().to(memory_format=layout)  # type: ignore[call-overload]
@@ -62,7 +62,7 @@ def test_second_derivatives_are_right_for_the_gradient_penalty(kind: str) -> Non
 
 
 @pytest.mark.parametrize("kind", sorted(LAYERS))
-def test_they_run_in_bfloat16(kind: str) -> None:
+def test_bfloat16_gives_the_convolution_up_to_rounding(kind: str) -> None:
     make, shape = LAYERS[kind]
     torch.manual_seed(0)
     layer, given = make(), torch.randn(shape)
@@ -73,7 +73,7 @@ def test_they_run_in_bfloat16(kind: str) -> None:
     assert all(parameter.grad is not None for parameter in layer.parameters())
 
 
-def test_parameters_have_the_names_and_shapes_of_the_convolution() -> None:
+def test_parameters_have_the_names_and_shapes_of_torchs_layer() -> None:
     plain = nn.ConvTranspose2d(6, 1, 4, 2, 1)
     assert {name: p.shape for name, p in ToPicture(6, 1).named_parameters()} == {
         name: p.shape for name, p in plain.named_parameters()

@@ -4,9 +4,8 @@ import pytest
 import torch
 from test_loop import make_plan, make_state, pictures
 
-from ganlib.core.loop import train
+from ganlib.core.loop import Batch, train
 from ganlib.core.steps import WorkerPlace
-from ganlib.data.batches import Batch
 
 pytestmark = [
     pytest.mark.gpu,
@@ -14,7 +13,7 @@ pytestmark = [
 ]
 
 
-def test_the_loop_on_a_gpu_follows_the_one_on_the_cpu() -> None:
+def test_the_curve_on_a_gpu_is_that_on_the_cpu_up_to_rounding() -> None:
     device = torch.device("cuda")
     cpu, gpu = make_state(), make_state()
     for network in (gpu.generator, gpu.critic, gpu.average):

@@ -15,14 +15,13 @@ from ganlib.core.cadence import Cadence
 from ganlib.core.checkpoint import dump_state, restore_network, restore_state
 from ganlib.core.dense import DenseCritic, DenseGenerator
 from ganlib.core.hardware import Acceleration
-from ganlib.core.loop import Plan, train
+from ganlib.core.learning_rates import Schedule
+from ganlib.core.loop import Batch, Plan, train
 from ganlib.core.networks import Critic, Generator
 from ganlib.core.objectives import NonSaturating, Wasserstein
 from ganlib.core.sampling import latents
-from ganlib.core.schedule import Schedule
 from ganlib.core.state import TrainState
 from ganlib.core.steps import to_float
-from ganlib.data.batches import Batch
 from ganlib.errors import CheckpointRefused
 
 BATCH, LATENT, SEED, CLIP = 8, 6, 3, 0.05
@@ -60,7 +59,7 @@ def parameters(state: TrainState) -> list[Tensor]:
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-8), (torch.float32, 2e-4)])
 def test_the_loop_is_algorithm_1(dtype: torch.dtype, tolerance: float) -> None:
-    """50 generator steps of 5 critic steps from the same weights, pictures and noise."""
+    """50 generator steps of 5 critic steps each, from equal weights, pictures and noise."""
     state = make_state(dtype)
     generator, critic = copy.deepcopy(state.generator), copy.deepcopy(state.critic)
     curve = []
@@ -105,7 +104,7 @@ def dense_state(seed: int) -> TrainState:
 
 
 @pytest.mark.parametrize("stop_after", [1, 4])
-def test_dropout_adam_labels_and_decaying_rates_go_on_to_the_bit(stop_after: int) -> None:
+def test_a_resumed_run_with_dropout_adam_labels_and_decay_gives_the_same_bits(stop_after: int) -> None:
     plan = replace(
         make_plan(6, n_critic=2),
         objective=NonSaturating(),
@@ -120,7 +119,7 @@ def test_dropout_adam_labels_and_decaying_rates_go_on_to_the_bit(stop_after: int
     assert dump_state(second)[0] == dump_state(whole)[0]
 
 
-def test_learning_rates_fall_to_nothing_at_the_end() -> None:
+def test_learning_rates_decay_linearly_to_zero() -> None:
     state = make_state()
     schedule = Schedule(decay_from_images=2 * BATCH, decay_to_images=6 * BATCH)
     rates = []
@@ -138,17 +137,17 @@ def curve(acceleration: Acceleration) -> list[float]:
     return [float(p.wasserstein) for p in train(state, pictures, plan)]
 
 
-def test_the_layout_in_memory_changes_nothing_but_rounding() -> None:
+def test_the_memory_layout_changes_only_rounding() -> None:
     expected = curve(Acceleration())
     assert curve(Acceleration(layout="channels_last")) == pytest.approx(expected, abs=1e-5)
 
 
-def test_bf16_follows_the_same_curve() -> None:
+def test_bf16_changes_only_rounding() -> None:
     assert curve(Acceleration("bf16")) == pytest.approx(curve(Acceleration()), abs=5e-3)
 
 
 @pytest.mark.parametrize("stop_after", [1, 2, 5])
-def test_a_stopped_run_goes_on_to_the_bit(stop_after: int) -> None:
+def test_a_resumed_run_gives_the_same_bits(stop_after: int) -> None:
     plan = make_plan(12, n_critic=2, bursts=True)
     whole = make_state()
     for _ in train(whole, pictures, plan):
@@ -167,14 +166,14 @@ def test_a_stopped_run_goes_on_to_the_bit(stop_after: int) -> None:
     assert {**resumed_counters, "seconds": 0} == {**counters, "seconds": 0}
 
 
-def test_the_clock_counts_pictures_and_the_budget_ends_the_run() -> None:
+def test_the_clock_counts_images_and_the_budget_ends_the_run() -> None:
     state = make_state()
     clock = [p.images_seen for p in train(state, pictures, make_plan(3, n_critic=2))]
     assert clock == [2 * BATCH, 4 * BATCH, 6 * BATCH]
     assert list(train(state, pictures, make_plan(3, n_critic=2))) == []
 
 
-def test_the_average_lags_behind_and_is_not_trained() -> None:
+def test_the_average_follows_the_generator_and_has_no_gradients() -> None:
     state = make_state()
     for _ in train(state, pictures, make_plan(20, n_critic=1)):
         pass
@@ -192,7 +191,7 @@ def test_a_truncated_checkpoint_is_refused_and_changes_nothing() -> None:
     assert dump_state(state)[0] == before
 
 
-def test_a_checkpoint_of_other_networks_is_refused_by_name() -> None:
+def test_a_checkpoint_of_other_networks_is_refused_naming_the_parameter() -> None:
     state = make_state()
     torch.manual_seed(0)
     other = Generator(size=28, channels=1, latent_dim=LATENT, width=8)
@@ -204,7 +203,7 @@ def test_a_checkpoint_of_other_networks_is_refused_by_name() -> None:
     assert dump_state(state)[0] == before
 
 
-def test_one_network_alone_is_taken_from_a_checkpoint() -> None:
+def test_a_single_network_is_restored_from_a_checkpoint() -> None:
     state = make_state()
     for _ in train(state, pictures, make_plan(2, n_critic=1)):
         pass

@@ -1,4 +1,4 @@
-"""Losses against their formulas, written out or taken by finite differences."""
+"""Losses equal their formulas, written out or computed by finite differences."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ganlib.core.objectives import NonSaturating, Wasserstein, WassersteinGradie
 
 
 class TinyCritic(nn.Module):
-    """Smooth, so that finite differences are its derivatives."""
+    """A smooth critic, so that finite differences approximate its derivatives."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ MIX = torch.tensor([0.0, 0.25, 0.5, 0.75, 0.999], dtype=torch.float64)
 
 
 def numerical_penalty(critic: nn.Module, real: Tensor, fake: Tensor, step: float = 1e-5) -> float:
-    """(‖∇f‖ − 1)² at the points between, every partial derivative by central differences."""
+    """Mean (‖∇f‖ − 1)² at the interpolated points, with partial derivatives by central differences."""
     total = 0.0
     for share, one, other in zip(MIX, real, fake, strict=True):
         point = (share * one + (1 - share) * other).flatten()
@@ -56,7 +56,7 @@ def numerical_penalty(critic: nn.Module, real: Tensor, fake: Tensor, step: float
     return total / len(real)
 
 
-def test_the_gradient_penalty_is_that_of_finite_differences(critic: TinyCritic) -> None:
+def test_the_gradient_penalty_equals_finite_differences(critic: TinyCritic) -> None:
     real, fake = batch(1), batch(2)
     plain = Wasserstein(clip=1).critic_loss(critic, real, fake, lambda: MIX)
     found = WassersteinGradientPenalty(penalty=7).critic_loss(critic, real, fake, lambda: MIX)
@@ -65,7 +65,7 @@ def test_the_gradient_penalty_is_that_of_finite_differences(critic: TinyCritic) 
     assert penalty == pytest.approx(numerical_penalty(critic, real, fake), rel=1e-6)
 
 
-def test_the_gradient_of_the_gradient_penalty_is_that_of_finite_differences(critic: TinyCritic) -> None:
+def test_the_gradient_of_the_gradient_penalty_equals_finite_differences(critic: TinyCritic) -> None:
     real, fake, weight = batch(1), batch(2), critic.inner.weight
     objective = WassersteinGradientPenalty(penalty=1)
     objective.critic_loss(critic, real, fake, lambda: MIX).loss.backward()
@@ -85,7 +85,7 @@ def test_the_gradient_of_the_gradient_penalty_is_that_of_finite_differences(crit
 
 
 def test_only_real_pictures_have_smoothed_labels(critic: TinyCritic) -> None:
-    """−[0.9 log σ(f(x)) + 0.1 log(1 − σ(f(x)))] − log(1 − σ(f(g))), written out."""
+    """The loss is −[0.9 log σ(f(x)) + 0.1 log(1 − σ(f(x)))] − log(1 − σ(f(g)))."""
     real, fake = batch(1), batch(2)
     on_real, on_fake = torch.sigmoid(critic(real)), torch.sigmoid(critic(fake))
     expected = -(0.9 * on_real.log() + 0.1 * (1 - on_real).log()).mean() - (1 - on_fake).log().mean()
@@ -116,7 +116,7 @@ def test_a_conditional_critic_adds_the_projection_on_the_label() -> None:
     torch.testing.assert_close(critic(pictures, labels), expected)
 
 
-def test_dropout_depends_on_seed_and_place_alone_and_keeps_the_mean() -> None:
+def test_dropout_depends_only_on_seed_and_row_and_keeps_the_mean() -> None:
     layer, features = Dropout(0.25), torch.ones(400, 50)
     with pytest.raises(RuntimeError, match="seed"):
         layer(features)

@@ -35,7 +35,7 @@ def test_networks_of_any_width_depth_and_number_of_classes(norm: Norm) -> None:
         generator(torch.randn(3, 5))
 
 
-def test_the_label_decides_what_a_conditional_generator_makes() -> None:
+def test_a_conditional_generator_makes_different_pictures_for_different_labels() -> None:
     torch.manual_seed(0)
     for generator in (
         Generator(size=28, channels=1, latent_dim=5, width=4, classes=2).eval(),
@@ -48,7 +48,7 @@ def test_the_label_decides_what_a_conditional_generator_makes() -> None:
             Generator(size=28, channels=1, latent_dim=5, width=4)(noise, torch.tensor([0]))
 
 
-def test_the_fully_connected_pair_is_that_of_the_document() -> None:
+def test_the_fully_connected_pair_has_the_layers_of_its_source() -> None:
     generator = DenseGenerator(size=28, channels=1, latent_dim=100, widths=(256, 512, 1024))
     critic = DenseCritic(size=28, channels=1, widths=(1024, 512, 256), dropout=0.3)
     linear = [
@@ -64,7 +64,7 @@ def test_the_fully_connected_pair_is_that_of_the_document() -> None:
 
 
 @pytest.mark.parametrize("norm", ["batch", "layer", "group", "none"])
-def test_weights_begin_as_in_dcgan(norm: Norm) -> None:
+def test_weights_are_initialized_as_in_dcgan(norm: Norm) -> None:
     torch.manual_seed(0)
     critic = Critic(size=64, channels=3, width=32, norm=norm)
     convolution = critic.layers[2].weight
@@ -75,7 +75,7 @@ def test_weights_begin_as_in_dcgan(norm: Norm) -> None:
         assert float(scale.detach().mean()) == pytest.approx(1, abs=0.02)
 
 
-def test_the_cadence_of_the_reference() -> None:
+def test_bursts_come_at_the_start_and_every_500_generator_steps() -> None:
     cadence = Cadence(5, bursts=True)
     assert [cadence.critic_steps(step) for step in (0, 24, 25, 499, 500, 501, 1000)] == [
         100, 100, 5, 5, 100, 5, 100,
@@ -121,7 +121,7 @@ def test_workers_share_a_batch_without_overlap() -> None:
     assert torch.equal(torch.cat(shares), batch)
 
 
-def test_bytes_span_minus_one_to_one() -> None:
+def test_bytes_become_floats_from_minus_one_to_one() -> None:
     pictures = torch.tensor([[[[0, 255]]]], dtype=torch.uint8)
     assert to_float(pictures, torch.device("cpu")).flatten().tolist() == [-1.0, 1.0]
 
@@ -141,7 +141,7 @@ def test_the_average_moves_by_the_decay() -> None:
     torch.testing.assert_close(old.weight.detach(), expected)
 
 
-def test_calibration_measures_the_statistics_of_the_weights_at_hand() -> None:
+def test_calibration_measures_the_batch_norm_statistics_of_the_present_weights() -> None:
     torch.manual_seed(0)
     generator = Generator(size=28, channels=1, latent_dim=8, width=4)
     norm = next(m for m in generator.modules() if isinstance(m, torch.nn.BatchNorm2d))
@@ -153,14 +153,14 @@ def test_calibration_measures_the_statistics_of_the_weights_at_hand() -> None:
     assert norm.momentum == pytest.approx(0.1)
 
 
-def test_generating_leaves_the_mode_alone_and_does_not_depend_on_the_batch() -> None:
+def test_generating_restores_the_mode_and_does_not_depend_on_the_batch_size() -> None:
     generator = Generator(size=28, channels=1, latent_dim=8, width=4)
     noise = torch.randn(10, 8)
     torch.testing.assert_close(generate(generator, noise, batch=3), generate(generator, noise))
     assert generator.training
 
 
-def test_auto_precision_asks_the_hardware(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_auto_precision_is_bf16_only_where_the_hardware_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
     assert accelerate(cpu).describe() == "bf16, channels_last, not compiled"

@@ -10,7 +10,7 @@ from ganlib.core.sampling import sample_latents, spherical
 
 @pytest.mark.parametrize("truncation", [None, 0.5])
 @pytest.mark.parametrize(("start", "count"), [(0, 1), (0, 64), (63, 2), (64, 5), (100, 200), (7, 1)])
-def test_a_latent_depends_on_its_number_alone(start: int, count: int, truncation: float | None) -> None:
+def test_a_latent_depends_only_on_seed_and_number(start: int, count: int, truncation: float | None) -> None:
     all_of_them = sample_latents(3, 0, 300, 10, truncation)
     assert torch.equal(sample_latents(3, start, count, 10, truncation), all_of_them[start : start + count])
     assert not torch.equal(
@@ -32,7 +32,7 @@ def test_truncated_latents_have_the_truncated_normal_distribution(threshold: flo
     inside = plain.abs() <= threshold
     assert torch.equal(drawn[inside], plain[inside])
     assert float(drawn.abs().max()) <= threshold
-    # Its variance: 1 − 2tφ(t) / (2Φ(t) − 1).
+    # The truncated normal distribution has the variance 1 − 2tφ(t) / (2Φ(t) − 1).
     density = math.exp(-(threshold**2) / 2) / math.sqrt(2 * math.pi)
     variance = 1 - 2 * threshold * density / math.erf(threshold / math.sqrt(2))
     assert float(drawn.var()) == pytest.approx(variance, rel=0.03)
@@ -40,21 +40,21 @@ def test_truncated_latents_have_the_truncated_normal_distribution(threshold: flo
     assert abs(float(drawn.mean())) < 0.02
 
 
-def test_interpolation_begins_and_ends_at_its_ends_and_keeps_its_length() -> None:
+def test_interpolation_passes_through_the_given_latents_and_keeps_their_length() -> None:
     ends = torch.randn(4, 100, generator=torch.Generator().manual_seed(0))
     way = spherical(ends, 7)
     assert way.shape == (22, 100)
     assert torch.equal(way[::7], ends)
     norms = way.norm(dim=1)
     assert float(norms.min()) > 0.9 * float(ends.norm(dim=1).min())
-    # Steps of one angle: a quarter circle in three.
+    # Three steps of equal angle make a quarter of a circle.
     quarter = spherical(torch.eye(2), 3)
     angles = torch.atan2(quarter[:, 1], quarter[:, 0])
     torch.testing.assert_close(angles, torch.tensor([0, 1, 2, 3]) * math.pi / 6)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5])
-def test_between_parallel_latents_the_way_is_straight(steps: int) -> None:
+def test_interpolation_between_parallel_latents_is_a_straight_line(steps: int) -> None:
     a = torch.tensor([1.0, 2.0])
     same = spherical(torch.stack([a, a]), steps)
     torch.testing.assert_close(same, a.expand(steps + 1, 2))

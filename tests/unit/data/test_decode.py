@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ganlib.data.formats.decode import (
-    check_picture,
+    check_decodable,
     decode_picture,
     fit_grey,
     fit_picture,
@@ -135,20 +135,20 @@ def test_many_grey_pictures_are_stretched_as_one_is() -> None:
 def test_truncated_pictures_are_refused(format: str) -> None:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
     data = encoded(noise, format)
-    check_picture(data, "whole")
+    check_decodable(data, "whole")
     with pytest.raises(DataError, match=r"cats/1\.jpg cannot be opened as a picture.*JPEG and PNG"):
-        check_picture(data[: len(data) // 2], "cats/1.jpg")
+        check_decodable(data[: len(data) // 2], "cats/1.jpg")
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", b"\x89PNG\r\n\x1a\n"])
 def test_other_bytes_are_refused(data: bytes) -> None:
     with pytest.raises(DataError, match="a file cannot be opened as a picture"):
-        check_picture(data, "a file")
+        check_decodable(data, "a file")
 
 
 def test_other_formats_are_refused() -> None:
     with pytest.raises(DataError, match="Accepted: JPEG and PNG"):
-        check_picture(encoded(halves(), "GIF"), "x.png")
+        check_decodable(encoded(halves(), "GIF"), "x.png")
 
 
 @pytest.mark.parametrize("side", [9000, 20000, 65000])
@@ -160,7 +160,7 @@ def test_decompression_bombs_are_refused_before_they_are_unpacked(side: int) -> 
     header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 1000))
     with pytest.raises(DataError, match=r"bomb\.png .*67,108,864"):
-        check_picture(data + chunk(b"IEND", b""), "bomb.png")
+        check_decodable(data + chunk(b"IEND", b""), "bomb.png")
 
 
 @given(st.binary(max_size=300), st.integers(0, 400))
@@ -169,7 +169,7 @@ def test_damage_anywhere_is_a_data_error_or_still_a_picture(noise: bytes, where:
     data = bytearray(encoded(halves(), "PNG"))
     data[where : where + len(noise)] = noise
     with contextlib.suppress(DataError):
-        check_picture(bytes(data), "damaged")
+        check_decodable(bytes(data), "damaged")
 
 
 @pytest.mark.parametrize(

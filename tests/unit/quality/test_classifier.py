@@ -8,8 +8,8 @@ from ganlib.fakes.stores import MemoryStore
 from ganlib.quality import classifier as module
 from ganlib.quality.classifier import (
     Classifier,
+    Labelled,
     Network,
-    Split,
     find_classifier,
     keep_classifier,
     train_classifier,
@@ -24,14 +24,14 @@ def version(classes: int = 2, size: int = 28, channels: int = 1) -> DatasetVersi
     )
 
 
-def stripes(count: int, seed: int) -> Split:
+def stripes(count: int, seed: int) -> Labelled:
     """Upright ones and lying ones, with noise."""
     random = torch.Generator().manual_seed(seed)
     labels = torch.arange(count) % 2
     images = torch.randint(0, 100, (count, 1, 28, 28), generator=random)
     images[labels == 0, :, ::4] += 150
     images[labels == 1, :, :, ::4] += 150
-    return Split(count, lambda index: (images[index].to(torch.uint8), labels[index]))
+    return Labelled(count, lambda index: (images[index].to(torch.uint8), labels[index]))
 
 
 @pytest.fixture(scope="module")

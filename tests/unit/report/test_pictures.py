@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from report_examples import METRIC, curve, evaluated, grid, sweep_of, twelve
 
-from ganlib.report.canvas import COLOURS, WIDTH, distance_norm, draw
+from ganlib.report.canvas import COLOURS, WIDTH, distance_norm, render
 from ganlib.report.curves import curves
 from ganlib.report.landscape import landscape
 from ganlib.report.parallel_coordinates import parallel_coordinates
@@ -73,7 +73,7 @@ def test_every_sweep_can_be_drawn_without_a_warning(
     result = ODD[name]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        picture = draw(figure(result))
+        picture = render(figure(result))
     assert picture.shape[1] == WIDTH
     assert 400 <= picture.shape[0] <= 1000
     assert picture.dtype.name == "uint8"
@@ -169,7 +169,7 @@ def test_samples_stand_side_by_side_pixel_for_pixel(channels: int, size: int, co
     result = sweep_of(grid())
     shown = samples(*range(count), channels=channels, size=size)
     figure = sample_grids(result, shown)
-    picture = draw(figure)
+    picture = render(figure)
     assert picture.shape[1] >= WIDTH
     assert len(figure.axes) == count
     said = "\n".join(texts(figure))

@@ -5,7 +5,7 @@ from sweeps import spec
 
 from ganlib.records import CurvePoint
 from ganlib.sweep.config import SweepConfig
-from ganlib.sweep.population import mutations, within
+from ganlib.sweep.population import clamped, mutations
 from ganlib.sweep.records import Scalar, Trial
 from ganlib.sweep.search import draw, open_source
 
@@ -102,7 +102,7 @@ def test_a_population_changes_values_within_what_is_searched() -> None:
     config = spec(fields[:2], scheduler="pbt").config
     made = mutations(config)
     assert made["cadence.n_critic"] == [1, 2, 3, 4]
-    assert within(config, {"cadence.n_critic": 2, "objective.clip": 1.2}) == {
+    assert clamped(config, {"cadence.n_critic": 2, "objective.clip": 1.2}) == {
         "cadence.n_critic": 2,
         "objective.clip": 1.0,
     }
