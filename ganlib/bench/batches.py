@@ -13,7 +13,7 @@ from itertools import count
 import torch
 from torch import Tensor
 
-from ganlib.bench import datasets, plain
+from ganlib.bench import benchmark_data, plain
 from ganlib.bench.parts import Measured, answer
 from ganlib.core.steps import to_float
 from ganlib.data.batches import TrainingBatches
@@ -48,10 +48,10 @@ def rate(batches: Iterator[Tensor], seconds: float) -> float:
 def main(which: str, seconds: float) -> Measured:
     """Measure one of the two."""
     settings = load_settings()
-    dataset = datasets.pictures(settings)
+    dataset = benchmark_data.pictures(settings)
     if which == "ours":
         return Measured(value=rate(from_shards(dataset), seconds))
-    return Measured(value=rate(plain.batches(datasets.folder_of(settings)), seconds))
+    return Measured(value=rate(plain.batches(benchmark_data.folder_of(settings)), seconds))
 
 
 if __name__ == "__main__":

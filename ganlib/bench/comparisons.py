@@ -40,7 +40,7 @@ class Session:
 
 def loop(session: Session) -> list[Row]:
     """ganlib's loop against the plain one and against the machine's peak."""
-    session.measure(TimedPart("making pictures", "datasets", ("pictures",)))
+    session.measure(TimedPart("making pictures", "benchmark_data", ("pictures",)))
     ours, plain, peak = in_turn(
         session.measure,
         [
@@ -77,7 +77,7 @@ def loop_rows(ours: Sequence[Measured], plain: Sequence[Measured], peak: Sequenc
 
 def ddp(session: Session) -> list[Row]:
     """Two workers of one thread against one."""
-    session.measure(TimedPart("making pictures", "datasets", ("pictures",)))
+    session.measure(TimedPart("making pictures", "benchmark_data", ("pictures",)))
     two, one, apart = in_turn(
         session.measure,
         [
@@ -106,7 +106,7 @@ def ddp(session: Session) -> list[Row]:
 
 def batches(session: Session) -> list[Row]:
     """Mapped shards against ``ImageFolder``, and how long the loop waits for pictures."""
-    session.measure(TimedPart("making pictures", "datasets", ("pictures",)))
+    session.measure(TimedPart("making pictures", "benchmark_data", ("pictures",)))
     ours, plain, training = in_turn(
         session.measure,
         [
@@ -161,7 +161,7 @@ def trial(session: Session) -> list[Row]:
 
 def memory(session: Session) -> list[Row]:
     """Peak of one worker's process."""
-    session.measure(TimedPart("making pictures", "datasets", ("pictures",)))
+    session.measure(TimedPart("making pictures", "benchmark_data", ("pictures",)))
     ours, plain = in_turn(
         session.measure,
         [
@@ -193,7 +193,9 @@ def quality(session: Session) -> list[Row]:
     """The recipe against the reference settings, after the same time."""
     seconds = session.seconds or QUALITY_SECONDS
     source = () if session.fashion_mnist is None else (str(session.fashion_mnist.absolute()),)
-    found = session.measure(TimedPart("looking for Fashion-MNIST", "datasets", ("fashion-mnist", *source)))
+    found = session.measure(
+        TimedPart("looking for Fashion-MNIST", "benchmark_data", ("fashion-mnist", *source))
+    )
     names, target = BENCHMARKS["quality"].rows, Target("at most", 190, aim=120)
     if found.missing:
         return [Row(name, found.missing, "", "") for name in names]

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch.distributed as dist
 from torch.multiprocessing.spawn import spawn
 
-from ganlib.bench import datasets, rates
+from ganlib.bench import benchmark_data, rates
 from ganlib.bench.parts import Measured, answer
 from ganlib.core.steps import WorkerPlace
 from ganlib.settings import load_settings
@@ -26,7 +26,7 @@ def worker(rank: int, workers: int, together: bool, seconds: float, folder: str,
     """One process; leaves its rate in ``folder``."""
     if together:
         dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=workers)
-    dataset = datasets.pictures(load_settings())
+    dataset = benchmark_data.pictures(load_settings())
     if together:
         run, place = rates.config(width, BATCH, workers), WorkerPlace(rank, workers)
     else:
@@ -42,7 +42,7 @@ def worker(rank: int, workers: int, together: bool, seconds: float, folder: str,
 def main(which: str, seconds: float, width: int = 64) -> Measured:
     """Pictures a second, over all workers."""
     workers, together = 1 if which == "one" else 2, which == "two"
-    datasets.pictures(load_settings())
+    benchmark_data.pictures(load_settings())
     with tempfile.TemporaryDirectory(prefix="ganlib-bench-") as folder:
         spawn(worker, (workers, together, seconds, folder, width), nprocs=workers)
         texts = [Path(folder, f"{rank}.json").read_text() for rank in range(workers)]

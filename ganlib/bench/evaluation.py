@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import spawn
 
-from ganlib.bench import datasets, rates
+from ganlib.bench import benchmark_data, rates
 from ganlib.bench.parts import Measured, answer
 from ganlib.config.run import RunConfig, load_config
 from ganlib.core.steps import WorkerPlace
@@ -80,7 +80,7 @@ def worker(rank: int, task_json: str, objects: dict[str, bytes], folder: str) ->
 def main() -> Measured:
     """Measure three times and take the median; the reference is there before, as it is after a run."""
     settings, store, run = load_settings(), MemoryStore(), config()
-    dataset = datasets.shapes(settings, SIZE)
+    dataset = benchmark_data.shapes(settings, SIZE)
     store.put(f"{dataset.version.prefix}/manifest.json", dataset.version.to_json().encode())
     extractor = open_extractor(store, dataset, run.evaluation, settings.cache)
     reference_over_workers(store, dataset, extractor, run.evaluation.reference_images, WorkerPlace())

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from ganlib.bench import datasets, plain, rates
+from ganlib.bench import benchmark_data, plain, rates
 from ganlib.bench.parts import Measured, answer
 from ganlib.core.hardware import accelerate
 from ganlib.core.steps import WorkerPlace
@@ -53,8 +53,8 @@ def main(which: str, seconds: float) -> Measured:
     if which == "peak":
         return peak(seconds)
     settings = load_settings()
-    dataset = datasets.pictures(settings)
-    return ours(dataset, seconds) if which == "ours" else theirs(datasets.folder_of(settings), seconds)
+    dataset = benchmark_data.pictures(settings)
+    return ours(dataset, seconds) if which == "ours" else theirs(benchmark_data.folder_of(settings), seconds)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import spawn
 
-from ganlib.bench import datasets, rates
+from ganlib.bench import benchmark_data, rates
 from ganlib.bench.parts import Measured, answer
 from ganlib.config.run import RunConfig, load_config
 from ganlib.core.hardware import accelerate
@@ -78,7 +78,7 @@ def worker(rank: int, spec_json: str, objects: dict[str, bytes], folder: str) ->
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=WORKERS)
     spec, settings, store = RunSpec.from_json(spec_json), load_settings(), MemoryStore()
     store.objects.update(objects)
-    dataset = datasets.fashion_mnist(settings)
+    dataset = benchmark_data.fashion_mnist(settings)
     with ExitStack() as stack:
         checkpoints = stack.enter_context(open_checkpoints(store, spec))
         memory = MemoryTracker()
@@ -141,7 +141,7 @@ def measure(run: RunConfig, dataset: LocalDataset, settings: Settings) -> Measur
 def main(which: str, seconds: float, source: Path | None = None) -> Measured:
     """Measure one of the two."""
     settings = load_settings()
-    dataset = datasets.fashion_mnist(settings, source)
+    dataset = benchmark_data.fashion_mnist(settings, source)
     return measure(config(which, seconds), pull(MemoryStore(), dataset.version, settings.cache), settings)
 
 

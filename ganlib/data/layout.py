@@ -104,7 +104,7 @@ def format_of(name: str, relatives: Iterable[str]) -> RawFormat:
     return "pictures" if any(pictures) else "idx"
 
 
-def classes_of(relatives: Iterable[str]) -> tuple[str, ...]:
+def class_folders(relatives: Iterable[str]) -> tuple[str, ...]:
     """Class names of pictures, sorted: the first folder of each; none when no picture is in a folder.
 
     Raises:

@@ -19,7 +19,7 @@ from pydantic import Field
 
 from ganlib.data.formats.decode import Fit, check_size, decode_picture, fit_grey
 from ganlib.data.formats.idx import IDX_FILES, IDX_NAMES, IdxFile, check_idx_set, open_idx
-from ganlib.data.layout import RawDataset, classes_of, describe_raw, format_of, raw_objects
+from ganlib.data.layout import RawDataset, class_folders, describe_raw, format_of, raw_objects
 from ganlib.data.scratch import scratch_folder
 from ganlib.data.shards import Block, shard_capacity, write_shards
 from ganlib.data.split import PictureSplit, pixel_digest, split_pictures
@@ -178,7 +178,7 @@ def _decode_all(
     progress: _Progress,
 ) -> _DecodedPictures:
     """Decode JPEG and PNG objects into one file; their label is that of their first folder."""
-    classes = classes_of(objects)
+    classes = class_folders(objects)
     labels = {name: label for label, name in enumerate(classes)}
     channels, size, _ = shape
 

@@ -21,7 +21,7 @@ from ganlib.data.layout import (
     DESCRIPTION,
     RawDataset,
     RawFormat,
-    classes_of,
+    class_folders,
     datasets,
     format_of,
     raw_objects,
@@ -164,7 +164,7 @@ def _store(
         earlier = () if before is None else before.sources
         raw = raw.model_copy(
             update={
-                "classes": classes_of(sorted(everything)),
+                "classes": class_folders(sorted(everything)),
                 "sources": tuple(dict.fromkeys((*earlier, *raw.sources))),
             }
         )

@@ -56,7 +56,7 @@ def test_a_part_that_fails_says_why(tmp_path: Path) -> None:
     environ = {**os.environ, "GANLIB_HOME": str(tmp_path)}
     nowhere = str(tmp_path / "nowhere")
     with pytest.raises(JobFailed, match=r"datasets fashion-mnist .* ended as exit code 1: .*nowhere"):
-        run_part(TimedPart("looking", "datasets", ("fashion-mnist", nowhere)), environ)
+        run_part(TimedPart("looking", "benchmark_data", ("fashion-mnist", nowhere)), environ)
 
 
 def test_a_fetched_generator_takes_turns_with_the_bare_network() -> None:

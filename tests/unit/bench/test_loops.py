@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ganlib.bench import batches, datasets, fixed_cost, plain, quality, rates
+from ganlib.bench import batches, benchmark_data, fixed_cost, plain, quality, rates
 from ganlib.bench.loop import peak
 from ganlib.core.loop import train
 from ganlib.core.sampling import latents
@@ -30,7 +30,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
 
 @pytest.fixture(scope="module")
 def dataset(settings: Settings) -> LocalDataset:
-    return datasets.pictures(settings, COUNT)
+    return benchmark_data.pictures(settings, COUNT)
 
 
 def sides(state_generator: nn.Module, state_critic: nn.Module, made: plain.Plain) -> None:
@@ -90,7 +90,7 @@ def test_both_sides_have_the_same_networks(dataset: LocalDataset) -> None:
 
 
 def test_both_sides_see_the_same_pictures(settings: Settings, dataset: LocalDataset) -> None:
-    folder = datasets.folder_of(settings, COUNT)
+    folder = benchmark_data.folder_of(settings, COUNT)
     theirs = plain.loader(folder).dataset
     count = dataset.version.count("train")
     assert len(theirs) == count  # type: ignore[arg-type]
@@ -102,22 +102,22 @@ def test_both_sides_see_the_same_pictures(settings: Settings, dataset: LocalData
 
 
 def test_pictures_are_made_once_and_alike(settings: Settings, dataset: LocalDataset, tmp_path: Path) -> None:
-    folder = datasets.folder_of(settings, COUNT)
+    folder = benchmark_data.folder_of(settings, COUNT)
     paths = sorted(path.relative_to(folder) for path in folder.glob("*/*"))
     assert len(paths) == COUNT
-    datasets.draw(tmp_path / "again", COUNT)
+    benchmark_data.draw(tmp_path / "again", COUNT)
     assert all((folder / path).read_bytes() == (tmp_path / "again" / path).read_bytes() for path in paths)
     written = [path.stat().st_mtime_ns for path in folder.glob("*/*")]
-    assert datasets.pictures(settings, COUNT).version == dataset.version
+    assert benchmark_data.pictures(settings, COUNT).version == dataset.version
     assert [path.stat().st_mtime_ns for path in folder.glob("*/*")] == written
 
 
 def test_a_cache_that_was_emptied_is_filled_again(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
-    made = datasets.pictures(settings, 20)
+    made = benchmark_data.pictures(settings, 20)
     for shard in made.version.shards:
         (made.folder / shard.path).unlink()
-    assert len(datasets.pictures(settings, 20).load("train")) == made.version.count("train") > 0
+    assert len(benchmark_data.pictures(settings, 20).load("train")) == made.version.count("train") > 0
 
 
 def test_batches_of_both_kinds_are_alike(settings: Settings, dataset: LocalDataset) -> None:

@@ -16,8 +16,8 @@ from ganlib.settings import Settings
 from ganlib.stack import ServiceState, ServiceStatus, StackStatus
 
 VALUES: dict[tuple[str, ...], Measured] = {
-    ("datasets", "pictures"): Measured(value=1),
-    ("datasets", "fashion-mnist"): Measured(value=1),
+    ("benchmark_data", "pictures"): Measured(value=1),
+    ("benchmark_data", "fashion-mnist"): Measured(value=1),
     ("loop", "ours"): Measured(value=500, precision="bf16", waiting_share=0.004, peak_bytes=2**30),
     ("loop", "plain"): Measured(value=200, precision="fp32", flop_per_image=1.4e9, peak_bytes=2**29),
     ("loop", "peak"): Measured(value=1e12, precision="bf16"),
@@ -108,7 +108,7 @@ def test_a_dataset_that_cannot_be_had_is_said_instead_of_a_number(settings: Sett
 def test_seconds_and_folder_reach_the_parts(settings: Settings, tmp_path: Path) -> None:
     fake = Fake()
     run(settings, ["quality", "ddp"], say=lambda _: None, measure=fake, seconds=0.5, fashion_mnist=tmp_path)
-    timed = {part.arguments for part in fake.parts if part.module != "datasets"}
+    timed = {part.arguments for part in fake.parts if part.module != "benchmark_data"}
     assert {words[1] for words in timed} == {"0.5"}
     assert ("fashion-mnist", str(tmp_path)) in {part.arguments for part in fake.parts}
     assert {part.threads for part in fake.parts if part.module == "data_parallel"} == {1}

@@ -6,7 +6,7 @@
     CACHE/bench/NAME.json                    the version that was made of them, or of Fashion-MNIST
     CACHE/datasets/DIGEST/…                  its shards, as everywhere (:mod:`ganlib.data.cache`)
 
-``python -m ganlib.bench.datasets pictures|fashion-mnist [FOLDER]`` makes one ready.
+``python -m ganlib.bench.benchmark_data pictures|fashion-mnist [FOLDER]`` makes one ready.
 """
 
 from __future__ import annotations
