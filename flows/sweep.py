@@ -41,16 +41,16 @@ from ganlib.training.spec import RunSpec, result_key
 
 
 class Swept(Record):
-    """What a run of the flow ends with."""
+    """Result of a run of the flow."""
 
     result: SweepResult
     dataset: DatasetVersion
     trained_on: TrainResult | None = None
     """The winner's own run to the recipe's full budget; ``None`` when it was not asked for."""
     generator: RegisteredGenerator | None = None
-    """What was registered; ``None`` when it was not asked for."""
+    """The registered generator; ``None`` when publishing was not asked for."""
     decision: Decision | None = None
-    """Of the gate; ``None`` when nothing was registered."""
+    """The gate's decision; ``None`` when nothing was registered."""
     seconds: dict[str, float]
     """Wall time of each stage."""
 

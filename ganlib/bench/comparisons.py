@@ -13,10 +13,10 @@ from ganlib.bench.parts import Measure, Measured, TimedPart, in_turn, median
 from ganlib.bench.rows import Row, Target
 
 SECONDS = 15.0
-"""Of measuring in each timed part, warm-up apart."""
+"""Seconds of measuring in each timed part, after its warm-up."""
 
 QUALITY_SECONDS = 120.0
-"""Of training before a generator is judged."""
+"""Seconds of training before a generator is evaluated."""
 
 MEMORY_SECONDS = 1.0
 """Memory has its peak in the first steps already."""
@@ -29,7 +29,7 @@ class Session:
     measure: Measure
     """Runs a part."""
     seconds: float | None = None
-    """Of measuring in each timed part; ``None``: as the constants above say."""
+    """Seconds of measuring in each timed part; ``None``: the constants above."""
     fashion_mnist: Path | None = None
     """A folder that holds it; ``None``: it is looked for."""
 
@@ -153,7 +153,7 @@ def fixed_cost(session: Session) -> list[Row]:
 
 
 def trial(session: Session) -> list[Row]:
-    """What each trial of a sweep costs beyond its training, the first one apart."""
+    """Measure the cost of each trial of a sweep beyond its training, without the first trial."""
     measured = session.measure(TimedPart("a sweep of trials of one step", "trial_cost", threads=1))
     beside = "a trial of one step: its run, networks, evaluation of 16 samples, checkpoint and tracking"
     return [Row("trial", measured.value, "s", beside, Target("at most", 2))]
@@ -231,7 +231,7 @@ class Benchmark:
     rows: tuple[str, ...]
     """Names of what it returns."""
     services: tuple[str, ...] = ()
-    """What it needs running."""
+    """Services that must be running."""
 
 
 BENCHMARKS: dict[str, Benchmark] = {

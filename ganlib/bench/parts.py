@@ -15,7 +15,7 @@ from ganlib.records import Record
 
 
 class Measured(Record):
-    """What a part prints as the last line of its output."""
+    """Result of a part: the last line of its output, as JSON."""
 
     value: float
     """In the part's own unit: pictures a second, FLOP/s, seconds, a distance."""
@@ -44,7 +44,7 @@ class TimedPart:
     """A timed part: a module of this package with its arguments."""
 
     label: str
-    """What it measures, for people."""
+    """Name of the measurement, for people."""
     module: str
     """Below ``ganlib.bench``."""
     arguments: tuple[str, ...] = ()
@@ -108,5 +108,5 @@ def in_turn(measure: Measure, parts: Sequence[TimedPart], rounds: int = 2) -> li
 
 
 def median(measured: Sequence[Measured]) -> float:
-    """Of the values."""
+    """Return the median of the measured values."""
     return statistics.median(one.value for one in measured)

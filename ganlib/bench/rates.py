@@ -21,11 +21,11 @@ WARM_UP = 2
 
 
 class Rate(NamedTuple):
-    """What a timed stretch of training gave."""
+    """Result of a timed stretch of training."""
 
     images_per_second: float
     waiting_share: float
-    """Of the time in which batches were asked for."""
+    """Share of the time that was spent waiting for batches."""
     precision: str
 
 
@@ -45,7 +45,7 @@ def config(width: int = 64, batch_size: int = 64, workers: int = 1) -> RunConfig
 
 
 def as_a_job_does() -> None:
-    """What a training job's worker sets before it begins (:func:`ganlib.jobs.train.worker`)."""
+    """Set up this process as a training job's worker does (:func:`ganlib.training.worker.prepare_process`)."""
     torch.set_flush_denormal(True)
 
 

@@ -1,4 +1,4 @@
-"""What a benchmark says: rows with targets, as a table for people and as JSON for programs."""
+"""Results of benchmarks: rows with targets, as a table for people and as JSON for programs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ganlib.errors import ConfigError
 
 @dataclass(frozen=True)
 class Target:
-    """What a value should be.
+    """Limit that a value should keep.
 
     Args:
         bound: Which side of ``limit`` is good; the limit itself is.
@@ -49,7 +49,7 @@ class Row:
     """The figure, or a sentence that says why there is none."""
     unit: str
     compared_to: str
-    """What stands on the other side of the comparison, with its own figure."""
+    """The other side of the comparison, with its own figure."""
     target: Target | None = None
 
     @property

@@ -98,7 +98,7 @@ _NAMES: dict[Kind, str] = {"png": "a grid", "folder": "a folder", "npz": "an .np
 
 
 def kind_of(out: Path, asked: Kind | None) -> Kind:
-    """What a path is to become.
+    """Return the kind of output that a path names.
 
     Raises:
         ConfigError: Its ending is another's, or nobody's and nothing was asked for.

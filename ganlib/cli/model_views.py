@@ -1,4 +1,4 @@
-"""What `ganlib model` shows: rows and descriptions as plain values, and how they are printed."""
+"""Output of `ganlib model`: rows and details as plain values, and their printing."""
 
 from __future__ import annotations
 

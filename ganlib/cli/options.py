@@ -1,4 +1,4 @@
-"""What the commands have in common."""
+"""Options and helpers that several commands share."""
 
 from __future__ import annotations
 

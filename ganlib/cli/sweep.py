@@ -120,7 +120,7 @@ def sweep(
 
 
 def _show_outcome(done: Swept) -> None:
-    """What became of the winner, or what could."""
+    """Print what was done with the winner, or which options would do more."""
     if done.trained_on is not None:
         kimg = done.trained_on.images_seen / 1000
         say(f"Trained on to {kimg:,.0f} kimg as run {done.trained_on.run}.")

@@ -30,7 +30,7 @@ OVERRIDES: Mapping[str, Any] = {"evaluation.curve_samples": 500}
 
 
 class Shown(NamedTuple):
-    """What the demo leaves behind."""
+    """Result of the demo."""
 
     result: SweepResult
     paths: list[Path]

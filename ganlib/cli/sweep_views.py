@@ -75,7 +75,7 @@ def show_result(settings: Settings, result: SweepResult, say: Callable[[str], No
 def show_plan(
     settings: Settings, config: SweepConfig, request: str | None, say: Callable[[str], None]
 ) -> None:
-    """What a sweep would train, on what and how long; no trial is started.
+    """Print what a sweep would train, on which resources and for how long; no trial is started.
 
     The cluster is asked, and measures how fast it trains; the dataset is prepared if it was not.
 

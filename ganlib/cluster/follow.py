@@ -20,7 +20,7 @@ LOST_TIMEOUT_SECONDS = 30.0
 """How long a cluster may be out of reach before :func:`follow` gives it up."""
 
 CONNECTION_LOST = (OSError, RuntimeError, aiohttp.ClientError)
-"""What Ray's client raises when its server is gone: requests' errors are OSErrors."""
+"""Errors that Ray's client raises when its server is gone; those of requests are OSErrors."""
 
 # Each question costs the cluster's head some milliseconds that training wants.
 _STATUS_SECONDS = 1.0
@@ -101,7 +101,7 @@ class _Lines:
         self.restart()
 
     def restart(self) -> None:
-        """What is fed next is the log's beginning."""
+        """Expect the log from its beginning again."""
         self._number, self._unfinished = 0, ""
 
     def feed(self, text: str) -> None:

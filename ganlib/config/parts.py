@@ -34,7 +34,7 @@ class DatasetConfig(ConfigPart):
     """Mirror every other training picture left to right, others in each epoch. Not for clothes' logos,
     digits, or whatever else has a left and a right."""
     licence: str = Field(default="unknown", pattern=r"^[^\x00-\x1f|]{1,200}\z")
-    """Of the pictures, for the registered generator's card: ``MIT``, ``CC-BY-4.0``, or a sentence."""
+    """Licence of the pictures, for the generator's card: ``MIT``, ``CC-BY-4.0``, or a sentence."""
 
 
 class DcganConfig(ConfigPart):
@@ -103,7 +103,7 @@ class NonSaturatingConfig(ConfigPart):
 
     kind: Literal["non-saturating"] = "non-saturating"
     real_label: float = Field(default=0.9, gt=0.5, le=1)
-    """What real pictures are to be called; below 1 it is one-sided label smoothing."""
+    """The critic's target for real pictures; below 1 it is one-sided label smoothing."""
 
 
 class CadenceConfig(ConfigPart):
@@ -130,9 +130,9 @@ class AdamConfig(ConfigPart):
     generator_learning_rate: float = Field(default=1e-4, gt=0, le=1)
     critic_learning_rate: float = Field(default=1e-4, gt=0, le=1)
     beta1: float = Field(default=0.0, ge=0, lt=1)
-    """Of the mean of gradients."""
+    """Decay rate of the gradient's running mean."""
     beta2: float = Field(default=0.9, ge=0, lt=1)
-    """Of the mean of their squares."""
+    """Decay rate of the squared gradient's running mean."""
 
 
 class ScheduleConfig(ConfigPart):
@@ -173,7 +173,7 @@ class EvaluationConfig(ConfigPart):
     reference_images: int = Field(default=10_000, ge=16, le=1_000_000)
     """Held-out pictures at the most."""
     extractor: Literal["efficientnet_lite0", "inception", "classifier"] = "efficientnet_lite0"
-    """What computes features. ``inception`` is the standard network of the FID; ``classifier`` is trained on
+    """Network that computes the features. ``inception`` is the standard network of the FID; ``classifier`` is trained on
     the dataset's own labels."""
     weights: str | None = None
     """Where the weights of ``inception`` are: a path, or ``s3://BUCKET/KEY``. Needed once: the object store
@@ -181,7 +181,7 @@ class EvaluationConfig(ConfigPart):
 
     @property
     def metric(self) -> str:
-        """What the Fréchet distance over these features is called."""
+        """Name of the Fréchet distance over these features."""
         return "fid" if self.extractor == "inception" else f"fd_{self.extractor}"
 
     @model_validator(mode="after")
@@ -204,7 +204,7 @@ WatchAction = Literal["off", "warn", "stop"]
 
 
 class WatchConfig(ConfigPart):
-    """What is to happen when a run looks like a dead end. Values that are not finite always stop it."""
+    """Reactions to a run that looks like a dead end. Values that are not finite always stop it."""
 
     critic_at_bounds: WatchAction = "warn"
     """All of a clipped critic's weights sit at the bounds."""
@@ -244,12 +244,12 @@ class Compute(ConfigPart):
 
 
 class GateConfig(ConfigPart):
-    """What a new generator must show before it becomes the champion; not part of a run's identity."""
+    """Conditions for a new generator to become the champion; not part of a run's identity."""
 
     margin: float = Field(default=0.02, ge=0, lt=1)
     """Share of the champion's kernel distance by which the candidate's must be smaller."""
     confidence: float = Field(default=0.95, ge=0.5, lt=1)
-    """Of the bootstrap interval of the difference, which must lie below 0 as a whole."""
+    """Confidence level of the difference's bootstrap interval, all of which must lie below 0."""
     resamples: int = Field(default=1000, ge=100, le=100_000)
     """Bootstrap samples behind the interval."""
     better_than_untrained: bool = True

@@ -1,4 +1,4 @@
-"""What a run is: one frozen, documented, bounded value.
+"""The configuration of a run: one frozen, documented, bounded value.
 
 A configuration comes from a recipe (``ganlib/recipes/*.yaml``) with overrides by dotted field name
 (:func:`load_config`). Two runs whose configurations have the same :attr:`RunConfig.digest` on the
@@ -58,7 +58,7 @@ OUTSIDE_IDENTITY: dict[str, bool | set[str]] = {
     "gate": True,
     "name": True,  # where the result is published; one training can serve two models
 }
-"""What two configurations that are the same work may have differently: parts, or fields of one."""
+"""Parts, or fields of a part, in which two configurations may differ and still mean the same work."""
 
 
 _LONGEST_NAME = 63

@@ -1,4 +1,4 @@
-"""What can be known to fail is found out before a run changes anything."""
+"""Checks before a run changes anything: services, dataset, room on the cluster, weights."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
-        """What is stored, by key."""
+        """Stored bytes by key."""
 
     def put(self, key: str, data: bytes | Path) -> None:
         """Store bytes, or a file's content."""

@@ -27,7 +27,7 @@ from ganlib.registry.checksums import DIGEST_TAG, listing_digest, verify_listing
 
 
 class CachedVersion(Record):
-    """What is remembered of a version beside its files."""
+    """Description of a cached version, kept beside its files."""
 
     generator: RegisteredGenerator
     listing: str

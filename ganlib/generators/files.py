@@ -27,7 +27,7 @@ from ganlib.errors import ConfigError
 from ganlib.quality.grids import Picture, grid, png
 
 DIGITS = 6
-"""Of a picture's number in a folder: a million pictures."""
+"""Digits of a picture's number in a folder, enough for a million pictures."""
 
 
 def write_grid(path: Path, batches: Iterable[Tensor], columns: int) -> None:

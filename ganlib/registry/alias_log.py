@@ -134,7 +134,7 @@ def ensure_model(client: MlflowClient, name: str, description: str | None = None
 
 
 def retry_when_locked(ask: Callable[[], T]) -> T:
-    """What the server answers, asked again when many write at once and its database gives up."""
+    """Return the server's answer; ask again when its database is locked by other writers."""
     from mlflow.exceptions import MlflowException
 
     pause = threading.Event()

@@ -51,7 +51,7 @@ _WHO_CHARACTERS, _WHY_CHARACTERS = 200, 2000
 
 @dataclass(frozen=True)
 class Intent:
-    """What a mover wants."""
+    """A move that somebody asks for."""
 
     alias: str
     version: int | None
@@ -118,7 +118,7 @@ class AliasLog(Protocol):
 
 
 def fold(model: str, entries: Iterable[MoveEntry]) -> list[AliasMove]:
-    """What became of every entry, in order (rule 2)."""
+    """Return the outcome of every entry, in order (rule 2)."""
     state: dict[str, int | None] = {}
     seen: set[str] = set()
     last, moves = 0, []

@@ -1,4 +1,4 @@
-"""What a fetched program may contain: checked before torch loads it, and before it is run for the first time.
+"""Checks of a fetched program's calls, before torch loads it and before it is run for the first time.
 
 A program of torch.export is a list of calls (nodes), each with the name of an operator. torch resolves any
 name, and some operators of ``aten`` write files, so :data:`OPERATORS` lists those that ganlib's own networks

@@ -163,7 +163,7 @@ def _checked_program(folder: Path, what: str) -> bytes | None:
 
 @contextmanager
 def _damage_told(what: str) -> Iterator[None]:
-    """What torch's reader and loader raise over a damaged program becomes ours."""
+    """Turn what torch's reader and loader raise over a damaged program into a ``RegistryError``."""
     try:
         yield
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, AssertionError, OSError) as error:

@@ -1,4 +1,4 @@
-"""What the pictures show of a sweep's trials: the searched fields as axes, distances, names."""
+"""Values that the pictures of a sweep show: searched fields as axes, distances, names."""
 
 from __future__ import annotations
 

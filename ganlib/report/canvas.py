@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ganlib.sweep.records import TrialStatus
 
 WIDTH = 1200
-"""Of a figure, pixels."""
+"""Width of a figure in pixels."""
 DPI = 100
 TEXT = 11
 """Size of ordinary text, points."""

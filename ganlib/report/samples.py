@@ -26,7 +26,7 @@ _VALUES, _CHARACTERS = 6, 32
 
 @dataclass(frozen=True)
 class TrialSamples:
-    """What a trial's generator makes of latents that every trial is given."""
+    """Samples of a trial's generator, from the same latents for every trial."""
 
     number: int
     """The trial's."""
@@ -83,7 +83,7 @@ def sample_grids(result: SweepResult, top: Sequence[TrialSamples]) -> Figure:
 
 
 def _text(trial: Trial, result: SweepResult) -> list[str]:
-    """What stands above a grid."""
+    """Return the lines of text above a trial's grid."""
     name = f"trial {trial.number}"
     if trial.number == 0:
         name += ", the recipe"

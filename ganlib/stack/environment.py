@@ -1,4 +1,4 @@
-"""What the services' processes see in their environment.
+"""Environment variables of the services' processes.
 
 Nothing of the caller's own Prefect, MLflow, Ray, S3 or ganlib settings leaks in: what is meant is
 set here from :class:`~ganlib.settings.Settings`. None of the services is allowed to report its use.
@@ -34,7 +34,7 @@ class Context:
     layout: Layout
     ports: Mapping[str, int]
     keys: Credentials
-    """Of the S3 gateway here, or of the store that the settings point to."""
+    """Keys of the S3 gateway here, or of the store that the settings point to."""
     ray_folder: Path
 
     @classmethod
@@ -106,7 +106,7 @@ def common(context: Context) -> dict[str, str]:
 
 
 def s3_client(context: Context) -> dict[str, str]:
-    """What boto3 inside a server needs to reach the object store."""
+    """Return the variables with which boto3 inside a server reaches the object store."""
     settings = context.settings
     environment = {
         "MLFLOW_S3_ENDPOINT_URL": context.url("s3"),
@@ -126,7 +126,7 @@ def s3_client(context: Context) -> dict[str, str]:
 
 
 def prefect_client(context: Context) -> dict[str, str]:
-    """What Prefect's client, its worker and its flow runs need; nothing is written to ``~/.prefect``."""
+    """Return the variables for Prefect's client, worker and flow runs; nothing goes to ``~/.prefect``."""
     return {
         "PREFECT_HOME": str(context.layout.folder("prefect")),
         "PREFECT_API_URL": context.url("prefect"),

@@ -31,7 +31,7 @@ RAY_PORTS = (
     "ray_dashboard_metrics",
     "ray_autoscaler_metrics",
 )
-"""What else Ray listens on; its workers let the system choose."""
+"""Ray's other ports; its workers let the system choose theirs."""
 
 OF_SERVICE: dict[str, tuple[str, ...]] = {
     "s3": ("s3",),

@@ -24,7 +24,7 @@ from ganlib.stack.processes import MARK, mark
 from ganlib.stack.state import StackRecord
 
 NAME = "deployments"
-"""Of its log and of its processes' mark."""
+"""Name of the log file, and mark of the processes."""
 
 TIMEOUT_SECONDS = 90
 

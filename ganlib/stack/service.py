@@ -1,4 +1,4 @@
-"""What an embedded service is: a command, an environment, and a question that it must answer."""
+"""An embedded service: a command, an environment, and a request that it must answer."""
 
 from __future__ import annotations
 
@@ -41,22 +41,22 @@ class Service(ABC):
 
     @abstractmethod
     def extra_environment(self, context: Context) -> dict[str, str]:
-        """What it needs beside the common environment."""
+        """Return the variables that it needs beside the common environment."""
 
     @abstractmethod
     def probe(self, context: Context, started: StartedService) -> None:
         """Ask it something real. Raises :class:`~ganlib.stack.probes.NotAnswering`."""
 
     def before_start(self, context: Context) -> None:
-        """What has to be there before it starts."""
+        """Prepare what must exist before it starts."""
         return
 
     def before_probe(self, context: Context) -> None:
-        """What it has to be told once before it can answer. Raises ``NotAnswering`` until it can be."""
+        """Set it up once, before it can answer. Raises ``NotAnswering`` until that is possible."""
         return
 
     def after_start(self, context: Context) -> None:
-        """What is to be done once it answers."""
+        """Complete it once it answers."""
         return
 
 

@@ -42,7 +42,7 @@ Report = Callable[[str], None]
 
 
 def complaint(service: Service, context: Context, started: StartedService) -> str | None:
-    """What a service lacks to count as up; ``None`` when it answers."""
+    """Return why a service does not count as up; ``None`` when it answers."""
     try:
         service.probe(context, started)
     except NotAnswering as error:

@@ -1,4 +1,4 @@
-"""What `ganlib up` remembers about the services it started, and what `ganlib status` answers."""
+"""Records of the services that `ganlib up` started, and of their state for `ganlib status`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a sweep is: one frozen, documented, bounded value.
+"""The configuration of a sweep: one frozen, documented, bounded value.
 
 A sweep trains several configurations of one recipe on one dataset version and says which generates
 best. Everything that can be wrong with it is found when a :class:`SweepConfig` is built: every
@@ -88,7 +88,7 @@ class SweepConfig(ConfigPart):
     train_on: bool = False
     """Whether the winner is trained on to the recipe's full budget afterwards, as a run of its own."""
     seed: int = Field(default=0, ge=0, lt=2**31)
-    """Of what is drawn at random by the search."""
+    """Seed of the search's random draws."""
 
     @model_validator(mode="after")
     def _usable(self) -> SweepConfig:
@@ -191,7 +191,7 @@ class SweepConfig(ConfigPart):
         )
 
     def recipe_values(self) -> dict[str, Scalar]:
-        """What the recipe itself has in the searched fields: the values of trial 0."""
+        """Return the recipe's own values of the searched fields: those of trial 0."""
         return values_of(self.base, self.search)
 
     def final_config(self, values: Mapping[str, Scalar]) -> RunConfig:
@@ -212,7 +212,7 @@ class SweepConfig(ConfigPart):
 
 
 def values_of(config: RunConfig, fields: Sequence[str] | Mapping[str, Any]) -> dict[str, Scalar]:
-    """What a configuration has in some dotted fields; those that its kinds do not have are left out."""
+    """Return a configuration's values of some dotted fields, without fields that its kinds lack."""
     found: dict[str, Scalar] = {}
     for field in fields:
         value: Any = config

@@ -83,7 +83,7 @@ class SweepRun:
         return self.ledger.propose(self._source.propose(number))
 
     def member(self, trial: Trial) -> dict[str, Any]:
-        """What a trial's process has to know; introduces its run to the tracker."""
+        """Return the parameters of a trial's process; its run is started in the tracker."""
         run = self.ledger.specify(trial.number)
         parent = self.ledger.result.tracking_run_id
         tracking_run_id = self.tracker.start(run.tracking(self.settings.s3_bucket, parent))
@@ -183,6 +183,6 @@ class SweepRun:
 
 
 def _named(number: int, values: Mapping[str, Scalar]) -> str:
-    """What a trial trains with, for a person."""
+    """Return a trial's values as text, for a person."""
     named = ", ".join(f"{field} = {value}" for field, value in values.items())
     return f"the recipe itself, {named}" if number == 0 else named

@@ -94,7 +94,7 @@ def winner(trials: Sequence[Trial]) -> int | None:
 
 
 def winner_summary(trials: Sequence[Trial], best: int) -> str:
-    """What came of the sweep, in a line."""
+    """Return the sweep's outcome in a line."""
     chosen, recipe = trials[best].evaluation, trials[RECIPE].evaluation
     assert chosen is not None
     if best == RECIPE:

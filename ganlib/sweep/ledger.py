@@ -1,4 +1,4 @@
-"""What a sweep knows, kept in the object store after every change, so that its job may end at any moment.
+"""The state of a sweep, stored after every change, so that its job may end at any moment.
 
 Nothing here knows of Ray: Tune proposes, trains and decides, and the ledger has it in writing before it takes
 effect.
@@ -38,12 +38,12 @@ class RungDecision(Record):
 
 
 class TrialState(Record):
-    """What the job of a sweep must know of a trial beyond :class:`~ganlib.sweep.records.Trial`."""
+    """State of a trial that only the sweep's job needs, beside :class:`~ganlib.sweep.records.Trial`."""
 
     values: dict[str, Scalar]
-    """What it trains with now; population-based training changes it."""
+    """Values that it trains with now; population-based training changes them."""
     adopted: CheckpointRef | None = None
-    """What it goes on from after such a change."""
+    """Checkpoint that it continues from after such a change."""
     since: Count = 0
     """Points on its curve before the change."""
     last: CheckpointRef | None = None

@@ -14,7 +14,7 @@ from ganlib.sweep.space import Choice, Range, Search
 
 
 def default_search(base: RunConfig, algorithm: Algorithm, scheduler: Scheduler) -> dict[str, Search]:
-    """What is searched when nothing is named: critic steps and clip value; with ``pbt`` learning rates too.
+    """Return the default search: critic steps and clip value, with ``pbt`` learning rates too.
 
     Raises:
         ConfigError: The recipe's objective clips nothing.

@@ -1,4 +1,4 @@
-"""What a sweep needs, whether the cluster has it, and how long the sweep may take: before anything starts."""
+"""Resources of a sweep, whether the cluster has them, and how long it may take; asked before it starts."""
 
 from __future__ import annotations
 

@@ -174,7 +174,7 @@ def exchanges(distances: Mapping[int, float]) -> dict[int, list[int]]:
 
 
 def mutations(config: SweepConfig) -> dict[str, Any]:
-    """What Tune may make of each field: neighbours in a list, or values around the one it has."""
+    """Return how Tune may change each field: to neighbours in a list, or to values around its own."""
     found: dict[str, Any] = {}
     for field, search in config.search.items():
         if isinstance(search, Choice):

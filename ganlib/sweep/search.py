@@ -1,4 +1,4 @@
-"""What the trials of a sweep are to be: proposals by grid, at random, or by Optuna through Ray Tune.
+"""Values of a sweep's trials: proposed by grid, at random, or by Optuna through Ray Tune.
 
 Trial 0 is the recipe. A proposal depends on the seed, on its number and, with TPE, on the trials before it,
 all of which are on record: a sweep that is taken up again goes on proposing where it was.
@@ -105,7 +105,7 @@ class Parzen:
                 self.ended(trial)
 
     def propose(self, number: int) -> dict[str, Scalar]:
-        """What is likely to be better than what was."""
+        """Return TPE's next suggestion."""
         for attempt in range(_TRIES):
             values = _rounded(self._config, self._search.suggest(f"{number}-{attempt}") or {})
             if _key(values) not in self._taken:
@@ -138,7 +138,7 @@ def draw(config: SweepConfig, number: int) -> dict[str, Scalar]:
 
 
 def domain(search: Search) -> Domain:
-    """What Tune makes of a field's list or range."""
+    """Return Tune's search domain for a field's list or range."""
     made: Domain
     if isinstance(search, Choice):
         made = tune.choice(list(search.values))

@@ -1,4 +1,4 @@
-"""What a sweep may give one field: a list of values or a range."""
+"""The values that a sweep may give one field: a list or a range."""
 
 from __future__ import annotations
 

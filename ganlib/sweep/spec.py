@@ -17,7 +17,7 @@ from ganlib.sweep.records import Scalar, SweepResult, Trial, trial_run_name
 from ganlib.training.spec import RunSpec, read_spec, result_key, run_name
 
 REQUEST = "manual"
-"""What a sweep is told apart by when nothing is named."""
+"""Default request name of a sweep."""
 
 
 class SweepSpec(Record):

@@ -137,7 +137,7 @@ class TrialActor(Trainable):
 
 
 def train_trial(config: dict[str, Any]) -> None:
-    """What the Tune trial runs: a trainer, whose reports are handed on.
+    """Run a Ray Train trainer inside a Tune trial, and hand its reports on.
 
     Args:
         config: ``cuda``, ``cpus``, ``gpus``, and of the trial as ``member``: ``run`` and ``tracking_run_id``.
@@ -168,7 +168,7 @@ def train_trial(config: dict[str, Any]) -> None:
 
 
 def trial_worker(parameters: dict[str, Any]) -> None:
-    """What each worker runs: as in a run of its own, with every evaluation reported."""
+    """Train as a worker of a run does, and report every evaluation."""
     with worker_host(parameters, worker_place(), emit) as host:
         for step in rounds_on(host):
             if isinstance(step, CurvePoint):

@@ -1,4 +1,4 @@
-"""What a trial tells the sweep's job: a few numbers for Tune, and JSON for the rest."""
+"""Report of a trial to the sweep's job: a few numbers for Tune, and JSON for the rest."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class TrialReport(Record):
     point: CurvePoint | None = None
     """``None`` at the end: it was reported before."""
     checkpoint: CheckpointRef | None = None
-    """Of the evaluated state; in the store when this is reported."""
+    """Checkpoint of the evaluated state; stored before this is reported."""
     status: Literal["running", "finished", "diverged"] = "running"
     reason: str = ""
 
@@ -33,7 +33,7 @@ class TrialReport(Record):
 
     @classmethod
     def of_tune(cls, result: Mapping[str, Any]) -> TrialReport:
-        """What :meth:`for_tune` made."""
+        """Return the report that :meth:`for_tune` encoded."""
         return cls.from_json(result["report"], source="a trial's report")
 
 

@@ -109,7 +109,7 @@ class Proposals(Searcher):
         self._sweep = sweep_run
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:  # type: ignore[override]
-        """What the next trial's process has to know, or that there is none."""
+        """Return the parameters of the next trial's process, or that there is none."""
         trial = self._sweep.next_trial()
         return Searcher.FINISHED if trial is None else {"member": self._sweep.member(trial)}
 
@@ -142,7 +142,7 @@ class Judge(FIFOScheduler):
 
 
 class Watcher(Callback):
-    """What becomes of the trials' processes."""
+    """Tells the sweep when a trial's process started, restarted or died."""
 
     def __init__(self, sweep_run: SweepRun) -> None:
         self._sweep = sweep_run
