@@ -45,7 +45,7 @@ def config(width: int = 64, batch_size: int = 64, workers: int = 1) -> RunConfig
 
 
 def as_a_job_does() -> None:
-    """Set up this process as a training job's worker does (:func:`ganlib.training.worker.prepare_process`)."""
+    """Set up this process as :func:`ganlib.training.worker.prepare_process` sets up a worker."""
     torch.set_flush_denormal(True)
 
 

@@ -173,8 +173,8 @@ class EvaluationConfig(ConfigPart):
     reference_images: int = Field(default=10_000, ge=16, le=1_000_000)
     """Held-out pictures at the most."""
     extractor: Literal["efficientnet_lite0", "inception", "classifier"] = "efficientnet_lite0"
-    """Network that computes the features. ``inception`` is the standard network of the FID; ``classifier`` is trained on
-    the dataset's own labels."""
+    """Network that computes the features. ``inception`` is the standard network of the FID; ``classifier``
+    is trained on the dataset's own labels."""
     weights: str | None = None
     """Where the weights of ``inception`` are: a path, or ``s3://BUCKET/KEY``. Needed once: the object store
     keeps them. What they are is fixed, so this is no part of a run's identity."""

@@ -112,8 +112,11 @@ class PrefectWorker(Service):
         )
 
     def extra_environment(self, context: Context) -> dict[str, str]:
-        """What its flow runs inherit; in the machine's own temporary folder, Prefect would make one of
-        a fixed name, which the first user to come keeps all others out of."""
+        """Return the variables that its flow runs inherit, with a temporary folder of their own.
+
+        In the machine's temporary folder Prefect would make one of a fixed name, which belongs to the first
+        user and keeps all others out.
+        """
         temporary = self.folder(context) / "tmp"
         temporary.mkdir(parents=True, exist_ok=True)
         return {**env.prefect_client(context), "TMPDIR": str(temporary)}
