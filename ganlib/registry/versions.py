@@ -217,12 +217,13 @@ def upload(client: MlflowClient, publication: Publication, folder: Path) -> tupl
         The logged model, and the digest of its list of files.
 
     Raises:
-        RegistryError: The generator does not turn latents into pictures, or cannot be exported.
+        RegistryError: The generator does not turn latents into pictures, cannot be exported, or its program
+            would be refused when it is fetched.
     """
     from mlflow.models import Model
 
     from ganlib.registry.export import export_program
-    from ganlib.registry.program import frozen_copy
+    from ganlib.registry.program import frozen_copy, read_program
 
     generator, picture = frozen_copy(publication)
     run = active_run(client, publication.tracking_run_id)
@@ -245,6 +246,8 @@ def upload(client: MlflowClient, publication: Publication, folder: Path) -> tupl
             (folder / "files").mkdir(exist_ok=True)
             (folder / "files" / name).write_bytes(data)
         digest = write_listing(folder)
+        # A version that every fetch would refuse must not be registered.
+        read_program(folder, f"the program of run {publication.run}")
         client.log_model_artifacts(model.model_id, str(folder))
     except BaseException:
         client.finalize_logged_model(model.model_id, "FAILED")
