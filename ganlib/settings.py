@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,6 +51,10 @@ _VARIABLES = {
     "ray_address": "GANLIB_RAY_ADDRESS",
     "ports": "GANLIB_PORTS",
 }
+
+
+LOOPBACK = ("127.0.0.1", "localhost")
+"""Names of this machine, at which the embedded services listen."""
 
 
 class Settings(BaseModel):
@@ -117,15 +121,26 @@ def default_home() -> Path:
     return base / ".ganlib"
 
 
+def reach_loopback_directly(environ: MutableMapping[str, str]) -> None:
+    """Take loopback out of what a proxy is asked for; every HTTP library reads these two variables."""
+    for variable in ("no_proxy", "NO_PROXY"):
+        present = [name.strip() for name in environ.get(variable, "").split(",") if name.strip()]
+        missing = [name for name in LOOPBACK if name not in present]
+        environ[variable] = ",".join([*present, *missing])
+
+
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """The settings of this process.
 
     Args:
-        environ: Stands in for ``os.environ``.
+        environ: Used instead of ``os.environ``. Without it, this process is also told to reach loopback
+            directly (:func:`reach_loopback_directly`).
 
     Raises:
         ConfigError: A variable or one of the files under the home holds something unusable.
     """
+    if environ is None:
+        reach_loopback_directly(os.environ)
     environ = os.environ if environ is None else environ
     home = Path(environ.get("GANLIB_HOME") or default_home()).expanduser().absolute()
     values: dict[str, Any] = {"home": home}

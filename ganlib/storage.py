@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import uuid
 from collections.abc import Iterator
@@ -16,13 +17,17 @@ from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    ConfigNotFound,
+    ConfigParseError,
     HTTPClientError,
     IncompleteReadError,
     NoCredentialsError,
     PartialCredentialsError,
+    ProfileNotFound,
     ResponseStreamingError,
 )
 from botocore.exceptions import ConnectionError as NoConnection
+from botocore.session import Session as BotocoreSession
 from s3transfer.exceptions import RetriesExceededError
 
 from ganlib.errors import ConfigError, DataError, ObjectMissing, ServiceError
@@ -221,7 +226,7 @@ def _client(settings: Settings, *, attempts: int, connect: float, read: float) -
     )
     try:
         # A session of its own: boto3's default one is shared and not safe between threads.
-        return Session().client(
+        return Session(botocore_session=_session(given=secret is not None)).client(
             "s3",
             endpoint_url=endpoint,
             region_name=settings.s3_region,
@@ -229,10 +234,23 @@ def _client(settings: Settings, *, attempts: int, connect: float, read: float) -
             aws_secret_access_key=secret.get_secret_value() if secret else None,
             config=config,
         )
+    except (ProfileNotFound, ConfigNotFound, ConfigParseError) as error:
+        raise ConfigError(
+            f"the AWS configuration cannot be used: {error}. Correct it, or set {_CREDENTIALS}: with them "
+            "it is not read"
+        ) from error
     except ValueError as error:
         raise ConfigError(
             f"{ADDRESS_VARIABLE['s3']} cannot be used: {endpoint!r} is no http:// URL"
         ) from error
+
+
+def _session(*, given: bool) -> BotocoreSession:
+    """A session of botocore that reads profiles and AWS's files only when no credentials are given."""
+    if not given:
+        return BotocoreSession()
+    nowhere = {"profile": None, "config_file": os.devnull, "credentials_file": os.devnull}
+    return BotocoreSession({name: (None, None, value, None) for name, value in nowhere.items()})
 
 
 def _bucket_exists(client: S3Client, bucket: str) -> bool:

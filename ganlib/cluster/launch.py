@@ -8,8 +8,10 @@ handed on line by line; its result lies in the object store.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import logging
+import re
 import time
 import urllib.error
 import urllib.request
@@ -112,12 +114,20 @@ def _attempts(client: JobSubmissionClient, job: str) -> list[JobDetails]:
 
 
 def _submit(client: JobSubmissionClient, settings: Settings, job: str, arguments: list[str]) -> str:
-    number = 1 + len(_attempts(client, job))
-    return client.submit_job(
-        entrypoint="python -m " + " ".join(arguments),
-        submission_id=f"{job}--{number}",
-        runtime_env={"env_vars": public_environment(settings)},
-    )
+    for number in itertools.count(1 + len(_attempts(client, job))):
+        try:
+            return client.submit_job(
+                entrypoint="python -m " + " ".join(arguments),
+                submission_id=f"{job}--{number}",
+                runtime_env={"env_vars": public_environment(settings)},
+            )
+        except RuntimeError as error:
+            # Ray answers HTTP 500 when somebody else submitted under this id since we looked.
+            if "already exists" not in str(error):
+                raise
+            if running := _running(client, job):
+                return running
+    raise AssertionError("unreachable")
 
 
 def public_environment(settings: Settings) -> dict[str, str]:
@@ -164,5 +174,17 @@ def stop_job(client: JobSubmissionClient, job_id: str) -> None:
 
 
 def _reason(tail: list[str], message: str) -> str:
+    """Why a job ended, in a line: from Ray's message where the driver was killed, else from its log's end.
+
+    A killed driver says nothing itself, and an error in its log is one that the job had recovered from.
+    """
+    killed = re.search(r"exit code (-\d+|1[3-9]\d)\b", message)
+    if killed is not None:
+        code = int(killed[1])
+        return (
+            f"its driver was killed by signal {-code if code < 0 else code - 128}; the same command goes on"
+        )
+    if "supervisor actor" in message or "actor died" in message:
+        return f"its driver is gone: {message.strip().splitlines()[0][:300]}; the same command goes on"
     errors = [line for line in tail if "Error" in line or "error:" in line]
     return (errors or [line for line in tail if line.strip()] or [message])[-1].strip()

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from ganlib.errors import ConfigError
 from ganlib.records import digest_of
-from ganlib.settings import ADDRESS_VARIABLE, Settings
+from ganlib.settings import ADDRESS_VARIABLE, Settings, reach_loopback_directly
 from ganlib.stack.home import Credentials, Layout, read_credentials
 from ganlib.stack.state import StackRecord
 
@@ -100,8 +100,7 @@ def common(context: Context) -> dict[str, str]:
     if "s3" in settings.own and settings.s3_access_key_id and settings.s3_secret_access_key:
         environment["GANLIB_S3_ACCESS_KEY_ID"] = settings.s3_access_key_id
         environment["GANLIB_S3_SECRET_ACCESS_KEY"] = settings.s3_secret_access_key.get_secret_value()
-    for name in ("no_proxy", "NO_PROXY"):
-        environment[name] = _listed(environment.get(name, ""), "127.0.0.1", "localhost")
+    reach_loopback_directly(environment)
     return environment
 
 
@@ -142,8 +141,3 @@ def prefect_client(context: Context) -> dict[str, str]:
 
 def _first(folder: str, path: str) -> str:
     return os.pathsep.join([folder, *(part for part in path.split(os.pathsep) if part and part != folder)])
-
-
-def _listed(value: str, *names: str) -> str:
-    present = [part.strip() for part in value.split(",") if part.strip()]
-    return ",".join([*present, *(name for name in names if name not in present)])

@@ -131,6 +131,11 @@ def _add_descendants(marks: dict[int, str], parents: Mapping[int, int]) -> None:
 def end(home: Path, services: Collection[str] | None = None, *, grace_seconds: float) -> int:
     """End every process of these services, or of all: SIGTERM to all at once, SIGKILL to what is left.
 
+    Args:
+        home: The services' home.
+        services: Their names; ``None``: all.
+        grace_seconds: Time between the two signals; 0: SIGKILL at once, which no handler can answer.
+
     Returns:
         How many processes there were.
 
@@ -142,12 +147,13 @@ def end(home: Path, services: Collection[str] | None = None, *, grace_seconds: f
         return [process for process, name in members(home).items() if services is None or name in services]
 
     first = living()
-    for process in first:
-        try:
-            process.terminate()
-        except psutil.NoSuchProcess:
-            continue
-    psutil.wait_procs(first, timeout=grace_seconds)
+    if grace_seconds:
+        for process in first:
+            try:
+                process.terminate()
+            except psutil.NoSuchProcess:
+                continue
+        psutil.wait_procs(first, timeout=grace_seconds)
     # What was started while we were ending the others is looked for again, until nothing is left.
     while left := living():
         for process in left:

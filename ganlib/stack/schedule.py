@@ -11,6 +11,7 @@ import importlib.util
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -27,6 +28,9 @@ NAME = "deployments"
 """Name of the log file, and mark of the processes."""
 
 TIMEOUT_SECONDS = 90
+
+_MOST_ORPHANS = 200
+"""Flow runs that Prefect lists in one answer at the most."""
 
 
 def flows_folder() -> Path:
@@ -57,6 +61,34 @@ def are_registered(context: Context) -> bool:
         return int(answer(f"{context.url('prefect')}/deployments/count", {"work_pools": pool})) > 0
     except NotAnswering:
         return False
+
+
+def take_up_orphans(context: Context) -> list[str]:
+    """Have the worker run again every flow run that an earlier worker left running; returns their names.
+
+    To be called just before a new worker starts, when no such run has a process. A run that is repeated finds
+    its own finished work and attaches to its job on the cluster.
+
+    Raises:
+        NotAnswering: Prefect's server does not answer.
+    """
+    api = context.url("prefect")
+    wanted = {
+        "work_pools": {"name": {"any_": [env.POOL]}},
+        "flow_runs": {"state": {"type": {"any_": ["RUNNING", "PENDING"]}}},
+        "limit": _MOST_ORPHANS,
+    }
+    names = []
+    for run in answer(f"{api}/flow_runs/filter", wanted):
+        state = {
+            "type": "SCHEDULED",
+            "name": "AwaitingRetry",
+            "message": "Its worker's process was gone; taken up again by `ganlib up`.",
+            "state_details": {"scheduled_time": datetime.now(UTC).isoformat()},
+        }
+        answer(f"{api}/flow_runs/{run['id']}/set_state", {"state": state, "force": True})
+        names.append(str(run["name"]))
+    return names
 
 
 def command(*arguments: str) -> list[str]:

@@ -82,9 +82,15 @@ class Start:
             raise
 
     def _end_leftovers(self) -> None:
-        """End what services left behind that died without us: it may hold ports and files."""
+        """End the children of crashed services: they may hold ports and files.
+
+        A flow whose worker crashed must not answer SIGTERM, as it would stop its job on the cluster. The job
+        goes on, and the new worker takes the flow run up again (:func:`schedule.take_up_orphans`).
+        """
         left = set(members(self._settings.home).values()) - set(self._alive)
-        if left:
+        if "worker" in left:
+            end(self._settings.home, ["worker"], grace_seconds=0)
+        if left := left - {"worker"}:
             end(self._settings.home, left, grace_seconds=END_GRACE_SECONDS)
 
     def _prepare(self) -> None:
@@ -143,6 +149,9 @@ class Start:
         begun = self._begun.setdefault(service.name, time.monotonic())
         try:
             if service.name not in self._alive:
+                if service.name == "worker":
+                    # Before it starts: a worker marks runs without a process as crashed.
+                    self._take_up_orphans()
                 self._launch(service)
             if service.name in self._children:
                 service.before_probe(self._context)
@@ -214,6 +223,10 @@ class Start:
             raise self._failure("worker", reason, log=schedule.NAME)
         self._save(registered=schedule.digest())
         return True
+
+    def _take_up_orphans(self) -> None:
+        for name in schedule.take_up_orphans(self._context):
+            self._report(f"flow run {name} had lost its worker and is taken up again")
 
     def _failure(self, service: str, reason: str, log: str = "") -> ServiceNotStarted:
         path = self._layout.log(log or service)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import threading
 import time
@@ -58,6 +59,7 @@ class SpooledTracker:
         self._going_on: set[str] = set()
         self._closing = False
         self._abandoned = False
+        self._lost = 0
         self._thread: threading.Thread | None = None
         folder.mkdir(parents=True, exist_ok=True)
         self._left_behind = take_over(folder)
@@ -83,15 +85,13 @@ class SpooledTracker:
     def image(self, run_id: str, key: str, step: int, image: np.ndarray) -> None:
         """Log a picture, uint8 [height, width] or [height, width, 3], at ``step`` images."""
         check_picture(image)
-        file = self._new_file(".npy")
-        np.save(file, image, allow_pickle=False)
-        self._append({"kind": "image", "run": run_id, "key": key, "step": int(step), "file": file.name})
+        data = io.BytesIO()
+        np.save(data, image, allow_pickle=False)
+        self._append({"kind": "image", "run": run_id, "key": key, "step": int(step)}, data.getvalue())
 
     def artifact(self, run_id: str, path: str, data: bytes) -> None:
         """Attach a file to the run under ``path``."""
-        file = self._new_file(".bin")
-        file.write_bytes(data)
-        self._append({"kind": "artifact", "run": run_id, "path": path, "file": file.name})
+        self._append({"kind": "artifact", "run": run_id, "path": path}, data)
 
     def finish(self, run_id: str, status: RunStatus) -> None:
         """End a run, after everything that was logged before."""
@@ -118,18 +118,43 @@ class SpooledTracker:
             self._let_go()
             return len(self._pending)
 
-    def _append(self, fields: Mapping[str, Any]) -> None:
+    def _append(self, fields: Mapping[str, Any], data: bytes | None = None) -> None:
         with self._change:
             if self._closing:
                 raise ValueError("this tracker is closed")
             self._goes_on(str(fields["run"]))
-            self._pending.append(JournalEntry(self._journal, self._journal.append(fields), fields))
+            try:
+                if data is not None:
+                    fields = {**fields, "file": self._write_file(data)}
+                end = self._journal.append(fields)
+            except OSError as error:
+                # Training goes on without: a full disk is no reason to lose hours of it.
+                self._lost += 1
+                if self._lost == 1:
+                    _log.warning(
+                        "the %s of run %s is lost, and so is what follows until there is room: %s cannot be "
+                        "written (%s); make room there",
+                        *(fields["kind"], fields["run"], self._journal.path, error.strerror or error),
+                    )
+                return
+            if self._lost:
+                _log.warning(
+                    "%s can be written again; %d tracking entries were lost", self._journal.path, self._lost
+                )
+                self._lost = 0
+            self._pending.append(JournalEntry(self._journal, end, fields))
             self._start_sending()
             self._change.notify_all()
 
-    def _new_file(self, suffix: str) -> Path:
+    def _write_file(self, data: bytes) -> str:
         self._journal.files.mkdir(exist_ok=True)
-        return self._journal.files / f"{uuid.uuid4().hex}{suffix}"
+        file = self._journal.files / uuid.uuid4().hex
+        try:
+            file.write_bytes(data)
+        except OSError:
+            file.unlink(missing_ok=True)
+            raise
+        return file.name
 
     def _goes_on(self, run_id: str) -> None:
         if run_id not in self._going_on:

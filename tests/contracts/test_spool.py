@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import multiprocessing
 import os
@@ -313,6 +314,32 @@ def test_a_server_that_is_down_does_not_reach_training(
     assert run_id == "run-1"
     assert SpooledTracker(backend, tmp_path / "spool").close(10) == 0
     assert_a_little(backend, run_id)
+
+
+def test_a_full_disk_costs_entries_and_not_the_training(
+    run_start: RunStart, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    memory = MemoryTracker()
+    tracker = SpooledTracker(memory, tmp_path / "spool", pause_seconds=QUICK)
+    run_id = tracker.start(run_start)
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        patch.setattr(journal.Journal, "append", full)
+        tracker.image(run_id, "samples", 1, PICTURE)
+        tracker.artifact(run_id, "a.txt", b"a")
+        tracker.metrics(run_id, 1, {"loss": 1.0})
+    [warning] = [record.getMessage() for record in caplog.records]
+    assert "No space left on device" in warning
+    assert str(tmp_path / "spool") in warning
+    tracker.metrics(run_id, 2, {"loss": 2.0})
+    assert "3 tracking entries were lost" in caplog.text
+    assert tracker.close(10) == 0
+    assert memory.runs[run_id].metrics == {"loss": [(2, 2.0)]}
+    assert not memory.runs[run_id].images
 
 
 def test_a_value_that_is_no_number_is_refused_at_once(tmp_path: Path) -> None:

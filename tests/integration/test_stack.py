@@ -169,6 +169,30 @@ def post(url: str, body: Mapping[str, object]) -> Any:
         return json.load(response)
 
 
+def test_a_flow_run_whose_worker_was_killed_is_taken_up_again(stack_settings):
+    api = stack_settings.prefect_api_url
+    deployment = get(f"{api}/deployments/name/retrain/nightly")["id"]
+    parameters = {"recipe": "no-such-recipe"}
+    os.kill(pids(stack_settings)["worker"], signal.SIGKILL)
+    # As the worker leaves it that is killed while the flow runs.
+    run = {"parameters": parameters, "state": {"type": "RUNNING"}}
+    lost = post(f"{api}/deployments/{deployment}/create_flow_run", run)
+    said: list[str] = []
+    stack.up(stack_settings, report=said.append)
+    assert f"flow run {lost['name']} had lost its worker and is taken up again" in said
+
+    def ended() -> bool:
+        # The new worker runs it, and the flow refuses the recipe.
+        return get(f"{api}/flow_runs/{lost['id']}")["state_type"] == "FAILED"
+
+    deadline = time.monotonic() + 120
+    while not ended() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert ended()
+    names = {state["name"] for state in get(f"{api}/flow_run_states/?flow_run_id={lost['id']}")}
+    assert "AwaitingRetry" in names
+
+
 def test_all_of_it_killed_by_force_comes_up_again_and_goes_down_without_a_trace(tmp_path, environ_of):
     home = tmp_path / ("long-" * 40)[: 150 - len(str(tmp_path)) - 1]
     assert len(str(home)) == 150

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+import http.server
 import json
+import os
+import threading
+import urllib.request
 from pathlib import Path
 
 import pytest
+import requests
 
 from ganlib.errors import ConfigError
 from ganlib.settings import load_settings
+from ganlib.storage import S3Store
 
 
 def write(home: Path, name: str, values: object) -> None:
@@ -58,3 +64,43 @@ def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
 def test_a_wrong_value_names_its_variable(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="GANLIB_S3_CHECKSUMS"):
         load_settings({"GANLIB_HOME": str(tmp_path), "GANLIB_S3_CHECKSUMS": "never"})
+
+
+def test_loopback_is_reached_without_a_proxy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    for variable in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "example.org")
+    monkeypatch.setenv("GANLIB_HOME", str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        load_settings()
+        for address in ("127.0.0.1", "localhost"):
+            url = f"http://{address}:{server.server_port}"
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                assert answer.status == 200
+            assert requests.get(url, timeout=10).status_code == 200
+        server.shutdown()
+    assert os.environ["no_proxy"] == "example.org,127.0.0.1,localhost", "what was excepted before stays so"
+
+
+@pytest.mark.parametrize("content", [None, "[profile work]\nregion = us-east-1\n", "[broken"])
+def test_given_keys_need_no_aws_profile(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str | None
+) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "nobody")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    if content is not None:
+        (tmp_path / "config").write_text(content)
+    environ = {"GANLIB_HOME": str(tmp_path), "GANLIB_S3_ENDPOINT_URL": "http://127.0.0.1:9"}
+    keys = {"GANLIB_S3_ACCESS_KEY_ID": "key", "GANLIB_S3_SECRET_ACCESS_KEY": "secret"}
+    S3Store(load_settings(environ | keys), bucket="pictures")
+    with pytest.raises(ConfigError, match="the AWS configuration cannot be used"):
+        S3Store(load_settings(environ), bucket="pictures")

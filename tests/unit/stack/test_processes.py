@@ -53,6 +53,25 @@ def test_processes_of_another_home_are_left_alone(started, tmp_path):
     assert pids(tmp_path)
 
 
+def test_without_grace_no_handler_of_a_process_runs(tmp_path):
+    code = (
+        "import pathlib, signal, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: pathlib.Path('undone').touch())\n"
+        "pathlib.Path('ready').touch()\n"
+        "time.sleep(600)"
+    )
+    environment = {MARK: mark("worker", tmp_path), "PATH": ""}
+    child = spawn(
+        [sys.executable, "-c", code], environment=environment, folder=tmp_path, log=tmp_path / "log"
+    )
+    deadline = time.monotonic() + 20
+    while not (tmp_path / "ready").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert end(tmp_path, ["worker"], grace_seconds=0) == 1
+    child.wait(10)
+    assert not (tmp_path / "undone").exists()
+
+
 def test_only_the_named_services_end(started, tmp_path):
     assert end(tmp_path, ["ray"], grace_seconds=0) == 0
     assert pids(tmp_path)
