@@ -10,6 +10,7 @@
     ├── ServiceNotStarted       an embedded service that did not come up
     ├── DataError               pictures that cannot be had or cannot be trusted
     │   ├── ObjectMissing       no object under that key
+    │   ├── DiskFull            a disk of this machine without room
     │   ├── DigestMismatch      bytes that are not the ones that were promised
     │   └── SourceUnavailable   a known dataset that could be had nowhere
     ├── TrainingError           a run that must not go on
@@ -139,6 +140,23 @@ class ObjectMissing(DataError):
     def __init__(self, key: str) -> None:
         super().__init__(f"the object store holds no {key!r}")
         self.key = key
+
+
+class DiskFull(DataError):
+    """A disk of this machine has no room left.
+
+    Args:
+        folder: A folder on that disk.
+        free_bytes: Its free space.
+        needed_bytes: The space that is needed.
+    """
+
+    def __init__(self, folder: Path, free_bytes: int, needed_bytes: int) -> None:
+        super().__init__(
+            f"the disk of {folder} is full: {free_bytes / 1e6:,.0f} MB are free and "
+            f"{needed_bytes / 1e6:,.0f} MB are needed; make room there, or set GANLIB_HOME to another disk"
+        )
+        self.folder, self.free_bytes, self.needed_bytes = folder, free_bytes, needed_bytes
 
 
 class DigestMismatch(DataError):

@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
-from ganlib.errors import ConfigError
+from ganlib.errors import ConfigError, DiskFull
 
 ServiceName = Literal["s3", "mlflow", "prefect", "ray"]
 ADDRESS_VARIABLE: dict[ServiceName, str] = {
@@ -112,6 +113,17 @@ class Settings(BaseModel):
                 f"or set {ADDRESS_VARIABLE[service]}"
             )
         return address
+
+
+def require_room(folder: Path, needed_bytes: int) -> None:
+    """Check that a folder's disk has room.
+
+    Raises:
+        DiskFull: It has not.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < needed_bytes:
+        raise DiskFull(folder, free, needed_bytes)
 
 
 def default_home() -> Path:

@@ -32,11 +32,14 @@ from s3transfer.exceptions import RetriesExceededError
 
 from ganlib.errors import ConfigError, DataError, ObjectMissing, ServiceError
 from ganlib.ports import ObjectInfo
-from ganlib.settings import ADDRESS_VARIABLE, Settings
+from ganlib.settings import ADDRESS_VARIABLE, Settings, require_room
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.literals import BucketLocationConstraintType
+
+_SPARE_BYTES = 16_000_000
+"""Room that the gateway needs for its own records beside an object."""
 
 _CREDENTIALS = "GANLIB_S3_ACCESS_KEY_ID and GANLIB_S3_SECRET_ACCESS_KEY"
 _ATTEMPTS = 5
@@ -71,6 +74,7 @@ class S3Store:
 
     Raises:
         ConfigError: No endpoint is configured, or it is no URL.
+        DiskFull: From :meth:`put`, when the embedded gateway's disk has no room.
         ServiceError: From every method: the service cannot be reached, refuses the credentials, or
             has no such bucket.
     """
@@ -82,6 +86,7 @@ class S3Store:
         self.bucket = bucket or settings.s3_bucket
         self.prefix = prefix
         self._page = page
+        self._home = settings.home if "s3" not in settings.own and settings.home.is_dir() else None
         self._client = _client(settings, attempts=_ATTEMPTS, connect=_CONNECT_SECONDS, read=_READ_SECONDS)
         self._transfer = TransferConfig(
             multipart_threshold=_PART_BYTES, multipart_chunksize=_PART_BYTES, max_concurrency=4
@@ -97,6 +102,11 @@ class S3Store:
 
     def put(self, key: str, data: bytes | Path) -> None:
         """Store bytes, or a file's content as a stream, whole or not at all."""
+        if self._home is not None:
+            # The embedded gateway would answer after 90 s, and not tell that its disk is full.
+            require_room(
+                self._home, (data.stat().st_size if isinstance(data, Path) else len(data)) + _SPARE_BYTES
+            )
         with self._reported(key):
             if isinstance(data, Path):
                 with data.open("rb") as file:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 
-from ganlib.settings import Settings
+from ganlib.settings import Settings, require_room
 from ganlib.stack.environment import Context
 from ganlib.stack.home import Layout, exclusive, prepare_home, remove_short_path
 from ganlib.stack.processes import end, is_alive, members
 from ganlib.stack.service import Service
 from ganlib.stack.services import SERVICES, ours
 from ganlib.stack.start import END_GRACE_SECONDS, Report, Start, complaint
-from ganlib.stack.state import ServiceStatus, StackRecord, StackStatus
+from ganlib.stack.state import LEAST_FREE_BYTES, ServiceStatus, StackRecord, StackStatus
 
 
 def up(settings: Settings, *, report: Report) -> StackStatus:
@@ -23,9 +24,11 @@ def up(settings: Settings, *, report: Report) -> StackStatus:
 
     Raises:
         ConfigError: The home cannot be used.
+        DiskFull: Its disk has less than :data:`LEAST_FREE_BYTES` free.
         ServiceNotStarted: A service did not come up; what this call had started was ended again.
     """
     layout = prepare_home(settings.home)
+    require_room(settings.home, LEAST_FREE_BYTES)
     with exclusive(layout, report):
         Start(settings, layout, report).run()
     return status(settings)
@@ -63,7 +66,8 @@ def status(settings: Settings) -> StackStatus:
     context = Context.recorded(settings, record)
     with ThreadPoolExecutor(len(SERVICES)) as pool:
         seen = tuple(pool.map(lambda service: _one_status(service, context, record), SERVICES))
-    return StackStatus(home=str(settings.home), services=seen)
+    free = shutil.disk_usage(settings.home).free if settings.home.is_dir() else None
+    return StackStatus(home=str(settings.home), services=seen, free_bytes=free)
 
 
 def _one_status(service: Service, context: Context, record: StackRecord) -> ServiceStatus:

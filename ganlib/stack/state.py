@@ -60,6 +60,10 @@ class StackRecord(Record):
         write_atomically(layout.state, self.model_dump())
 
 
+LEAST_FREE_BYTES = 10**9
+"""Free space on the home's disk that the services need to start; `ganlib status` warns below it."""
+
+
 class ServiceStatus(Record):
     """One service, as seen now."""
 
@@ -79,6 +83,8 @@ class StackStatus(Record):
 
     home: str
     services: tuple[ServiceStatus, ...]
+    free_bytes: int | None = None
+    """Free space on the home's disk; ``None``: there is no home yet."""
 
     def __getitem__(self, name: str) -> ServiceStatus:
         return next(service for service in self.services if service.name == name)
@@ -96,4 +102,6 @@ class StackStatus(Record):
                 f"pid {service.pid}, since {service.since[:19]}Z, log {service.log}" if service.pid else ""
             )
             lines.append(f"{service.name:<8}{service.state:<6}{service.url:<55}{detail}".rstrip())
+        if self.free_bytes is not None and self.free_bytes < LEAST_FREE_BYTES:
+            lines.append(f"the disk of {self.home} is nearly full: {self.free_bytes / 1e6:,.0f} MB are free")
         return "\n".join(lines)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,7 @@ from ganlib import errors
         errors.UnknownName("model", "shirts", ["shirt", "shoe"]),
         errors.ObjectMissing("some/key"),
         errors.DigestMismatch("file", "a" * 64, "b" * 64),
+        errors.DiskFull(Path("home"), 1, 10**9),
         errors.NonFiniteLoss("loss", float("inf"), 640),
         errors.JobFailed("job-1", "FAILED", "why"),
         errors.ConfigError("no"),

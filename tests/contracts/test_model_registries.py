@@ -17,6 +17,7 @@ from ganlib.errors import ConfigError, RegistryError, RequestRefused, ServiceErr
 from ganlib.ports import ModelRegistry, Publication
 from ganlib.records import RegisteredGenerator
 from ganlib.registry.checksums import DIGEST_TAG, write_listing
+from ganlib.registry.inference import for_inference
 from ganlib.registry.mlflow import MlflowRegistry
 from ganlib.settings import Settings
 
@@ -374,7 +375,7 @@ def good_folder(tmp_path: Path) -> Path:
 
     example = np.zeros((2, LATENT), np.float32)
     mlflow.pytorch.save_model(
-        Tiny().eval(), str(tmp_path / "good"), input_example=example, serialization_format="pt2",
+        for_inference(Tiny()), str(tmp_path / "good"), input_example=example, serialization_format="pt2",
         pip_requirements=["torch"],
     )  # fmt: skip
     return tmp_path / "good"

@@ -314,9 +314,13 @@ def make_foreign(settings: Settings, model: str, folder: Path) -> str:
     logged = client.create_logged_model("0", name="other")
     (folder / "notes.txt").write_text("no program")
     client.log_model_artifacts(logged.model_id, str(folder))
-    client.create_model_version(model, f"models:/{logged.model_id}", await_creation_for=0)
+    client.create_model_version(
+        model, f"models:/{logged.model_id}", model_id=logged.model_id, await_creation_for=0
+    )
     bare = client.create_logged_model("0", name="bare")
-    client.create_model_version(model, f"models:/{bare.model_id}", await_creation_for=0)
+    client.create_model_version(
+        model, f"models:/{bare.model_id}", model_id=bare.model_id, await_creation_for=0
+    )
     return f"{model}-empty"
 
 
@@ -355,7 +359,9 @@ def test_a_foreign_version_with_the_runs_tag_is_not_the_runs_version(
 ) -> None:
     client = client_of(settings)
     client.create_registered_model(name)
-    client.create_model_version(name, "s3://nowhere", tags={"ganlib.run": "run-a"}, await_creation_for=0)
+    client.create_model_version(
+        name, "s3://nowhere/at-all", tags={"ganlib.run": "run-a"}, await_creation_for=0
+    )
     run_id = registered_mlflow.tracking_run_id
     publication = Publication(name, "run-a", run_id, Small().eval(), LATENT, {})
     assert registered_mlflow.registry.publish(publication).version == 2

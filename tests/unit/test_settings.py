@@ -3,6 +3,7 @@ from __future__ import annotations
 import http.server
 import json
 import os
+import shutil
 import threading
 import urllib.request
 from pathlib import Path
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from ganlib.errors import ConfigError
+from ganlib import stack
+from ganlib.errors import ConfigError, DiskFull
 from ganlib.settings import load_settings
 from ganlib.storage import S3Store
 
@@ -104,3 +106,20 @@ def test_given_keys_need_no_aws_profile(
     S3Store(load_settings(environ | keys), bucket="pictures")
     with pytest.raises(ConfigError, match="the AWS configuration cannot be used"):
         S3Store(load_settings(environ), bucket="pictures")
+
+
+def test_a_full_disk_is_named_before_the_gateway_hangs_on_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write(tmp_path, "services.json", {"s3_endpoint_url": "http://127.0.0.1:9"})
+    write(tmp_path, "credentials.json", {"s3_access_key_id": "a", "s3_secret_access_key": "hidden"})
+    store = S3Store(load_settings({"GANLIB_HOME": str(tmp_path)}), bucket="pictures")
+    usage = shutil.disk_usage(tmp_path)._replace(free=17_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(
+        DiskFull, match=f"the disk of {tmp_path} is full: 17 MB are free and 18 MB are needed"
+    ):
+        store.put("key", bytes(2_000_000))
+    with pytest.raises(DiskFull, match="1,000 MB are needed"):
+        stack.up(load_settings({"GANLIB_HOME": str(tmp_path)}), report=print)
+    assert "nearly full: 17 MB are free" in str(stack.status(load_settings({"GANLIB_HOME": str(tmp_path)})))

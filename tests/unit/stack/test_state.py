@@ -46,6 +46,7 @@ def test_status_as_json():
     assert status.ready
     assert json.loads(status.to_json()) == {
         "home": "/h",
+        "free_bytes": None,
         "services": [
             {
                 "name": "s3",
