@@ -11,7 +11,6 @@ import re
 from collections.abc import Mapping
 from typing import Annotated
 
-import yaml
 from pydantic import AfterValidator, Field
 
 from ganlib.errors import ConfigError
@@ -78,33 +77,13 @@ def check_dataset_name(name: str) -> None:
     """Refuse a name for a new dataset that no configuration accepts.
 
     Raises:
-        ConfigError: It is not 1 to 63 lowercase letters, digits and inner dashes; or YAML reads it as a
-            number, a date or a truth value, so that ``--set dataset.name=NAME`` would not name it.
+        ConfigError: It is not 1 to 63 lowercase letters, digits and inner dashes.
     """
     if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", name):
         raise ConfigError(
             f"{name!r} cannot name a dataset: 1 to 63 lowercase letters, digits and dashes are accepted, "
             "beginning and ending with a letter or digit"
         )
-    if not _is_text(name):
-        raise ConfigError(
-            f"{name!r} cannot name a dataset: --set dataset.name={name} would read it as a number, a date "
-            f"or a truth value; add a letter or a word, as in 'pictures-{name}'"
-        )
-
-
-def _is_text(name: str) -> bool:
-    """Whether YAML reads a name as text, and as no number by any of its versions."""
-    try:
-        float(name)
-    except ValueError:
-        pass
-    else:
-        return False
-    try:
-        return bool(yaml.safe_load(name) == name)
-    except ValueError:  # a date with a 13th month
-        return False
 
 
 def check_model_name(name: str) -> None:

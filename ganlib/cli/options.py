@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
-import yaml
 
+from ganlib.config.run import read_value
 from ganlib.errors import ConfigError
 
 Overrides = Annotated[
@@ -43,7 +43,7 @@ def resumable() -> Iterator[None]:
 
 
 def parse_overrides(pairs: Sequence[str] | None) -> dict[str, Any]:
-    """``FIELD=VALUE`` pairs as a mapping; values are read as YAML scalars.
+    """``FIELD=VALUE`` pairs as a mapping, each value in its field's own type.
 
     Raises:
         ConfigError: A pair has no ``=``.
@@ -53,8 +53,5 @@ def parse_overrides(pairs: Sequence[str] | None) -> dict[str, Any]:
         name, equals, text = pair.partition("=")
         if not equals:
             raise ConfigError(f"--set {pair!r} must be FIELD=VALUE")
-        try:
-            values[name] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set {pair!r}: the value is not readable as YAML") from error
+        values[name] = read_value(name, text)
     return values

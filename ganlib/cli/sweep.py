@@ -69,7 +69,10 @@ def sweep(
     publish: Annotated[bool, typer.Option("--publish", help="Then register the best generator.")] = False,
     request: Annotated[str | None, typer.Option(help="Tells apart sweeps that are otherwise equal.")] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done, on what and how long; start nothing.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Print the trials and how many the cluster has room for; start nothing."
+        ),
     ] = False,
 ) -> None:
     """Train several configurations of RECIPE, and find out which of them generates best.
@@ -100,7 +103,7 @@ def sweep(
     if dry_run:
         from ganlib.cli.sweep_views import show_plan
 
-        show_plan(settings, config, request, say)
+        show_plan(settings, config, say)
         return
     from ganlib.cli.flow_runs import run_sweep
     from ganlib.cli.sweep_views import show_result

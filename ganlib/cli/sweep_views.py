@@ -6,8 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ganlib.cli.flow_runs import pages
-from ganlib.cluster.launch import run_job
-from ganlib.data.prepare import Preparation, prepare
+from ganlib.cluster.launch import cluster_room
 from ganlib.doctor.preflight import preflight
 from ganlib.errors import ConfigError, UnknownName
 from ganlib.ports import ObjectStore
@@ -15,7 +14,7 @@ from ganlib.settings import Settings
 from ganlib.storage import open_store
 from ganlib.sweep.config import SweepConfig
 from ganlib.sweep.records import SweepResult
-from ganlib.sweep.spec import read_sweep_result, sweep_spec, write_sweep_spec
+from ganlib.sweep.spec import read_sweep_result
 
 MOST_LISTED = 40
 """Trials of a grid that a dry run lists."""
@@ -72,28 +71,20 @@ def show_result(settings: Settings, result: SweepResult, say: Callable[[str], No
     say(f"Pictures, curves and trials: {page}")
 
 
-def show_plan(
-    settings: Settings, config: SweepConfig, request: str | None, say: Callable[[str], None]
-) -> None:
-    """Print what a sweep would train, on which resources and for how long; no trial is started.
-
-    The cluster is asked, and measures how fast it trains; the dataset is prepared if it was not.
+def show_plan(settings: Settings, config: SweepConfig, say: Callable[[str], None]) -> None:
+    """Print what a sweep would train and how many trials the cluster has room for; nothing is started.
 
     Raises:
         GanlibError: What :func:`~ganlib.doctor.preflight.preflight` finds, after the trials have been listed.
-        JobFailed: A trial would never find room on the cluster.
     """
     _list_trials(config, say)
-    first = config.trial_config({})
-    preflight(settings, first)
-    store, wanted = open_store(settings), config.base.dataset
-    preparation = Preparation(size=wanted.size, channels=wanted.channels, fit=wanted.fit)
-    spec = sweep_spec(config, prepare(store, wanted.name, preparation, scratch=settings.scratch), request)
-    write_sweep_spec(store, spec)
-    say("measuring how fast the cluster trains …")
-    lines: list[str] = []
-    run_job(settings, f"{spec.sweep}-plan", ["ganlib.jobs.sweep", spec.sweep, "--dry-run"], lines.append)
-    say(lines[-1])  # those before it are Ray's
+    preflight(settings, config.trial_config({}))
+    cpus, gpus = cluster_room(settings)
+    cuda = gpus >= config.gpus * config.workers and config.base.compute.device != "cpu"
+    room = gpus // (config.gpus * config.workers) if cuda else cpus // (config.cpus * config.workers)
+    at_once = min(int(room), config.concurrency or config.trial_count, config.trial_count)
+    device = "GPUs" if cuda else "CPUs"
+    say(f"the cluster has {cpus:g} CPUs and {gpus:g} GPUs: {at_once} trials at once, on {device}")
 
 
 def _list_trials(config: SweepConfig, say: Callable[[str], None]) -> None:

@@ -86,19 +86,35 @@ def require_capacity(settings: Settings, workers: int) -> None:
     Raises:
         ConfigError: Fewer CPUs than workers.
     """
+    usage = _usage(settings)
+    cpus = float((usage or {}).get("CPU", [0.0, 0.0])[1])
+    if usage is not None and cpus < workers:
+        raise ConfigError(
+            f"compute.workers = {workers} needs {workers} CPUs, the cluster at {settings.require('ray')} has "
+            f"{cpus:g}; lower compute.workers or add nodes"
+        )
+
+
+def cluster_room(settings: Settings) -> tuple[float, float]:
+    """CPUs and GPUs of the cluster, used or not; no job is started to find out.
+
+    Raises:
+        ServiceError: The cluster does not answer.
+    """
+    usage = _usage(settings) or {}
+    cpus, gpus = (float(usage.get(name, [0.0, 0.0])[1]) for name in ("CPU", "GPU"))
+    return cpus, gpus
+
+
+def _usage(settings: Settings) -> dict[str, list[float]] | None:
+    """Used and total amount of each resource; ``None`` when Ray has not counted yet."""
     address = settings.require("ray")
     connect(settings)
     with urllib.request.urlopen(f"{address}/api/cluster_status", timeout=10) as answer:  # noqa: S310
         status: dict[str, Any] = json.load(answer)
-    usage = (((status.get("data") or {}).get("clusterStatus") or {}).get("loadMetricsReport") or {}).get(
-        "usage"
-    )
-    cpus = float((usage or {}).get("CPU", [0.0, 0.0])[1])
-    if usage is not None and cpus < workers:
-        raise ConfigError(
-            f"compute.workers = {workers} needs {workers} CPUs, the cluster at {address} has {cpus:g}; "
-            "lower compute.workers or add nodes"
-        )
+    report = ((status.get("data") or {}).get("clusterStatus") or {}).get("loadMetricsReport") or {}
+    usage: dict[str, list[float]] | None = report.get("usage")
+    return usage
 
 
 def _running(client: JobSubmissionClient, job: str) -> str | None:

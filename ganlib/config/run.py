@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from ganlib.config.parts import (
     AdamConfig,
@@ -269,25 +270,44 @@ def build_config(values: Mapping[str, Any]) -> RunConfig:
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        path = [str(part) for part in first["loc"]]
-        kind = path.pop(1) if len(path) > 1 and path[0] in KINDS else None
-        field = ".".join(path)
-        if first["type"] == "extra_forbidden":
-            names = [name for name, _ in known_fields()]
-            if field in names:
-                raise ConfigError(
-                    f"{field} = {first['input']!r} cannot be used: {path[0]} {kind} has none"
-                ) from error
-            raise UnknownName("field", field, names) from error
-        message = first["msg"].removeprefix("Value error, ")
-        if not field:
-            raise ConfigError(message) from error
-        raise ConfigError(f"{field} = {first['input']!r} cannot be used: {message}") from error
+        raise ConfigError("; ".join(map(_complaint, error.errors()))) from error
 
 
-def known_fields(model: type[BaseModel] = RunConfig, prefix: str = "") -> list[tuple[str, Any]]:
+def _complaint(error: ErrorDetails) -> str:
+    """What is wrong with one field, and what it may be."""
+    path = [str(part) for part in error["loc"]]
+    kind = path.pop(1) if len(path) > 1 and path[0] in KINDS else None
+    field = ".".join(path)
+    message = error["msg"].removeprefix("Value error, ")
+    if not field:
+        return message
+    given = error["input"]
+    if error["type"] == "extra_forbidden":
+        if field in (names := [name for name, _ in known_fields()]):
+            message = f"{path[0]} {kind} has none"
+        else:
+            return str(_unknown_field(field, names))
+    elif error["type"] == "union_tag_invalid":
+        field, given = f"{field}.kind", error["ctx"]["tag"]
+        message = f"it must be one of {error['ctx']['expected_tags']}"
+    shown = f"{given:g}" if isinstance(given, float) else repr(given)
+    return f"{field} = {shown} cannot be used: {message}"
+
+
+def _unknown_field(field: str, names: Sequence[str]) -> UnknownName:
+    """The error for a field that does not exist: with those that are like it, or of its part."""
+    part = field.partition(".")[0]
+    close = [name for name in names if name.partition(".")[0] == part]
+    return UnknownName("field", field, close or sorted({name.partition(".")[0] for name in names}))
+
+
+def known_fields() -> list[tuple[str, Any]]:
     """Dotted names of all fields, with their types."""
+    return list(dict(_all_fields()).items())
+
+
+def _all_fields(model: type[BaseModel] = RunConfig, prefix: str = "") -> list[tuple[str, Any]]:
+    """As :func:`known_fields`; a field that several kinds of a part have comes once for each."""
     rows: list[tuple[str, Any]] = []
     for name, info in model.model_fields.items():
         kind = info.annotation
@@ -297,16 +317,63 @@ def known_fields(model: type[BaseModel] = RunConfig, prefix: str = "") -> list[t
             if isinstance(part, type) and issubclass(part, ConfigPart)
         ]
         for part in parts:
-            rows += known_fields(part, f"{prefix}{name}.")
+            rows += _all_fields(part, f"{prefix}{name}.")
         if not parts:
             rows.append((f"{prefix}{name}", kind))
-    return list(dict(rows).items())
+    return rows
+
+
+def read_value(field: str, text: str) -> Any:
+    """The value that a text means for a field: in base 10 for a number, as it stands for a name.
+
+    Args:
+        field: Dotted name.
+        text: As somebody typed it. ``null`` is ``None`` where the field may be that, and ``[256,512]`` or
+            ``256,512`` a list.
+
+    Returns:
+        The value, or the text itself where it is no value of the field's type: the configuration refuses it.
+    """
+    text, kinds = text.strip(), value_types(field)
+    if type(None) in kinds and text.lower() in {"null", "none"}:
+        return None
+    if bool in kinds and text.lower() in {"true", "false"}:
+        return text.lower() == "true"
+    if int in kinds and re.fullmatch(r"[+-]?[0-9]+", text):
+        return int(text)
+    if float in kinds:
+        try:
+            return float(text)
+        except ValueError:
+            return text
+    if tuple in kinds and re.fullmatch(r"\[?[0-9, ]*\]?", text):
+        return [int(part) for part in text.strip("[]").split(",") if part.strip()]
+    return text
+
+
+def value_types(field: str) -> set[type]:
+    """The Python types that a field's value may have; none when there is no such field."""
+    return {kind for name, annotation in _all_fields() if name == field for kind in _plain_types(annotation)}
+
+
+def _plain_types(annotation: Any) -> Iterator[type]:
+    if get_origin(annotation) is Literal:
+        yield from map(type, get_args(annotation))
+    elif get_origin(annotation) is tuple:
+        yield tuple
+    elif get_origin(annotation) is Annotated:
+        yield from _plain_types(get_args(annotation)[0])
+    elif get_args(annotation):
+        for part in get_args(annotation):
+            yield from _plain_types(part)
+    elif isinstance(annotation, type):
+        yield annotation
 
 
 def _override(values: dict[str, Any], field: str, value: Any) -> None:
     names = [name for name, _ in known_fields()]
     if field not in names or field == "recipe":
-        raise UnknownName("field", field, [name for name in names if name != "recipe"])
+        raise _unknown_field(field, [name for name in names if name != "recipe"])
     *parents, last = field.split(".")
     for parent in parents:
         part = dict(values.get(parent) or {})

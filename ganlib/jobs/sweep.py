@@ -27,7 +27,6 @@ from ganlib.tracking.spool import SpooledTracker
 from ganlib.training.spec import require_same_code
 
 CLOSE_TRACKER_SECONDS = 30.0
-DRY_RUN = "--dry-run"
 
 
 def main(sweep: str) -> None:
@@ -67,7 +66,7 @@ def open_ledger(store: ObjectStore, spec: SweepSpec, tracking_run_id: str) -> Le
 def run(sweep_run: SweepRun) -> None:
     """Train what is left and hold the final."""
     spec, ledger = sweep_run.spec, sweep_run.ledger
-    plan = make_plan(spec, ledger.trials, sweep_run.left)
+    plan = make_plan(spec, sweep_run.left)
     sweep_run.store.put(sweep_plan_key(spec.sweep), plan.to_json().encode())
     emit(plan_summary(plan))
     if plan.trials:
@@ -102,26 +101,5 @@ def conclude(sweep_run: SweepRun, report: SweepReport) -> None:
     sweep_run.emit(winner_summary(ledger.trials, best))
 
 
-def dry_run(sweep: str) -> None:
-    """Measure on the cluster what the sweep would need and how long it may take, and say it in a line.
-
-    Nothing of the sweep begins.
-
-    Raises:
-        ConfigError: There is no such sweep, or no trial of it would ever find room.
-    """
-    spec = read_sweep_spec(open_store(load_settings()), sweep)
-    connect()
-    emit(plan_summary(make_plan(spec, (), spec.config.trial_count)))
-
-
-def start(sweep: str, *options: str) -> None:
-    """``python -m ganlib.jobs.sweep SWEEP [--dry-run]``."""
-    if options == (DRY_RUN,):
-        dry_run(sweep)
-    else:
-        main(sweep)
-
-
 if __name__ == "__main__":
-    run_main(start)
+    run_main(main)

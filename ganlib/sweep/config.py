@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from ganlib.config.parts import ConfigPart
-from ganlib.config.run import RunConfig, change_config, known_fields
+from ganlib.config.run import RunConfig, change_config, known_fields, value_types
 from ganlib.errors import ConfigError, UnknownName
 from ganlib.records import digest_of
 from ganlib.sweep.records import Scalar
@@ -93,8 +93,14 @@ class SweepConfig(ConfigPart):
     @model_validator(mode="after")
     def _usable(self) -> SweepConfig:
         # These raise ganlib's own errors, which pydantic lets through.
-        for field in self.search:
+        for field, search in self.search.items():
             _check_field(field, self.scheduler)
+            types = value_types(field)
+            if isinstance(search, Range) and not search.whole and int in types and float not in types:
+                raise ConfigError(
+                    f"{field} = {search} cannot be searched: it takes whole numbers, as integers:LOW:HIGH or "
+                    "log-integers:LOW:HIGH give them"
+                )
         self._check_budget()
         self._check_algorithm()
         for values in self._corners():
@@ -189,6 +195,14 @@ class SweepConfig(ConfigPart):
                 "compute.max_workers": None,
             },
         )
+
+    def accepts(self, values: Mapping[str, Scalar]) -> bool:
+        """Whether a trial of these values can be trained."""
+        try:
+            self.trial_config(values)
+        except ConfigError:
+            return False
+        return True
 
     def recipe_values(self) -> dict[str, Scalar]:
         """Return the recipe's own values of the searched fields: those of trial 0."""

@@ -154,10 +154,20 @@ class SweepRun:
             f"sweep: {done} of {self.spec.config.trial_count} trials ended, {running} running, "
             f"{now - self._began:.0f} s"
         )
+        if (left := self._seconds_left(running)) is not None:
+            line += f", about {left / 60:.0f} min left"
         best = min((trial for trial in trials if trial.curve), key=lambda trial: trial.distance, default=None)
         if best is not None:
             line += f"; best so far trial {best.number} with {best.distance:.1f}"
         self.emit(line)
+
+    def _seconds_left(self, running: int) -> float | None:
+        """Time that is left if the other trials take as long as those that have ended; else ``None``."""
+        ended = [trial.seconds for trial in self.ledger.trials if trial.status in ENDED]
+        if not ended or not running:
+            return None
+        going = sum(trial.seconds for trial in self.ledger.trials if trial.status == "running")
+        return max(0.0, self.left * sum(ended) / len(ended) - going) / running
 
     def _why(self, point: CurvePoint) -> str:
         """Why the scheduler stopped a trial there."""

@@ -180,7 +180,7 @@ def mutations(config: SweepConfig) -> dict[str, Any]:
         if isinstance(search, Choice):
             found[field] = list(search.values)
         elif search.scale == "integers":
-            # As a list it goes to a neighbour: a factor of 1.2 would leave small numbers where they are.
+            # A list: Tune goes to a neighbour in it, where a factor of 1.2 would not change a small number.
             found[field] = list(range(int(search.low), int(search.high) + 1))
         else:
             found[field] = domain(search)

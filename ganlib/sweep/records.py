@@ -89,7 +89,7 @@ class SweepResult(Record):
 
 
 class SweepPlan(Record):
-    """Resources and time of a sweep, as its job estimated them before it started any trial."""
+    """Resources of a sweep, as its job found them before it started any trial."""
 
     sweep: RunName
     trials: Count
@@ -102,9 +102,3 @@ class SweepPlan(Record):
     cluster_gpus: float
     at_once: Count
     """Trials that run at a time."""
-    seconds_at_most: float
-    """Seconds if every trial is trained in full."""
-    seconds_expected: float
-    """Seconds without the training that the scheduler is expected to stop."""
-    basis: str
-    """Source of both numbers, for a person."""

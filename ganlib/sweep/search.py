@@ -17,6 +17,7 @@ from ray import tune
 from ray.tune.search.optuna import OptunaSearch
 from ray.tune.search.sample import Domain
 
+from ganlib.errors import ConfigError
 from ganlib.sweep.config import SweepConfig
 from ganlib.sweep.ledger import ENDED
 from ganlib.sweep.records import Scalar, Trial
@@ -95,7 +96,7 @@ class Parzen:
             space,
             metric=METRIC,
             mode="min",
-            # Begun anew it would draw anew what it drew before.
+            # A fresh sampler would repeat its draws, so shift the seed.
             sampler=optuna.samplers.TPESampler(
                 seed=config.seed + 1000 * len(trials), n_startup_trials=max(4, config.trial_count // 3)
             ),
@@ -108,10 +109,10 @@ class Parzen:
         """Return TPE's next suggestion."""
         for attempt in range(_TRIES):
             values = _rounded(self._config, self._search.suggest(f"{number}-{attempt}") or {})
-            if _key(values) not in self._taken:
+            if _key(values) not in self._taken and self._config.accepts(values):
                 break
         else:
-            # Among few lists it may insist on one; another adds more than the same again.
+            # TPE may repeat a configuration; fall back to a random one.
             values = next(
                 (
                     row
@@ -131,10 +132,20 @@ class Parzen:
 
 
 def draw(config: SweepConfig, number: int) -> dict[str, Scalar]:
-    """A draw from the search space, a function of the sweep's seed and ``number``."""
+    """A draw from the search space that can be trained, a function of the sweep's seed and ``number``.
+
+    Raises:
+        ConfigError: None of many draws can be trained.
+    """
     state = np.random.RandomState([config.seed, number])
-    drawn = {field: domain(search).sample(random_state=state) for field, search in config.search.items()}
-    return _rounded(config, drawn)
+    for _ in range(_TRIES):
+        drawn = {field: domain(search).sample(random_state=state) for field, search in config.search.items()}
+        if config.accepts(values := _rounded(config, drawn)):
+            return values
+    raise ConfigError(
+        f"none of {_TRIES} draws from {', '.join(config.search)} can be trained, as with batch_size, which "
+        "workers must divide; name the values that can"
+    )
 
 
 def domain(search: Search) -> Domain:
@@ -145,6 +156,8 @@ def domain(search: Search) -> Domain:
     elif search.scale == "integers":
         # Tune leaves the upper end out.
         made = tune.randint(int(search.low), int(search.high) + 1)
+    elif search.scale == "log-integers":
+        made = tune.lograndint(int(search.low), int(search.high) + 1)
     elif search.scale == "log":
         made = tune.loguniform(search.low, search.high)
     else:
@@ -160,7 +173,9 @@ def fitted(search: Search, value: Any) -> Scalar:
     """A drawn value as it is written down: few digits, inside the range, and none of numpy's types."""
     if isinstance(value, np.generic):
         value = value.item()
-    if isinstance(search, Range) and search.scale != "integers":
+    if isinstance(search, Range):
+        if search.whole:
+            return min(max(round(float(value)), int(search.low)), int(search.high))
         return min(max(float(f"{value:.{_DIGITS}g}"), search.low), search.high)
     found: Scalar = value
     return found

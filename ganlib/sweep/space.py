@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import Field, model_validator
 
 from ganlib.config.parts import ConfigPart
+from ganlib.config.run import read_value, value_types
 from ganlib.errors import ConfigError
 from ganlib.sweep.records import Scalar
 
@@ -41,8 +41,13 @@ class Range(ConfigPart):
     kind: Literal["range"] = "range"
     low: float
     high: float
-    scale: Literal["uniform", "log", "integers"] = "uniform"
-    """``log``: each factor of ten alike; ``integers``: whole numbers alone."""
+    scale: Literal["uniform", "log", "integers", "log-integers"] = "uniform"
+    """``log``: each factor of ten equally often; ``integers``: whole numbers; ``log-integers``: both."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether it holds whole numbers only."""
+        return self.scale in ("integers", "log-integers")
 
     @model_validator(mode="after")
     def _not_empty(self) -> Range:
@@ -50,19 +55,19 @@ class Range(ConfigPart):
             raise ValueError(
                 f"the range from {self.low:g} to {self.high:g} is empty: name the lower end first"
             )
-        if self.scale == "log" and self.low <= 0:
+        if self.scale.startswith("log") and self.low <= 0:
             raise ValueError(f"a log range begins above 0, not at {self.low:g}")
-        if self.scale == "integers" and (self.low % 1 or self.high % 1):
+        if self.whole and (self.low % 1 or self.high % 1):
             raise ValueError(f"a range of integers ends with integers, not {self.low:g} and {self.high:g}")
         return self
 
     def ends(self) -> tuple[Scalar, ...]:
         """Both ends: what lies between is within a field's bounds when they are."""
-        return (int(self.low), int(self.high)) if self.scale == "integers" else (self.low, self.high)
+        return (int(self.low), int(self.high)) if self.whole else (self.low, self.high)
 
     def holds(self, value: Scalar) -> bool:
         """Whether a value lies in the range, and is whole where it has to be."""
-        if isinstance(value, str | bool) or (self.scale == "integers" and value % 1):
+        if isinstance(value, str | bool) or (self.whole and value % 1):
             return False
         return self.low <= value <= self.high
 
@@ -78,7 +83,7 @@ def parse_search(texts: Sequence[str]) -> dict[str, Choice | Range]:
 
     Args:
         texts: ``FIELD=V1,V2,…`` for a list, and ``FIELD=uniform:LOW:HIGH``, ``FIELD=log:LOW:HIGH`` or
-            ``FIELD=integers:LOW:HIGH`` for a range.
+            ``FIELD=integers:LOW:HIGH`` for a range. A range of a field that counts has whole numbers only.
 
     Raises:
         ConfigError: One is not of that form, or lists or spans nothing.
@@ -91,7 +96,7 @@ def parse_search(texts: Sequence[str]) -> dict[str, Choice | Range]:
         if field in found:
             raise ConfigError(f"{field} is searched twice; name all its values at once")
         try:
-            found[field] = _parse(what)
+            found[field] = _parse(field, what)
         except ValueError as error:
             # pydantic's own error is one too; its first message is ours.
             errors = getattr(error, "errors", None)
@@ -100,14 +105,17 @@ def parse_search(texts: Sequence[str]) -> dict[str, Choice | Range]:
     return found
 
 
-def _parse(what: str) -> Choice | Range:
+def _parse(field: str, what: str) -> Choice | Range:
     scale, colon, ends = what.partition(":")
-    if colon and scale in ("uniform", "log", "integers"):
+    if colon and scale in ("uniform", "log", "integers", "log-integers"):
+        types = value_types(field)
+        if int in types and float not in types:
+            scale = "log-integers" if scale.startswith("log") else "integers"
         low, colon, high = ends.partition(":")
         if not colon:
             raise ValueError(f"a range has two ends, as in {scale}:1:8")
         return Range.model_validate({"low": float(low), "high": float(high), "scale": scale})
-    values = [yaml.safe_load(part) for part in what.split(",") if part.strip()]
+    values = [read_value(field, part) for part in what.split(",") if part.strip()]
     if not values:
         raise ValueError("the list is empty")
     return Choice(values=tuple(map(_scalar, values)))
@@ -116,8 +124,4 @@ def _parse(what: str) -> Choice | Range:
 def _scalar(value: object) -> Scalar:
     if not isinstance(value, bool | int | float | str):
         raise ValueError(f"{value!r} is neither a number nor a word")
-    try:
-        # YAML takes 1e-3 for a word.
-        return float(value) if isinstance(value, str) else value
-    except ValueError:
-        return value
+    return value

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,19 +10,24 @@ from pathlib import Path
 import pytest
 
 from ganlib.cli.options import parse_overrides
+from ganlib.config.run import load_config
 from ganlib.errors import ConfigError
 
 
-def test_overrides_are_read_as_yaml() -> None:
+def test_overrides_are_read_in_their_fields_own_types() -> None:
     pairs = [
-        "seed=7",
+        "seed=010",
+        "network.generator_widths=[256,512]",
+        "evaluation.weights=1:30",
         "objective.clip=0.05",
         "cadence.bursts=true",
         "budget.max_seconds=null",
         "dataset.name=a-b",
     ]
     assert parse_overrides(pairs) == {
-        "seed": 7,
+        "seed": 10,
+        "network.generator_widths": [256, 512],
+        "evaluation.weights": "1:30",
         "objective.clip": 0.05,
         "cadence.bursts": True,
         "budget.max_seconds": None,
@@ -29,7 +35,17 @@ def test_overrides_are_read_as_yaml() -> None:
     }
 
 
-@pytest.mark.parametrize("pair", ["seed", "seed: 1", "seed=["])
+@pytest.mark.parametrize("text", ["1:30", "yes", "0x10", "2024-01-01", "["])
+def test_what_is_no_whole_number_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"seed = '{text}' cannot be used")):
+        load_config("digits-wgan", parse_overrides([f"seed={text}"]))
+
+
+def test_a_dataset_may_be_named_like_a_number() -> None:
+    assert load_config("digits-wgan", parse_overrides(["dataset.name=2024"])).dataset.name == "2024"
+
+
+@pytest.mark.parametrize("pair", ["seed", "seed: 1"])
 def test_what_is_no_override_is_refused(pair: str) -> None:
     with pytest.raises(ConfigError, match="--set"):
         parse_overrides([pair])

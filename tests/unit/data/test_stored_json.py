@@ -365,15 +365,13 @@ def test_no_check_takes_a_trailing_newline(check: Callable[[str], object]) -> No
         check("\n")
 
 
-@pytest.mark.parametrize(
-    "name", ["2024", "010", "1e3", "2024-01-01", "2024-13-45", "no", "null", "0x1f", "flowers-", "-flowers"]
-)
+@pytest.mark.parametrize("name", ["flowers-", "-flowers", "Flowers", "a_b", "", "a" * 64])
 def test_a_name_that_no_configuration_accepts_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="cannot name a dataset"):
         check_dataset_name(name)
 
 
-@pytest.mark.parametrize("name", ["flowers", "3d-shapes", "a", "north", "flowers-2024"])
+@pytest.mark.parametrize("name", ["flowers", "3d-shapes", "a", "2024", "010", "no", "null"])
 def test_a_name_that_a_configuration_accepts_is_taken(name: str) -> None:
     check_dataset_name(name)
     assert load_config("digits-wgan", {"dataset.name": name}).dataset.name == name

@@ -8,6 +8,7 @@ from ganlib.config.run import load_config
 from ganlib.errors import ConfigError, UnknownName
 from ganlib.sweep.config import SweepConfig, values_of
 from ganlib.sweep.load import load_sweep
+from ganlib.sweep.search import draw
 from ganlib.sweep.space import Choice, Range, parse_search
 from ganlib.sweep.spec import sweep_name, trial_run_name
 
@@ -110,17 +111,51 @@ def test_other_kinds_can_be_searched() -> None:
 
 def test_the_search_space_of_a_command_line() -> None:
     found = parse_search(
-        ["a=1,2.5,x", "b=log:1e-4:1e-2", "c=integers:1:8", "d=uniform:0:1", "e=true,false", "f=1e-3"]
+        [
+            "batch_size=010,64",
+            "objective.clip=log:1e-4:1e-2",
+            "cadence.n_critic=integers:1:8",
+            "averaging.warmup=uniform:0.1:1",
+            "cadence.bursts=true,false",
+            "optimizer.critic_learning_rate=1e-3,2",
+            "network.generator_norm=layer,none",
+            "network.latent_dim=log:10:200",
+            "network.critic_width=uniform:8:16",
+        ]
     )
     assert found == {
-        "a": Choice(values=(1, 2.5, "x")),
-        "b": Range(low=1e-4, high=1e-2, scale="log"),
-        "c": Range(low=1, high=8, scale="integers"),
-        "d": Range(low=0, high=1),
-        "e": Choice(values=(True, False)),
-        "f": Choice(values=(0.001,)),
+        "batch_size": Choice(values=(10, 64)),
+        "objective.clip": Range(low=1e-4, high=1e-2, scale="log"),
+        "cadence.n_critic": Range(low=1, high=8, scale="integers"),
+        "averaging.warmup": Range(low=0.1, high=1),
+        "cadence.bursts": Choice(values=(True, False)),
+        "optimizer.critic_learning_rate": Choice(values=(0.001, 2.0)),
+        "network.generator_norm": Choice(values=("layer", "none")),
+        # These two are counted, so nothing between whole numbers is drawn.
+        "network.latent_dim": Range(low=10, high=200, scale="log-integers"),
+        "network.critic_width": Range(low=8, high=16, scale="integers"),
     }
-    assert [str(search) for search in found.values()][:3] == ["1,2.5,x", "log:0.0001:0.01", "integers:1:8"]
+    assert [str(search) for search in found.values()][:3] == ["10,64", "log:0.0001:0.01", "integers:1:8"]
+
+
+@pytest.mark.parametrize("search", ["network.latent_dim=log:10:200", "network.critic_width=uniform:8:16"])
+def test_draws_of_a_field_that_counts_are_whole_numbers(search: str) -> None:
+    config = load_sweep(RECIPE, search=parse_search([search]))
+    [field] = config.search
+    drawn = [draw(config, number)[field] for number in range(1, 40)]
+    assert all(isinstance(value, int) for value in drawn)
+    assert len(set(drawn)) > 5
+
+
+def test_draws_that_the_workers_cannot_divide_are_drawn_again() -> None:
+    config = load_sweep(RECIPE, search=parse_search(["batch_size=integers:32:64"]), workers=2)
+    drawn = [draw(config, number)["batch_size"] for number in range(1, 30)]
+    assert all(value % 2 == 0 for value in drawn)  # type: ignore[operator]
+
+
+def test_a_range_between_whole_numbers_is_refused_for_a_field_that_counts() -> None:
+    with pytest.raises(ConfigError, match=r"network.latent_dim = log:10:200 .* whole numbers"):
+        load_sweep(RECIPE, search={"network.latent_dim": Range(low=10, high=200, scale="log")})
 
 
 @pytest.mark.parametrize(
@@ -128,13 +163,14 @@ def test_the_search_space_of_a_command_line() -> None:
     [
         ("a", "names no field"),
         ("a=", "the list is empty"),
-        ("a=1,1", "1 is listed twice"),
+        ("a=1,1", "'1' is listed twice"),
+        ("batch_size=8,08", "8 is listed twice"),
         ("a=uniform:2:1", "empty: name the lower end first"),
         ("a=log:0:1", "begins above 0"),
         ("a=integers:1.5:3", "ends with integers"),
         ("a=log:1", "two ends, as in log:1:8"),
         ("a=log:x:1", "could not convert"),
-        ("a=[1],2", r"\[1\] is neither a number nor a word"),
+        ("network.generator_widths=[1],2", r"\[1\] is neither a number nor a word"),
     ],
 )
 def test_what_is_no_search_space_is_refused(text: str, says: str) -> None:
