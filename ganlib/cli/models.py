@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ganlib.cli.options import say
-from ganlib.errors import ConfigError
+from ganlib.errors import ConfigError, RequestRefused, ServiceError
 from ganlib.settings import load_settings
 
 # Only light modules above: `ganlib --help` must not wait for torch.
@@ -123,13 +123,9 @@ def compare(
     from ganlib.generators.fetch import load
     from ganlib.quality.grids import side_by_side, write_png
 
+    _require_alike(_registry(ctx), left, right)
     registry = ctx.obj() if ctx.obj else None
     first, second = load(left, registry), load(right, registry)
-    if first.latent_dim != second.latent_dim:
-        raise ConfigError(
-            f"{left} takes {first.latent_dim} numbers and {right} {second.latent_dim}: they cannot be "
-            "compared on the same latents"
-        )
     pictures = side_by_side(
         first.sample(count, seed), second.sample(count, seed), columns=math.ceil(math.sqrt(count))
     )
@@ -149,6 +145,31 @@ def fetch(
 
     found = fetch_files(generator, to, _registry(ctx))
     say(f"{found.model} version {found.version} in {to}")
+
+
+def _require_alike(registry: ModelRegistry, left: str, right: str) -> None:
+    """Check by their tags, before anything is fetched, that two versions can be drawn side by side.
+
+    Raises:
+        ConfigError: They take latents or make pictures of different shapes.
+    """
+    from ganlib.names import parse_reference
+
+    try:
+        first, second = (registry.resolve(*parse_reference(name)).tags for name in (left, right))
+    except RequestRefused:
+        raise
+    except ServiceError:
+        return  # the cache may have both
+    for tag, what in (
+        ("ganlib.latent_dim", "latents of length"),
+        ("ganlib.image_shape", "pictures of shape"),
+    ):
+        if tag in first and tag in second and first[tag] != second[tag]:
+            raise ConfigError(
+                f"{left} has {what} {first[tag]} and {right} {second[tag]}: they cannot be compared on the "
+                "same latents; name two versions that are alike"
+            )
 
 
 def _registry(ctx: typer.Context) -> ModelRegistry:

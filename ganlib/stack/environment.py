@@ -61,6 +61,10 @@ class Context:
                 return self.settings.address(name) or ""
         if service == "worker":
             return self.url("prefect").removesuffix("/api") + f"/work-pools/work-pool/{POOL}"
+        if service not in self.ports:
+            raise ConfigError(
+                f"{service} has never been started in {self.settings.home}: start it with `ganlib up`"
+            )
         return f"http://127.0.0.1:{self.ports[service]}" + ("/api" if service == "prefect" else "")
 
 

@@ -1,0 +1,180 @@
+"""Every command answers in words, whatever its services do; and every command that a message names exists."""
+
+from __future__ import annotations
+
+import ast
+import http.server
+import json
+import re
+import shlex
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+import typer
+
+from ganlib.cli.main import app, main
+
+ROOT = Path(__file__).resolve().parents[3]
+
+# Arguments with which a command needs its services; the others need none, or would work for minutes.
+NEEDS_SERVICES: dict[str, list[str]] = {
+    "retrain": ["digits-wgan"],
+    "sweep": ["digits-wgan"],
+    "sweep-status": [],
+    "schedule": ["status"],
+    "generate": ["digits-wgan@champion", "--out", "made.png"],
+    "dataset add": ["flowers", "--from", "pictures"],
+    "dataset prepare": ["flowers", "--size", "28"],
+    "dataset list": [],
+    "dataset remove": ["flowers", "--yes"],
+    "model list": [],
+    "model show": ["digits-wgan"],
+    "model promote": ["digits-wgan/1", "--why", "it is better"],
+    "model rollback": ["digits-wgan"],
+    "model compare": ["digits-wgan/1", "digits-wgan/2", "--out", "both.png"],
+    "model fetch": ["digits-wgan", "--to", "there"],
+}
+NEEDS_NONE: dict[str, list[str]] = {"status": [], "down": [], "recipes": []}
+STARTS_SERVICES = {"up", "demo", "sweep-demo", "bench"}
+
+
+def leaves(command: click.Command, words: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
+    """Every command of the command line by its words."""
+    below: dict[str, click.Command] | None = getattr(command, "commands", None)
+    if below is None:
+        yield " ".join(words), command
+        return
+    for name, part in below.items():
+        yield from leaves(part, (*words, name))
+
+
+COMMANDS = dict(leaves(typer.main.get_command(app)))
+
+
+def test_the_lists_name_every_command() -> None:
+    assert set(COMMANDS) == {*NEEDS_SERVICES, *NEEDS_NONE, *STARTS_SERVICES}
+
+
+class Foreign(http.server.BaseHTTPRequestHandler):
+    """Something that is no service of ours and answers everything in the same way."""
+
+    def _answer(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = b"<html>welcome</html>"
+        self.send_response(404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_POST = do_PUT = do_HEAD = do_DELETE = do_PATCH = _answer  # noqa: N815
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def addresses(url: str) -> dict[str, str]:
+    return {
+        "s3_endpoint_url": url,
+        "mlflow_uri": url,
+        "prefect_api_url": f"{url}/api",
+        "ray_address": url,
+    }
+
+
+@pytest.fixture(params=["absent", "down", "foreign"])
+def services(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    """A home whose services were never started, have stopped, or are somebody else's."""
+    home = tmp_path / "home"
+    (tmp_path / "pictures").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GANLIB_HOME", str(home))
+    for variable in ("S3_ENDPOINT_URL", "MLFLOW_URI", "PREFECT_API_URL", "RAY_ADDRESS"):
+        monkeypatch.delenv(f"GANLIB_{variable}", raising=False)
+    if request.param == "absent":
+        yield request.param
+        return
+    home.mkdir()
+    keys = {"s3_access_key_id": "key", "s3_secret_access_key": "secret"}
+    (home / "credentials.json").write_text(json.dumps(keys))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Foreign) as server:
+        url = f"http://127.0.0.1:{server.server_port}"
+        if request.param == "down":
+            server.server_close()
+        else:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+        (home / "services.json").write_text(json.dumps(addresses(url)))
+        yield request.param
+        if request.param == "foreign":
+            server.shutdown()
+
+
+@pytest.mark.parametrize("name", [*NEEDS_SERVICES, *NEEDS_NONE])
+def test_a_command_without_its_services_ends_in_one_line(
+    name: str, services: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*name.split(), *(NEEDS_SERVICES | NEEDS_NONE)[name]]
+    monkeypatch.setattr(sys, "argv", ["ganlib", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr()
+    assert "Traceback" not in said.err + said.out
+    if name in NEEDS_NONE:
+        assert ended.value.code in (0, None)
+        return
+    assert ended.value.code in (1, 2), said
+    [line] = [line for line in said.err.splitlines() if line.startswith("error: ")]
+    assert len(line) > 30
+    assert not Path("made.png").exists()
+    assert not Path("there").exists()
+
+
+def texts(path: Path) -> Iterator[str]:
+    """Every string in a module; what is put into one when it runs is a placeholder."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(
+                str(part.value) if isinstance(part, ast.Constant) else "PLACEHOLDER" for part in node.values
+            )
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def hints() -> list[tuple[str, str]]:
+    """Every `ganlib …` between backquotes in the sources, with its file."""
+    found = []
+    for path in sorted([*(ROOT / "ganlib").rglob("*.py"), *(ROOT / "flows").rglob("*.py")]):
+        for text in texts(path):
+            for hint in re.findall(r"(?<!`)`(ganlib [^`]+)`(?!`)", text):
+                found.append((path.relative_to(ROOT).as_posix(), " ".join(hint.split())))
+    return sorted(set(found))
+
+
+@pytest.mark.parametrize(("path", "hint"), hints(), ids=lambda value: str(value))
+def test_a_command_that_a_message_names_can_be_run(path: str, hint: str) -> None:
+    words = [word for word in shlex.split(hint)[1:] if not word.startswith(("…", "-h"))]
+    name = next((" ".join(words[:n]) for n in (2, 1) if " ".join(words[:n]) in COMMANDS), None)
+    if name is None:
+        groups = {command.split()[0] for command in COMMANDS if " " in command}
+        assert words[0] in groups, f"{path}: there is no `{hint}`"
+        return
+    command, given = COMMANDS[name], words[len(name.split()) :]
+    options = {
+        option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)
+    }
+    named = [word.partition("=")[0] for word in given if word.startswith("--")]
+    assert set(named) <= options, f"{path}: `{hint}` has an option that does not exist"
+    required = [parameter for parameter in command.params if parameter.required]
+    if not given:
+        return  # it names the command, for its help to tell the rest
+    missing = [
+        parameter.opts[0]
+        for parameter in required
+        if isinstance(parameter, click.Option) and not set(parameter.opts) & set(named)
+    ]
+    assert not missing, f"{path}: `{hint}` lacks {', '.join(missing)}"
