@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,22 +14,37 @@ from ganlib.cli.datasets import dataset_app
 from ganlib.cli.generate import generate
 from ganlib.cli.models import model_app
 from ganlib.cli.options import ModelName, Overrides, parse_overrides, resumable, say
-from ganlib.config.run import load_config, named, recipes
+from ganlib.config.run import load_config, named, recipe_description, recipes
 from ganlib.errors import GanlibError
 from ganlib.settings import load_settings
 
 # Only light modules above: `ganlib --help` and a refused option must not wait for torch.
 
 app = typer.Typer(
-    help="Retrain image GANs on a schedule and keep the best generator in a registry.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(dataset_app, name="dataset")
 app.add_typer(model_app, name="model")
 
 sweep_commands.add_to(app)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        say(f"ganlib {version('ganlib')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[  # its callback prints it
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Retrain image GANs on a schedule and keep the best generator in a registry."""
 
 
 @app.command()
@@ -93,9 +109,10 @@ def retrain(
 
 @app.command("recipes")
 def list_recipes() -> None:
-    """List the recipes."""
+    """List the recipes, with what each trains."""
+    width = max(map(len, recipes()))
     for name in recipes():
-        say(name)
+        say(f"{name:<{width}}  {recipe_description(name)}")
 
 
 @app.command()

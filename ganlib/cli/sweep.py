@@ -152,7 +152,10 @@ def sweep_status(
     if name is not None:
         show_result(settings, sweep_named(store, name), say)
         return
-    for found in sweeps(store):
+    listed = sweeps(store)
+    if not listed:
+        say("there is no sweep yet; `ganlib sweep RECIPE` starts one")
+    for found in listed:
         state = "not ended" if found.status == "running" else found.status
         say(f"{found.sweep}: {state}, {len(found.trials)} trials; {result_summary(found)}")
 

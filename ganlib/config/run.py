@@ -225,6 +225,15 @@ def _recipe(name: str) -> dict[str, Any]:
     return values
 
 
+def _values(name: str) -> dict[str, Any]:
+    return {field: value for field, value in _recipe(name).items() if field != "description"}
+
+
+def recipe_description(name: str) -> str:
+    """Return a line for people about what a recipe trains."""
+    return str(_recipe(name)["description"])
+
+
 def load_config(recipe: str, overrides: Mapping[str, Any] | None = None) -> RunConfig:
     """A recipe with some fields changed.
 
@@ -238,7 +247,7 @@ def load_config(recipe: str, overrides: Mapping[str, Any] | None = None) -> RunC
     """
     if recipe not in recipes():
         raise UnknownName("recipe", recipe, recipes())
-    return _overridden({"recipe": recipe, **_recipe(recipe)}, overrides or {})
+    return _overridden({"recipe": recipe, **_values(recipe)}, overrides or {})
 
 
 def named(overrides: Mapping[str, Any] | None, name: str | None) -> dict[str, Any]:

@@ -5,10 +5,13 @@ import re
 import signal
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from ganlib.cli.main import app
 from ganlib.cli.options import parse_overrides
 from ganlib.config.run import load_config
 from ganlib.errors import ConfigError
@@ -101,3 +104,17 @@ def test_an_interrupt_says_that_the_command_goes_on() -> None:
     )
     assert done.returncode == 128 + signal.SIGINT
     assert "the same command goes on from here" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--version"], f"ganlib {version('ganlib')}"),
+        (["retrain", "-h"], "--name"),
+        (["recipes"], "digits-wgan            WGAN with weight clipping on handwritten digits"),
+    ],
+)
+def test_what_a_newcomer_asks_first_is_answered(words: list[str], says: str) -> None:
+    answer = CliRunner().invoke(app, words)
+    assert answer.exit_code == 0
+    assert says in answer.output
