@@ -1,4 +1,4 @@
-"""Every command and every line of Python in the README is run, in its order, against a whole stack."""
+"""Every command and every line of Python in the README and the pages is run against a whole stack."""
 
 from __future__ import annotations
 
@@ -14,8 +14,16 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / "README.md").read_text()
-BLOCKS = [(m[1], m[2]) for m in re.finditer(r"^```(sh|python)\n(.*?)^```", README, re.MULTILINE | re.DOTALL)]
+PAGES = [
+    ROOT / "README.md",
+    *(ROOT / "docs" / f"{name}.md" for name in ("generate", "registry", "sweep", "data")),
+]
+"""In the order in which they are run; the README's come first, and data.md removes what it added."""
+BLOCKS = [
+    (block[1], block[2])
+    for page in PAGES
+    for block in re.finditer(r"^```(sh|python)\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+]
 
 TINY = (
     "--set budget.total_kimg=2 --set evaluation.every_kimg=1 --set evaluation.samples=16 "
@@ -31,7 +39,7 @@ def commands(block: str) -> list[str]:
 
 
 def steps() -> list[tuple[str, str]]:
-    """Every command and every Python block, in the README's order."""
+    """Every command and every Python block, in the order of the pages."""
     found = []
     for kind, block in BLOCKS:
         found += [(kind, block)] if kind == "python" else [("sh", line) for line in commands(block)]
@@ -50,18 +58,28 @@ def environ(
         for index in range(40):
             pixels = random.integers(0, 256, (80, 96, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(folder / "flowers" / kind / f"{index}.jpg")
-    path = f"{Path(sys.executable).parent}{os.pathsep}{stack_environ['PATH']}"
-    return {**stack_environ, "PATH": path, "ARGS": TINY, "PYTHONPATH": ""}, folder
+    # `ganlib` is the one of this checkout, wherever the interpreter's own command comes from.
+    command = folder / "bin" / "ganlib"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m ganlib.cli "$@"\n')
+    command.chmod(0o755)
+    path = os.pathsep.join((str(command.parent), str(Path(sys.executable).parent), stack_environ["PATH"]))
+    return {**stack_environ, "PATH": path, "ARGS": TINY, "PYTHONPATH": str(ROOT)}, folder
 
 
-def test_the_readme_has_commands() -> None:
+def test_the_pages_have_commands() -> None:
     assert ("sh", "make demo") in steps()
     assert any(kind == "python" for kind, _ in steps())
 
 
+def test_a_page_that_is_not_run_has_no_commands() -> None:
+    for page in sorted((ROOT / "docs").glob("*.md")):
+        assert page in PAGES or not re.search(r"^```(sh|python)$", page.read_text(), re.MULTILINE), page
+
+
 @pytest.mark.services
 @pytest.mark.timeout(3600)
-def test_every_command_of_the_readme_works(environ: tuple[dict[str, str], Path]) -> None:
+def test_every_command_of_the_pages_works(environ: tuple[dict[str, str], Path]) -> None:
     variables, folder = environ
     for kind, text in steps():
         if text == "make test":
