@@ -1,6 +1,6 @@
 """Pictures as a loop wants them, from mapped shards or from ``ImageFolder``: parts of the benchmark.
 
-``python -m ganlib.bench.batches ours|plain SECONDS``
+``python -m ganlib.bench.batches ganlib|plain SECONDS``
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def main(which: str, seconds: float) -> Measured:
     """Measure one of the two."""
     settings = load_settings()
     dataset = benchmark_data.pictures(settings)
-    if which == "ours":
+    if which == "ganlib":
         return Measured(value=rate(from_shards(dataset), seconds))
     return Measured(value=rate(plain.batches(benchmark_data.folder_of(settings)), seconds))
 

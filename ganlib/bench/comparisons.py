@@ -41,26 +41,26 @@ class Session:
 def loop(session: Session) -> list[Row]:
     """ganlib's loop against the plain one and against the machine's peak."""
     session.measure(TimedPart("making pictures", "benchmark_data", ("pictures",)))
-    ours, plain, peak = in_turn(
+    ganlib, plain, peak = in_turn(
         session.measure,
         [
-            session.timed("ganlib's loop", "loop", "ours"),
+            session.timed("ganlib's loop", "loop", "ganlib"),
             session.timed("the plain loop", "loop", "plain"),
             session.timed("matrix products", "loop", "peak"),
         ],
     )
-    return loop_rows(ours, plain, peak)
+    return loop_rows(ganlib, plain, peak)
 
 
-def loop_rows(ours: Sequence[Measured], plain: Sequence[Measured], peak: Sequence[Measured]) -> list[Row]:
+def loop_rows(ganlib: Sequence[Measured], plain: Sequence[Measured], peak: Sequence[Measured]) -> list[Row]:
     """``loop`` and ``loop-peak-share``."""
-    precision, used = ours[0].precision, median(ours) * plain[0].flop_per_image
+    precision, used = ganlib[0].precision, median(ganlib) * plain[0].flop_per_image
     return [
         Row(
             "loop",
-            median(ours) / median(plain),
+            median(ganlib) / median(plain),
             "×",
-            f"plain loop in fp32, {median(plain):.0f} images/s; ganlib in {precision}, {median(ours):.0f}",
+            f"plain loop in fp32, {median(plain):.0f} images/s; ganlib in {precision}, {median(ganlib):.0f}",
             # Where bf16 is native, half of the gain comes of it.
             Target("at least", 2.2 if precision == "bf16" else 1.3, aim=2.5),
         ),
@@ -107,23 +107,23 @@ def ddp(session: Session) -> list[Row]:
 def batches(session: Session) -> list[Row]:
     """Mapped shards against ``ImageFolder``, and how long the loop waits for pictures."""
     session.measure(TimedPart("making pictures", "benchmark_data", ("pictures",)))
-    ours, plain, training = in_turn(
+    ganlib, plain, training = in_turn(
         session.measure,
         [
             # Nothing here is worth sharing between threads; the loader's two processes are beside.
-            session.timed("batches from shards", "batches", "ours", threads=1),
+            session.timed("batches from shards", "batches", "ganlib", threads=1),
             session.timed("batches from ImageFolder", "batches", "plain", threads=1),
-            session.timed("ganlib's loop", "loop", "ours"),
+            session.timed("ganlib's loop", "loop", "ganlib"),
         ],
     )
     waiting = sorted(one.waiting_share for one in training)
     return [
         Row(
             "input",
-            median(ours) / median(plain),
+            median(ganlib) / median(plain),
             "×",
             f"ImageFolder and DataLoader with two processes, {median(plain):.0f} images/s; "
-            f"from shards in one thread, {median(ours):.0f}",
+            f"from shards in one thread, {median(ganlib):.0f}",
             Target("at least", 10),
         ),
         Row(
@@ -138,17 +138,17 @@ def batches(session: Session) -> list[Row]:
 
 def fixed_cost(session: Session) -> list[Row]:
     """A training job of zero pictures against a bare trainer."""
-    ours, bare = in_turn(
+    ganlib, bare = in_turn(
         session.measure,
         [
-            TimedPart("a job of zero pictures", "fixed_cost", ("ours",)),
+            TimedPart("a job of zero pictures", "fixed_cost", ("ganlib",)),
             TimedPart("a bare TorchTrainer", "fixed_cost", ("bare",)),
         ],
     )
-    beside = f"bare TorchTrainer with two workers, {median(bare):.1f} s; ours, {median(ours):.1f} s"
+    beside = f"bare TorchTrainer with two workers, {median(bare):.1f} s; ganlib, {median(ganlib):.1f} s"
     return [
-        Row("fixed-cost", median(ours) / median(bare), "×", beside, Target("at most", 1.2)),
-        Row("fixed-cost-seconds", median(ours), "s", beside, Target("at most", 9)),
+        Row("fixed-cost", median(ganlib) / median(bare), "×", beside, Target("at most", 1.2)),
+        Row("fixed-cost-seconds", median(ganlib), "s", beside, Target("at most", 9)),
     ]
 
 
@@ -162,15 +162,15 @@ def trial(session: Session) -> list[Row]:
 def memory(session: Session) -> list[Row]:
     """Peak of one worker's process."""
     session.measure(TimedPart("making pictures", "benchmark_data", ("pictures",)))
-    ours, plain = in_turn(
+    ganlib, plain = in_turn(
         session.measure,
         [
-            TimedPart("ganlib's loop", "loop", ("ours", f"{MEMORY_SECONDS:g}")),
+            TimedPart("ganlib's loop", "loop", ("ganlib", f"{MEMORY_SECONDS:g}")),
             TimedPart("the plain loop", "loop", ("plain", f"{MEMORY_SECONDS:g}")),
         ],
         rounds=1,
     )
-    worst, beside = (max(one.peak_bytes for one in measured) / 2**20 for measured in (ours, plain))
+    worst, beside = (max(one.peak_bytes for one in measured) / 2**20 for measured in (ganlib, plain))
     return [Row("memory", worst, "MiB", f"plain loop without its two loaders, {beside:.0f} MiB")]
 
 

@@ -1,6 +1,6 @@
 """A training job of zero pictures, and a bare ``TorchTrainer``: parts of the benchmark.
 
-``python -m ganlib.bench.fixed_cost ours|bare``. It needs the services. Both are submitted as jobs to
+``python -m ganlib.bench.fixed_cost ganlib|bare``. It needs the services. Both are submitted as jobs to
 the same cluster and timed from there to their end. Ours is all of a training job: its dataset in the
 cache, tracking, reference statistics, networks, and the evaluation of the untrained generator that
 every run begins with, on as few samples as can be. It leaves its runs in the experiment
@@ -44,7 +44,7 @@ def config() -> RunConfig:
     )
 
 
-def ours(settings: Settings) -> float:
+def ganlib_job(settings: Settings) -> float:
     """Seconds of our job."""
     store, run = open_store(settings), config()
     spec = _ready(settings, store, run)
@@ -100,7 +100,7 @@ def main(which: str) -> Measured:
     """Measure one of the two."""
     settings = load_settings()
     require_capacity(settings, WORKERS)
-    return Measured(value=ours(settings) if which == "ours" else bare(settings))
+    return Measured(value=ganlib_job(settings) if which == "ganlib" else bare(settings))
 
 
 if __name__ == "__main__":

@@ -73,8 +73,8 @@ def main(seconds: float, width: int = 64, pictures: int = 1000) -> Measured:
         for batch in noise:
             bare(batch)
 
-    ours, beside = seconds_in_turn(lambda: generator.sample(pictures), plain, seconds)
-    return Measured(value=pictures / ours, beside=pictures / beside)
+    ganlib, beside = seconds_in_turn(lambda: generator.sample(pictures), plain, seconds)
+    return Measured(value=pictures / ganlib, beside=pictures / beside)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The loop, ours or the plain one, and the machine's matrix-multiply peak: parts of the benchmark.
+"""ganlib's loop, the plain one, and the machine's matrix-multiply peak: parts of the benchmark.
 
-``python -m ganlib.bench.loop ours|plain|peak SECONDS``
+``python -m ganlib.bench.loop ganlib|plain|peak SECONDS``
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ PRODUCT = 2048
 """Side of the square matrices whose product counts as the peak."""
 
 
-def ours(dataset: LocalDataset, seconds: float) -> Measured:
+def ganlib_loop(dataset: LocalDataset, seconds: float) -> Measured:
     """Pictures a second of ganlib's loop."""
     rate = rates.measure(rates.config(), dataset, WorkerPlace(), seconds)
     return Measured(value=rate.images_per_second, precision=rate.precision, waiting_share=rate.waiting_share)
 
 
-def theirs(folder: Path, seconds: float) -> Measured:
+def plain_loop(folder: Path, seconds: float) -> Measured:
     """Pictures a second of the plain loop."""
     images, elapsed, _ = rates.stretch(plain.train(folder), seconds)
     return Measured(value=images / elapsed, precision="fp32", flop_per_image=plain.flop_per_image())
@@ -54,7 +54,11 @@ def main(which: str, seconds: float) -> Measured:
         return peak(seconds)
     settings = load_settings()
     dataset = benchmark_data.pictures(settings)
-    return ours(dataset, seconds) if which == "ours" else theirs(benchmark_data.folder_of(settings), seconds)
+    return (
+        ganlib_loop(dataset, seconds)
+        if which == "ganlib"
+        else plain_loop(benchmark_data.folder_of(settings), seconds)
+    )
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from ganlib.stack.environment import Context
 from ganlib.stack.home import Layout, exclusive, prepare_home, remove_short_path
 from ganlib.stack.processes import end, is_alive, members
 from ganlib.stack.service import Service
-from ganlib.stack.services import SERVICES, ours
+from ganlib.stack.services import SERVICES, embedded
 from ganlib.stack.start import END_GRACE_SECONDS, Report, Start, complaint
 from ganlib.stack.state import LEAST_FREE_BYTES, ServiceStatus, StackRecord, StackStatus
 
@@ -72,7 +72,7 @@ def status(settings: Settings) -> StackStatus:
 
 def _one_status(service: Service, context: Context, record: StackRecord) -> ServiceStatus:
     log = str(context.layout.log(service.name))
-    if service not in ours(context.settings):
+    if service not in embedded(context.settings):
         return ServiceStatus(name=service.name, state="own", url=context.url(service.name))
     started = record.services.get(service.name)
     if started is None or not is_alive(started, service.name, context.settings.home):

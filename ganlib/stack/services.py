@@ -12,7 +12,7 @@ SERVICES: tuple[Service, ...] = (S3Gateway(), PrefectServer(), RayHead(), Mlflow
 """In the order in which they start; those without ``requires`` start together."""
 
 
-def ours(settings: Settings) -> tuple[Service, ...]:
-    """The services that are ours to start; the worker goes with the Prefect server."""
+def embedded(settings: Settings) -> tuple[Service, ...]:
+    """The services that `ganlib up` starts here; the worker goes with the Prefect server."""
     own: set[str] = set(settings.own)
     return tuple(s for s in SERVICES if s.name not in own and not (s.name == "worker" and "prefect" in own))

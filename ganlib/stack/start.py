@@ -26,7 +26,7 @@ from ganlib.stack.home import (
 from ganlib.stack.probes import NotAnswering
 from ganlib.stack.processes import created, end, is_alive, members, spawn
 from ganlib.stack.service import Service
-from ganlib.stack.services import ours
+from ganlib.stack.services import embedded
 from ganlib.stack.state import StackRecord, StartedService
 
 START_TIMEOUT_SECONDS = 180.0
@@ -102,14 +102,16 @@ class Start:
             for name in port_numbers.OF_SERVICE[service]
             if name in self._record.ports
         }
-        names = [name for service in ours(self._settings) for name in port_numbers.OF_SERVICE[service.name]]
+        names = [
+            name for service in embedded(self._settings) for name in port_numbers.OF_SERVICE[service.name]
+        ]
         chosen = port_numbers.choose(names, mode=self._settings.ports, before=self._record.ports, kept=kept)
         folder = self._record.ray_folder
         if "ray" not in self._alive and "ray" not in self._settings.own:
             folder = str(short_path(self._layout.folder("ray"), folder))
         self._save(ports={**self._record.ports, **chosen}, ray_folder=folder, services=self._alive)
         self._context = Context.recorded(self._settings, self._record)
-        started_here = {service.name for service in ours(self._settings)}
+        started_here = {service.name for service in embedded(self._settings)}
         addresses = {
             field: self._context.url(name) for name, field in ADDRESS_FIELD.items() if name in started_here
         }
@@ -117,7 +119,7 @@ class Start:
 
     def _end_misfits(self) -> None:
         """End what was started against an address that has moved since."""
-        for service in ours(self._settings):
+        for service in embedded(self._settings):
             started = self._alive.get(service.name)
             if started and started.bound_to != self._bound_to(service):
                 self._report(f"{service.name} starts again: what it depends on has moved")
@@ -131,7 +133,7 @@ class Start:
         self._save(services=self._alive)
 
     def _wait_for_all(self) -> None:
-        waiting = list(ours(self._settings))
+        waiting = list(embedded(self._settings))
         ready: set[str] = set(self._settings.own)
         registered = not any(service.name == "worker" for service in waiting)
         while waiting or not registered:

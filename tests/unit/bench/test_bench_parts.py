@@ -37,8 +37,8 @@ def test_parts_are_measured_in_turn(labels: str, rounds: int, order: str) -> Non
 
 
 def test_a_machine_that_slows_down_steadily_favours_neither_of_two() -> None:
-    ours, plain = in_turn(Recorder(), parts("ab"))
-    assert median(ours) == median(plain)
+    ganlib, plain = in_turn(Recorder(), parts("ab"))
+    assert median(ganlib) == median(plain)
 
 
 def test_one_disturbed_measurement_does_not_move_the_median() -> None:

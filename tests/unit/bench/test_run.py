@@ -18,15 +18,15 @@ from ganlib.stack import ServiceState, ServiceStatus, StackStatus
 VALUES: dict[tuple[str, ...], Measured] = {
     ("benchmark_data", "pictures"): Measured(value=1),
     ("benchmark_data", "fashion-mnist"): Measured(value=1),
-    ("loop", "ours"): Measured(value=500, precision="bf16", waiting_share=0.004, peak_bytes=2**30),
+    ("loop", "ganlib"): Measured(value=500, precision="bf16", waiting_share=0.004, peak_bytes=2**30),
     ("loop", "plain"): Measured(value=200, precision="fp32", flop_per_image=1.4e9, peak_bytes=2**29),
     ("loop", "peak"): Measured(value=1e12, precision="bf16"),
     ("data_parallel", "one"): Measured(value=100),
     ("data_parallel", "two"): Measured(value=180),
     ("data_parallel", "apart"): Measured(value=190),
-    ("batches", "ours"): Measured(value=3000),
+    ("batches", "ganlib"): Measured(value=3000),
     ("batches", "plain"): Measured(value=250),
-    ("fixed_cost", "ours"): Measured(value=8.8),
+    ("fixed_cost", "ganlib"): Measured(value=8.8),
     ("fixed_cost", "bare"): Measured(value=8.0),
     ("generation", "sample"): Measured(value=2000, beside=2200),
     ("evaluation",): Measured(value=4.5),
@@ -88,8 +88,8 @@ def test_all_benchmarks_give_their_rows_in_order(settings: Settings) -> None:
 
 @pytest.mark.parametrize(("precision", "met"), [("bf16", False), ("fp32", True)])
 def test_what_the_loop_must_reach_depends_on_the_format(precision: str, met: bool) -> None:
-    ours, plain = Measured(value=150, precision=precision), Measured(value=100, flop_per_image=1e9)
-    loop, share = loop_rows([ours], [plain], [Measured(value=2e11, precision=precision)])
+    ganlib, plain = Measured(value=150, precision=precision), Measured(value=100, flop_per_image=1e9)
+    loop, share = loop_rows([ganlib], [plain], [Measured(value=2e11, precision=precision)])
     assert loop.met is met
     assert share.value == pytest.approx(0.75)
     assert ("not being native" in share.compared_to) is (precision == "fp32")

@@ -13,7 +13,7 @@ from ganlib.stack.environment import Context, digest_of_settings
 from ganlib.stack.home import Credentials, prepare_home
 from ganlib.stack.port_numbers import RAY_PORTS, USUAL
 from ganlib.stack.processes import MARK
-from ganlib.stack.services import SERVICES, ours
+from ganlib.stack.services import SERVICES, embedded
 
 SECRET = "s3cr3t-of-the-gateway"
 
@@ -77,12 +77,12 @@ def test_a_store_of_ones_own_reaches_every_process(tmp_path):
     assert environment["GANLIB_S3_ENDPOINT_URL"] == "https://s3.example.org"
     assert environment["GANLIB_S3_SECRET_ACCESS_KEY"] == "also mine"
     assert env.s3_client(around)["MLFLOW_S3_ENDPOINT_URL"] == "https://s3.example.org"
-    assert "s3" not in {service.name for service in ours(around.settings)}
+    assert "s3" not in {service.name for service in embedded(around.settings)}
 
 
 def test_a_prefect_of_ones_own_brings_its_own_worker(tmp_path):
     around = context(tmp_path, GANLIB_PREFECT_API_URL="https://prefect.example.org/api")
-    assert {service.name for service in ours(around.settings)} == {"s3", "ray", "mlflow"}
+    assert {service.name for service in embedded(around.settings)} == {"s3", "ray", "mlflow"}
     assert around.url("prefect") == "https://prefect.example.org/api"
 
 
