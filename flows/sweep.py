@@ -1,4 +1,4 @@
-"""The flow ``sweep``: many configurations of a recipe, the best of them, and what is to become of it.
+"""The flow ``sweep``: trains many configurations of a recipe and publishes the best, if asked to.
 
 As in :mod:`flows.retrain`, a task that is repeated finds its own finished work: a sweep that was
 interrupted goes on where it was, and one that has ended is not trained again.

@@ -25,7 +25,7 @@ Algorithm = Literal["grid", "random", "tpe"]
 Scheduler = Literal["none", "asha", "median", "pbt"]
 
 TRIALS = 12
-"""Trials of a random or TPE sweep that names no number."""
+"""Default number of trials of a random or TPE sweep."""
 
 _NOT_SEARCHED = {
     "dataset": "all trials train on one dataset version",
@@ -39,16 +39,16 @@ _NOT_SEARCHED = {
 }
 _PERTURBED = ("objective.", "cadence.", "optimizer.", "averaging.")
 _MOST_COMBINATIONS = 4096
-"""So many configurations are built in full for a check, in about a second."""
+"""Most combinations that are built in full as a check, which takes about a second."""
 
 
 class SweepConfig(ConfigPart):
     """A whole sweep; its metric is always ``fd_<extractor>_curve`` of the recipe's extractor."""
 
     base: RunConfig
-    """Trial 0, and what the others are variations of."""
+    """The recipe: trial 0, which the others vary."""
     search: dict[str, Search] = Field(min_length=1)
-    """Dotted field names of :class:`~ganlib.config.run.RunConfig` with what they are to be."""
+    """Values or ranges to search, by dotted field name of :class:`~ganlib.config.run.RunConfig`."""
     algorithm: Algorithm = "random"
     """``grid``: every combination of the lists; ``random``: independent draws; ``tpe``: Optuna's
     tree-structured Parzen estimator, which learns from the trials before. With ``pbt``, how its
@@ -61,7 +61,7 @@ class SweepConfig(ConfigPart):
     all trials train in full. Trial 0 is never stopped or replaced: what wins is compared with the recipe at
     the same budget."""
     trials: int | None = Field(default=None, ge=1, le=1000)
-    """With trial 0; ``None``: every combination of a grid, else 12 or as many as there are."""
+    """Trials, trial 0 included; ``None``: every combination of a grid, else 12 or as many as exist."""
     grace_kimg: float = Field(gt=0, le=1_000_000)
     """Thousand images: the first rung of ``asha``; ``median`` stops no trial before; ``pbt`` has the
     trials wait for one another each time so many have gone by."""
@@ -82,7 +82,7 @@ class SweepConfig(ConfigPart):
     concurrency: int | None = Field(default=None, ge=1, le=1000)
     """Trials at once, at the most; ``None``: as many as the cluster has room for."""
     finalists: int = Field(default=3, ge=1, le=100)
-    """So many of the best by their curves are evaluated again, with fresh latents; so is trial 0."""
+    """Best trials by their curves that are evaluated again with fresh latents, beside trial 0."""
     final_samples: int = Field(ge=16, le=100_000)
     """Generated pictures in each of these evaluations."""
     train_on: bool = False
@@ -214,7 +214,7 @@ class SweepConfig(ConfigPart):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of everything that decides the result; not of what is done with it afterwards."""
+        """SHA-256 of everything that decides the result, and of nothing that is done with it afterwards."""
         means = {"workers", "cpus", "gpus", "concurrency", "train_on"}
         return digest_of({**self.model_dump(mode="json", exclude={"base", *means}), "base": self.base.digest})
 

@@ -1,4 +1,4 @@
-"""The course of a sweep as its job directs it: what Ray Tune asks, answered from the ledger."""
+"""One attempt at a sweep: answers Ray Tune's questions from the ledger."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ganlib.sweep.stopping import Decisions
 from ganlib.sweep.trial_report import TrialReport
 
 TELL_SECONDS = 30.0
-"""A line about the whole sweep at most this often."""
+"""Shortest time between two progress lines, in seconds."""
 
 _TRACKED: dict[TrialStatus, RunStatus] = {
     "finished": "finished",
@@ -41,7 +41,7 @@ class SweepRun:
     emit: Callable[[str], None]
     clock: Callable[[], float] = time.monotonic
     report: Callable[[SweepResult], object] | None = None
-    """Gets what the sweep has so far, after every change; must return at once."""
+    """Called with the sweep's state after every change; must return at once."""
     _decisions: Decisions = field(init=False)
     _source: Source | None = field(init=False, default=None)
     _told_at: float = field(init=False)
@@ -50,7 +50,7 @@ class SweepRun:
     def __post_init__(self) -> None:
         self._decisions = Decisions(self.spec.config, self.ledger.judged)
         self._began = self._told_at = self.clock()
-        # The job may have ended between a verdict and what follows from it.
+        # An earlier job may have died between recording a verdict and acting on it.
         for trial in self.ledger.unfinished():
             if self.ledger.verdict(trial.number) == "stop":
                 self._end(trial, "stopped", self._why(trial.curve[-1]))
@@ -60,17 +60,17 @@ class SweepRun:
 
     @property
     def left(self) -> int:
-        """Trials that are yet to end."""
+        """Number of trials that have not ended."""
         return self.spec.config.trial_count - sum(trial.status in ENDED for trial in self.ledger.trials)
 
     def take_up_postponed(self) -> bool:
-        """Put the trials that Tune gave up too early into its next run; whether there are any."""
+        """Queue the trials that Tune gave up too early for its next run; return whether there are any."""
         taken, self._postponed = self._postponed, []
         self._waiting += taken
         return bool(taken)
 
     def next_trial(self) -> Trial | None:
-        """The trial to start now: one that an earlier attempt left, else a new one, or none."""
+        """Return the trial to start now: one that an earlier attempt left, else a new one, or ``None``."""
         if self._waiting:
             return self.ledger.trials[self._waiting.pop(0)]
         number = len(self.ledger.trials)
@@ -96,7 +96,7 @@ class SweepRun:
         }
 
     def started(self, number: int) -> None:
-        """A trial's process is up."""
+        """Record that a trial's process started."""
         trial = self.ledger.trials[number]
         if trial.status == "running":
             return
@@ -105,7 +105,7 @@ class SweepRun:
         self.emit(f"trial {number}{again}: {_named(number, self.ledger.standings[number].values)}")
 
     def on_report(self, number: int, report: TrialReport) -> bool:
-        """Take a trial's report; whether the trial is over."""
+        """Record a trial's report; return whether the trial is over."""
         trial = self.ledger.trials[number]
         if report.status != "running":
             self._end(trial, report.status, report.reason)
@@ -123,14 +123,14 @@ class SweepRun:
         return verdict == "stop"
 
     def on_restart(self, number: int, reason: str) -> None:
-        """A trial's process died and another one takes the trial up."""
+        """Record that a trial's process died and that a new one continues the trial."""
         self._deaths[number] += 1
         self.emit(f"trial {number}: {reason}; it goes on from its last checkpoint")
 
     def on_death(self, number: int, reason: str) -> None:
-        """A trial's process died, and Tune gives the trial up.
+        """Record that a trial's process died and that Tune gives the trial up.
 
-        It does so at the first death of a process that was about to take the trial up from the one before.
+        Tune gives up at once when a process dies while it takes a trial over from another process.
         Such a trial is postponed to the next run of Tune.
         """
         self._deaths[number] += 1
@@ -142,7 +142,7 @@ class SweepRun:
         self.emit(f"trial {number}: {reason}; it is taken up again after the others")
 
     def print_progress(self) -> None:
-        """A line about the sweep, when the last one is old enough."""
+        """Print a progress line, unless the last one is recent."""
         now = self.clock()
         if now - self._told_at < TELL_SECONDS:
             return
@@ -175,8 +175,8 @@ class SweepRun:
         return f"{scheduler} stopped it at {point.images_seen} images with {point.distance:.1f}"
 
     def _end(self, trial: Trial, status: TrialStatus, reason: str) -> None:
-        # The tracker first: a job that is killed in between ends the trial once more, and would never have
-        # ended its run the other way round.
+        # The tracker first: a job killed in between repeats both. In the other order it would never end the
+        # tracker's run.
         if trial.tracking_run_id:
             self.tracker.finish(trial.tracking_run_id, _TRACKED[status])
         ended = self.ledger.end(trial.number, status, reason)

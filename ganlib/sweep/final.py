@@ -1,4 +1,4 @@
-"""The final of a sweep: its best are evaluated again, so that luck in one evaluation does not choose.
+"""The final of a sweep: the best trials are evaluated again, so that one lucky evaluation does not win.
 
 The curves of a sweep are drawn from few samples, always of the same latents, and the smallest of many
 distances is small by luck, too. The finalists get fresh latents and more of them; trial 0, the recipe
@@ -20,7 +20,7 @@ from ganlib.sweep.stopping import RECIPE
 from ganlib.training.spec import RunSpec, read_spec
 
 DRAW = 2
-"""Which latents: the curves have 0, evaluations of finished runs 1."""
+"""Number of the final's draw of latents; curves use 0, evaluations of finished runs 1."""
 
 
 class EvaluateCheckpoint(Protocol):
@@ -37,7 +37,7 @@ _SOUND: tuple[TrialStatus, ...] = ("finished", "stopped")
 
 
 def finalists(trials: Sequence[Trial], count: int) -> list[Trial]:
-    """The best by their curves among trials that came to a sound end, and trial 0."""
+    """Return the best trials by their curves among those that ended well, and trial 0."""
     able = [trial for trial in trials if trial.best is not None and trial.status in _SOUND]
     best = sorted(able, key=lambda trial: trial.distance)[:count]
     recipe = [trial for trial in able if trial.number == RECIPE and trial not in best]
@@ -53,7 +53,7 @@ def hold_final(
     at_once: int,
     evaluate: EvaluateCheckpoint,
 ) -> None:
-    """Evaluate the finalists that have not been; each is on record as soon as it is done.
+    """Evaluate the finalists that have no evaluation yet; each is recorded as soon as it is done.
 
     Args:
         store: Holds the trials' specifications.
@@ -88,7 +88,7 @@ def hold_final(
 
 
 def winner(trials: Sequence[Trial]) -> int | None:
-    """Number of the finalist with the smallest distance; the earlier of equal ones; ``None``: no finalist."""
+    """Return the number of the finalist with the smallest distance, the earlier of two, or ``None``."""
     judged = [(trial.evaluation.value, trial.number) for trial in trials if trial.evaluation is not None]
     return min(judged)[1] if judged else None
 

@@ -1,6 +1,6 @@
 """The state of a sweep, stored after every change, so that its job may end at any moment.
 
-Nothing here knows of Ray: Tune proposes, trains and decides, and the ledger has it in writing before it takes
+Nothing here depends on Ray. What Tune proposes, trains and decides is written to the ledger before it takes
 effect.
 """
 
@@ -24,11 +24,11 @@ from ganlib.training.spec import RunSpec, result_key, write_spec
 Verdict = Literal["continue", "stop"]
 
 ENDED: tuple[TrialStatus, ...] = ("finished", "stopped", "diverged", "died")
-"""A trial of such a status is not trained again."""
+"""Statuses of trials that are not trained again."""
 
 
 class RungDecision(Record):
-    """A report as the scheduler judged it."""
+    """The scheduler's verdict on a report."""
 
     number: int = Field(ge=0)
     """Number of the trial."""
@@ -106,7 +106,7 @@ class Ledger:
                 trials=(),
             )
             before = SweepState(result=empty)
-        # What was running when the job before this one ended waits for its turn again.
+        # Trials that were running when the earlier job ended wait for their turn again.
         trials = tuple(
             trial.model_copy(update={"status": "waiting"}) if trial.status == "running" else trial
             for trial in before.result.trials
@@ -124,11 +124,11 @@ class Ledger:
         return self.result.trials
 
     def unfinished(self) -> list[Trial]:
-        """Trials that are to be trained on."""
+        """Return the trials that have not ended."""
         return [trial for trial in self.trials if trial.status not in ENDED]
 
     def propose(self, values: Mapping[str, Scalar]) -> Trial:
-        """A new trial."""
+        """Record a new trial."""
         number = len(self.trials)
         trial = Trial(number=number, run=trial_run_name(self._spec.sweep, number), values=dict(values))
         self.standings = (*self.standings, TrialState(values=dict(values)))
@@ -144,27 +144,27 @@ class Ledger:
         return spec
 
     def introduce(self, number: int, tracking_run_id: str) -> None:
-        """The tracker knows a trial's run."""
+        """Record the tracker's id of a trial's run."""
         self._update(number, tracking_run_id=tracking_run_id)
 
     def begin(self, number: int) -> None:
-        """A trial starts, or goes on."""
+        """Record that a trial starts or continues."""
         self._trial_began.setdefault(number, self._clock())
         self._update(number, status="running")
 
     def postpone(self, number: int) -> None:
-        """A trial waits for its turn again."""
+        """Record that a trial waits for its turn again."""
         self._before[number] = self._update(number, status="waiting").seconds
         self._trial_began.pop(number, None)
 
     def is_known(self, number: int, report: TrialReport) -> bool:
-        """Whether an evaluation was reported before: by an attempt that was killed after it."""
-        # A changed member of a population passes the same moments again, as somebody else.
+        """Whether an earlier attempt, killed since, already reported this evaluation."""
+        # A changed population member passes the same image counts again, with other values.
         curve = self.trials[number].curve[self.standings[number].since :]
         return report.point is None or any(point.images_seen == report.point.images_seen for point in curve)
 
     def judge(self, number: int, report: TrialReport, verdict: Verdict) -> None:
-        """A new evaluation, with what the scheduler made of it."""
+        """Record a new evaluation with the scheduler's verdict."""
         trial, point = self.trials[number], report.point
         assert point is not None
         if report.checkpoint is not None:
@@ -178,30 +178,30 @@ class Ledger:
         self._update(number, curve=(*trial.curve, point), **best)
 
     def images_seen(self, number: int) -> int:
-        """Images that a trial goes on from: those of its last evaluation, or of what it took over since."""
+        """Return the images where a trial continues: its last evaluation's, or the adopted checkpoint's."""
         curve, standing = self.trials[number].curve, self.standings[number]
         if standing.adopted is not None and standing.since == len(curve):
             return standing.adopted.images_seen
         return curve[-1].images_seen if curve else 0
 
     def distance_at(self, number: int, images_seen: float) -> float | None:
-        """A trial's last distance up to so many images, since its last change; ``None``: it has none."""
+        """Return a trial's last distance up to a number of images, since its last change, or ``None``."""
         curve = reversed(self.trials[number].curve[self.standings[number].since :])
         return next((point.distance for point in curve if point.images_seen <= images_seen), None)
 
     def changed_at(self, number: int) -> int:
-        """Images of a trial's last evaluation before its last change; 0: it was never changed."""
+        """Return the images of a trial's last evaluation before its last change; 0 when it never changed."""
         since = self.standings[number].since
         return self.trials[number].curve[since - 1].images_seen if since else 0
 
     def verdict(self, number: int) -> Verdict:
-        """The last one on a trial."""
+        """Return the last verdict on a trial."""
         return next((one.verdict for one in reversed(self.judged) if one.number == number), "continue")
 
     def end(self, number: int, status: TrialStatus, reason: str = "") -> Trial:
-        """A trial is over; what its run lacks of a result is written for it."""
+        """Record a trial's end, and write its run's result if it has none."""
         trial = self.trials[number]
-        # Before the trial has ended on record: nobody comes back to one that has.
+        # Written first: a trial that is recorded as ended is never taken up again.
         if status in ("stopped", "died"):
             last = trial.curve[-1] if trial.curve else None
             result = TrainResult(
@@ -216,22 +216,22 @@ class Ledger:
             )
             self._store.put(result_key(trial.run), result.to_json().encode())
         trial = self._update(number, status=status, reason=reason)
-        self._trial_began.pop(number, None)  # the final, later, is none of its time
+        self._trial_began.pop(number, None)  # the final is not part of the trial's own time
         return trial
 
     def change(self, number: int, values: Mapping[str, Scalar], adopted: CheckpointRef, line: str) -> None:
-        """A member of a population goes on as a changed copy of another; its run's spec says so."""
+        """Record that a population member continues as a changed copy of another, also in its run's spec."""
         trial = self.trials[number]
         self._stand(number, values=dict(values), adopted=adopted, since=len(trial.curve))
         self._update(number, changes=(*trial.changes, line))
         self.specify(number)
 
     def judge_finalist(self, number: int, evaluation: Evaluation) -> None:
-        """A trial's evaluation in the final."""
+        """Record a trial's evaluation in the final."""
         self._update(number, evaluation=evaluation)
 
     def finish(self, status: Literal["finished", "failed"], best: int | None = None) -> SweepResult:
-        """The sweep is over."""
+        """Record the sweep's end."""
         self.result = self.result.model_copy(update={"status": status, "best": best})
         self._write()
         return self.result
@@ -255,7 +255,7 @@ class Ledger:
         seconds = self._seconds_before + self._clock() - self._began
         self.result = self.result.model_copy(update={"seconds": seconds})
         state = SweepState(result=self.result, standings=self.standings, judged=self.judged)
-        # The state first: the result is what others look at, and may be a moment behind.
+        # The state first: the result is for readers and may lag behind.
         self._store.put(sweep_state_key(self._spec.sweep), state.to_json().encode())
         self._store.put(sweep_result_key(self._spec.sweep), self.result.to_json().encode())
 

@@ -1,4 +1,4 @@
-"""From what a caller says of a sweep to a whole :class:`~ganlib.sweep.config.SweepConfig`."""
+"""Builds a :class:`~ganlib.sweep.config.SweepConfig` from a recipe and options."""
 
 from __future__ import annotations
 

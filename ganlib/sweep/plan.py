@@ -17,7 +17,7 @@ Node = Mapping[str, float]
 
 
 def make_plan(spec: SweepSpec, left: int) -> SweepPlan:
-    """The plan of this attempt.
+    """Return the plan of this attempt.
 
     Args:
         spec: The sweep.
@@ -41,7 +41,7 @@ def make_plan(spec: SweepSpec, left: int) -> SweepPlan:
 
 
 def plan_summary(plan: SweepPlan) -> str:
-    """A plan in a line."""
+    """Return a plan as one line."""
     each = f"{plan.cpus_each:g} CPUs" + (f" and {plan.gpus_each:g} GPUs" if plan.gpus_each else "")
     has = f"{plan.cluster_cpus:g} CPUs and {plan.cluster_gpus:g} GPUs"
     if not plan.trials:
@@ -56,10 +56,10 @@ def cluster_nodes() -> list[Node]:
 
 
 def room_for(config: SweepConfig, nodes: Sequence[Node]) -> tuple[bool, int]:
-    """Whether trials train on GPUs, and how many find room at a time.
+    """Return whether trials train on GPUs, and how many fit at a time.
 
     Raises:
-        ConfigError: Not one does.
+        ConfigError: No trial fits.
     """
     device = config.base.compute.device
     on_gpus = _slots(config, nodes, cuda=True) // config.workers
@@ -76,13 +76,13 @@ def room_for(config: SweepConfig, nodes: Sequence[Node]) -> tuple[bool, int]:
 
 
 def _slots(config: SweepConfig, nodes: Sequence[Node], *, cuda: bool) -> int:
-    """Workers that find room; Ray counts GPUs in ten-thousandths, so a third goes three times into one."""
+    """Return how many workers fit; Ray counts GPUs in ten-thousandths, so three thirds fit on one."""
     found = 0
     for node in nodes:
         room = math.floor(node.get("CPU", 0.0) / config.cpus)
         if cuda:
             gpus = node.get("GPU", 0.0)
-            # A worker with less than one GPU has it on a single one.
+            # A worker with a fraction of a GPU must get it on a single GPU.
             many = (
                 math.floor(gpus) * math.floor(1 / config.gpus + 1e-3)
                 if config.gpus <= 1

@@ -31,15 +31,15 @@ from ganlib.sweep.trial_report import METRIC, TIME, TrialReport
 from ganlib.training.checkpoints import clone, newest, retire
 
 QUANTILE = 0.25
-"""So many of the members are replaced at a rung, by copies of as many; one at least."""
+"""Share of the members that are replaced at a rung by copies of the best; at least one is."""
 
 
 class Population(PopulationBasedTraining):
-    """Population-based training on the ledger of a sweep; the perturbing is Tune's."""
+    """Population-based training on the ledger of a sweep, with Tune's perturbation."""
 
     def __init__(self, sweep_run: SweepRun) -> None:
         config = sweep_run.spec.config
-        # Tune draws from the process's own generators.
+        # Tune draws from the process-wide random generators.
         seed = config.seed + 1000 * len(sweep_run.ledger.judged)
         random.seed(seed)
         np.random.seed(seed % 2**32)
@@ -52,25 +52,25 @@ class Population(PopulationBasedTraining):
             hyperparam_mutations={"member": {"values": mutations(config)}},
             log_config=False,
         )
-        self._sweep = sweep_run
+        self._sweep_run = sweep_run
         self._total_images = round(config.total_kimg * 1000)
-        # The rung that not all have passed; with all of them past it, it may be that it was not judged.
+        # The first rung that not all members have passed, or that all passed and nobody judged.
         come = [sweep_run.ledger.images_seen(trial.number) for trial in sweep_run.ledger.unfinished()]
         self._rung = max(1, math.floor(min(come, default=0) / self._every)) * self._every
         self._size = len(come)
 
     def on_trial_add(self, tune_controller: Any, trial: TuneTrial) -> None:
-        """A member, which waits at once if an earlier attempt had it wait."""
+        """Add a member; it waits at once if it was waiting in an earlier attempt."""
         if self._rung <= self._come(trial) < self._total_images:
             trial.set_status(TuneTrial.PAUSED)
 
     def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
-        """Let a member go on, wait for the others, or go on as another."""
-        known = len(self._sweep.ledger.judged)
-        if self._sweep.on_report(_number(trial), TrialReport.of_tune(result)):
+        """Let a member continue, wait for the others, or continue as a changed copy."""
+        known = len(self._sweep_run.ledger.judged)
+        if self._sweep_run.on_report(_number(trial), TrialReport.of_tune(result)):
             return TrialScheduler.STOP
-        # At the end of its budget nothing is left to change; what was known before was acted upon before.
-        if len(self._sweep.ledger.judged) == known or result[TIME] >= self._total_images:
+        # A member at the end of its budget, or a report seen before, changes nothing.
+        if len(self._sweep_run.ledger.judged) == known or result[TIME] >= self._total_images:
             return TrialScheduler.CONTINUE
         self._judge_rungs(tune_controller, here=trial)
         if trial.status == TuneTrial.PAUSED:
@@ -82,7 +82,7 @@ class Population(PopulationBasedTraining):
         return TrialScheduler.NOOP
 
     def choose_trial_to_run(self, tune_controller: Any) -> TuneTrial | None:
-        """The member that is furthest behind, of those that need not wait.
+        """Return the member furthest behind among those that need not wait.
 
         Tune asks at each of its turns. So the others do not wait for a member that ended or died.
         """
@@ -96,10 +96,10 @@ class Population(PopulationBasedTraining):
         return min(able, key=self._come, default=None)
 
     def _come(self, trial: TuneTrial) -> int:
-        return self._sweep.ledger.images_seen(_number(trial))
+        return self._sweep_run.ledger.images_seen(_number(trial))
 
     def _judge_rungs(self, tune_controller: Any, here: TuneTrial | None = None) -> None:
-        """Judge each rung that all members have reached; ``here`` has just done so."""
+        """Judge each rung that all members have reached; ``here`` is the last to reach it."""
         trials = tune_controller.get_trials()
         if len(trials) < self._size:
             return  # Tune is still adding them
@@ -115,7 +115,7 @@ class Population(PopulationBasedTraining):
             self._rung += self._every
 
     def _judge(self, tune_controller: Any, members: Mapping[int, TuneTrial]) -> None:
-        ledger = self._sweep.ledger
+        ledger = self._sweep_run.ledger
         if any(ledger.changed_at(number) >= self._rung for number in members):
             return  # an earlier attempt did
         reached = {
@@ -127,8 +127,8 @@ class Population(PopulationBasedTraining):
             self._replace(tune_controller, members[number], members[random.choice(others)])  # noqa: S311
 
     def _replace(self, tune_controller: Any, trial: TuneTrial, donor: TuneTrial) -> None:
-        """Have a bad member go on as a changed copy of a good one."""
-        sweep_run, ledger, number = self._sweep, self._sweep.ledger, _number(trial)
+        """Continue a bad member as a changed copy of a good one."""
+        sweep_run, ledger, number = self._sweep_run, self._sweep_run.ledger, _number(trial)
         other, this = ledger.trials[_number(donor)], ledger.trials[number]
         try:
             source = newest(sweep_run.store, other.run, ledger.standings[other.number].adopted)
@@ -155,7 +155,7 @@ class Population(PopulationBasedTraining):
 
 
 def exchanges(distances: Mapping[int, float]) -> dict[int, list[int]]:
-    """Who goes on from whom.
+    """Decide which members are replaced by copies of which others.
 
     Args:
         distances: Of each member, by its number, at equal pictures.
@@ -188,7 +188,7 @@ def mutations(config: SweepConfig) -> dict[str, Any]:
 
 
 def clamped(config: SweepConfig, values: dict[str, Any]) -> dict[str, Scalar]:
-    """Explored values, kept in the ranges that are searched."""
+    """Return explored values, clamped to the searched ranges."""
     return {field: fitted(config.search[field], value) for field, value in values.items()}
 
 

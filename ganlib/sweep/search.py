@@ -26,23 +26,23 @@ from ganlib.sweep.trial_report import METRIC
 
 _TRIES = 100
 _DIGITS = 6
-"""Significant ones of a number that is drawn: enough to tell apart, and to be written on a plot."""
+"""Significant digits of a drawn number: enough to tell draws apart, few enough for a plot."""
 
 
 class Source(Protocol):
-    """Proposes what trials are to be."""
+    """Proposes the values of trials."""
 
     def propose(self, number: int) -> dict[str, Scalar]:
-        """The values of trial ``number``, from 1; they come in turn."""
+        """Return the values of trial ``number``, counted from 1; called in that order."""
         ...
 
     def ended(self, trial: Trial) -> None:
-        """Hear what became of a trial."""
+        """Take the outcome of a trial."""
         ...
 
 
 def open_source(config: SweepConfig, trials: Sequence[Trial]) -> Source:
-    """The proposals of a sweep.
+    """Return the source of a sweep's proposals.
 
     Args:
         config: The sweep.
@@ -54,7 +54,7 @@ def open_source(config: SweepConfig, trials: Sequence[Trial]) -> Source:
 
 
 class Listed:
-    """Combinations of lists: in their order for a grid, else in one that the seed decides."""
+    """Combinations of lists: in their order for a grid, else shuffled by the seed."""
 
     def __init__(self, config: SweepConfig) -> None:
         self._rows = config.combinations()
@@ -62,33 +62,33 @@ class Listed:
             random.Random(config.seed).shuffle(self._rows)  # noqa: S311  # no secret
 
     def propose(self, number: int) -> dict[str, Scalar]:
-        """The next combination."""
+        """Return the next combination."""
         return self._rows[number - 1]
 
     def ended(self, trial: Trial) -> None:
-        """It changes nothing."""
+        """Do nothing: proposals do not depend on outcomes."""
 
 
 class Drawn:
-    """Independent draws; each a function of seed and number."""
+    """Independent draws, each a function of seed and number."""
 
     def __init__(self, config: SweepConfig) -> None:
         self._config = config
 
     def propose(self, number: int) -> dict[str, Scalar]:
-        """A draw."""
+        """Return a draw."""
         return draw(self._config, number)
 
     def ended(self, trial: Trial) -> None:
-        """It changes nothing."""
+        """Do nothing: proposals do not depend on outcomes."""
 
 
 class Parzen:
-    """Optuna's TPE: the first few trials are drawn at random, the others near what was good."""
+    """Optuna's TPE: the first few trials are drawn at random, the others near good ones."""
 
     def __init__(self, config: SweepConfig, trials: Sequence[Trial]) -> None:
         self._config = config
-        # Optuna tells of every trial; the sweep does so itself.
+        # Optuna logs every trial; the sweep does so itself.
         optuna.logging.set_verbosity(logging.WARNING)
         self._taken = {_key(trial.values) for trial in trials}
         space = OptunaSearch.convert_search_space({f: domain(s) for f, s in config.search.items()})
@@ -125,7 +125,7 @@ class Parzen:
         return values
 
     def ended(self, trial: Trial) -> None:
-        """Learn from a trial, unless it lies outside what is searched, as the recipe may."""
+        """Learn from a trial, unless it lies outside the search space, as the recipe may."""
         inside = all(_holds(search, trial.values.get(field)) for field, search in self._config.search.items())
         if inside and trial.curve:
             self._search.add_evaluated_point(dict(trial.values), trial.distance)
@@ -170,7 +170,7 @@ def _ranges(config: SweepConfig) -> bool:
 
 
 def fitted(search: Search, value: Any) -> Scalar:
-    """A drawn value as it is written down: few digits, inside the range, and none of numpy's types."""
+    """Return a drawn value as it is recorded: few digits, inside the range, a plain Python type."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(search, Range):

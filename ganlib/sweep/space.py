@@ -28,7 +28,7 @@ class Choice(ConfigPart):
         return self
 
     def ends(self) -> tuple[Scalar, ...]:
-        """Every value."""
+        """Return every value."""
         return self.values
 
     def __str__(self) -> str:
@@ -36,7 +36,7 @@ class Choice(ConfigPart):
 
 
 class Range(ConfigPart):
-    """A number between two others, both of them possible."""
+    """A number between two others, both included."""
 
     kind: Literal["range"] = "range"
     low: float
@@ -62,7 +62,7 @@ class Range(ConfigPart):
         return self
 
     def ends(self) -> tuple[Scalar, ...]:
-        """Both ends: what lies between is within a field's bounds when they are."""
+        """Return both ends: if they are within a field's bounds, so is everything between."""
         return (int(self.low), int(self.high)) if self.whole else (self.low, self.high)
 
     def holds(self, value: Scalar) -> bool:
@@ -79,7 +79,7 @@ Search = Annotated[Choice | Range, Field(discriminator="kind")]
 
 
 def parse_search(texts: Sequence[str]) -> dict[str, Choice | Range]:
-    """The search space that a command line names.
+    """Return the search space that a command line names.
 
     Args:
         texts: ``FIELD=V1,V2,…`` for a list, and ``FIELD=uniform:LOW:HIGH``, ``FIELD=log:LOW:HIGH`` or
@@ -98,7 +98,7 @@ def parse_search(texts: Sequence[str]) -> dict[str, Choice | Range]:
         try:
             found[field] = _parse(field, what)
         except ValueError as error:
-            # pydantic's own error is one too; its first message is ours.
+            # pydantic's ValidationError is a ValueError; its first message comes from our validators.
             errors = getattr(error, "errors", None)
             reason = errors()[0]["msg"].removeprefix("Value error, ") if errors else str(error)
             raise ConfigError(f"{text!r} cannot be searched: {reason}") from error

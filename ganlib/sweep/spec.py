@@ -59,7 +59,7 @@ class SweepSpec(Record):
 
 
 def sweep_spec(config: SweepConfig, dataset: DatasetVersion, request: str | None = None) -> SweepSpec:
-    """A sweep over a dataset version, under the name by which an equal one is gone on with.
+    """Return a sweep over a dataset version; an equal sweep has the same name and is continued.
 
     Args:
         config: The sweep.

@@ -1,4 +1,4 @@
-"""When a trial is stopped: Ray Tune's own rules, fed with what is on record before anything new.
+"""Stopping of trials by Ray Tune's own rules, which first replay all recorded reports.
 
 Tune cannot carry a sweep's rungs over from one process to the next (its ``Tuner.restore`` loses them), and
 would pickle them. The rules are pure bookkeeping on reports, so here they are told every recorded report
@@ -19,18 +19,18 @@ from ganlib.sweep.ledger import RungDecision, Verdict
 from ganlib.sweep.trial_report import METRIC, TIME
 
 RECIPE = 0
-"""The trial that is the recipe itself: judged by nobody, as the others are measured by it."""
+"""Number of the recipe's trial. Never stopped: it is the baseline."""
 
 
 class _Stand(NamedTuple):
-    """Stands for a trial in Tune's bookkeeping, under a name that it has in every attempt."""
+    """A trial in Tune's bookkeeping, with a name that is the same in every attempt."""
 
     trial_id: str
 
 
 @dataclass
 class Decisions:
-    """The rule of one sweep, with its memory.
+    """The stopping rule of one sweep and the reports that it has seen.
 
     Args:
         config: The sweep.
@@ -45,21 +45,21 @@ class Decisions:
         self._seen: set[int] = set()
         self._total_images = round(self.config.total_kimg * 1000)
         for report in self.judged:
-            # Asked for its answer again, which is on record; what counts is that it remembers.
+            # The answer is on record already; the call makes the rule remember the report.
             self.judge(report.number, report.images_seen, report.distance)
 
     def judge(self, number: int, images_seen: int, distance: float) -> Verdict:
-        """Whether a trial goes on after an evaluation."""
+        """Return whether a trial continues after an evaluation."""
         if self._rule is None:
             return "continue"
         stand, result = _Stand(f"trial-{number}"), {TIME: images_seen, METRIC: distance}
-        controller: Any = None  # asked only by what is turned off below
+        controller: Any = None  # only asked by features that are turned off below
         trial: Any = stand
         if number not in self._seen:
             self._seen.add(number)
             self._rule.on_trial_add(controller, trial)
         if number == RECIPE or images_seen >= self._total_images:
-            # It counts for others, and nobody asks whether it should go on.
+            # The recipe counts for the others and is never stopped itself.
             self._rule.on_trial_complete(controller, trial, result)
             self._seen.remove(number)
             return "continue"
@@ -84,7 +84,7 @@ def _rule(config: SweepConfig) -> AsyncHyperBandScheduler | MedianStoppingRule |
             metric=METRIC,
             mode="min",
             grace_period=grace,
-            # A trial with nobody to compare with goes on; else it would be paused to let others run first.
+            # A trial without others to compare with continues; otherwise Tune would pause it for them.
             min_time_slice=math.inf,  # type: ignore[arg-type]  # any number will do
         )
     return None

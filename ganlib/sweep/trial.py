@@ -63,7 +63,7 @@ class TrialActor(Trainable):
             config: ``sweep`` and ``cuda``, and of the trial as ``member``: ``number``, ``run`` and
                 ``tracking_run_id``.
         """
-        # It tells how long this takes, and how to avoid that.
+        # Tune would warn about the duration of this setup.
         logging.getLogger("ray.tune").setLevel(logging.WARNING)
         prepare_process()
         self._settings = load_settings()
@@ -81,7 +81,7 @@ class TrialActor(Trainable):
         self._begin(config["member"])
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """End the trial at hand and begin another one, or the same with changes."""
+        """End the current trial and begin another one, or the same with changed values."""
         self._end()
         self._begin(new_config["member"])
         return True
@@ -98,7 +98,7 @@ class TrialActor(Trainable):
 
     def _begin(self, member: dict[str, Any]) -> None:
         spec = read_spec(self._store, member["run"])
-        # A journal of tracking has one writer; the trial before may have been the same one.
+        # A tracking journal has one writer, and the earlier trial may be the same run.
         self._wait_for_tracker()
         spooled = SpooledTracker(self._tracker, self._settings.home / "spool" / spec.run)
         self._trial.callback(self._close_later, spooled)
@@ -127,7 +127,7 @@ class TrialActor(Trainable):
         self._trial.close()
 
     def _close_later(self, tracker: SpooledTracker) -> None:
-        # The next trial need not wait for the last pictures of this one.
+        # The next trial does not wait until this one's last pictures are sent.
         self._closing = self._closer.submit(tracker.close, CLOSE_TRACKER_SECONDS)
 
     def _wait_for_tracker(self) -> None:
@@ -154,7 +154,7 @@ def train_trial(config: dict[str, Any]) -> None:
             num_workers=spec.config.compute.workers, use_gpu=config["cuda"], resources_per_worker=resources
         ),
         run_config=ray.train.RunConfig(
-            # A name of its own for each attempt: Ray would take up what another one left.
+            # A name of its own for each attempt: Ray would resume an earlier attempt of the same name.
             name=f"{spec.run}-{ray.tune.get_context().get_trial_id()}",
             storage_path=str(settings.home / "ray-train"),
             failure_config=FailureConfig(max_failures=spec.config.compute.max_failures),
@@ -183,7 +183,7 @@ def _device(cuda: bool) -> torch.device:
 
 
 def _saying(number: int) -> Callable[[str], None]:
-    """Takes a trial's lines; how it gets on is told by the sweep, in one place for all."""
+    """Return a function that prints a trial's warnings; the sweep itself prints the progress."""
 
     def say(line: str) -> None:
         if line.startswith("warning"):

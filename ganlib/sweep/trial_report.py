@@ -10,7 +10,7 @@ from ganlib.records import CheckpointRef, CurvePoint, Record, TrainResult
 from ganlib.training.checkpoints import Checkpoints
 
 TIME, METRIC = "images_seen", "distance"
-"""Tune's names for a trial's clock, and for what is to become small."""
+"""Tune's names for a trial's clock and for the value to minimize."""
 
 
 class TrialReport(Record):
@@ -24,7 +24,7 @@ class TrialReport(Record):
     reason: str = ""
 
     def for_tune(self) -> dict[str, Any]:
-        """As a result of a Tune trial."""
+        """Return the report as a result of a Tune trial."""
         return {
             TIME: self.point.images_seen if self.point else 0,
             METRIC: self.point.distance if self.point else math.inf,
@@ -42,6 +42,6 @@ def report_of(step: CurvePoint | TrainResult, checkpoints: Checkpoints) -> Trial
     if isinstance(step, TrainResult):
         status: Literal["finished", "diverged"] = "finished" if step.status == "finished" else "diverged"
         return TrialReport(status=status, reason=step.reason)
-    # Whoever hears of an evaluation may act upon its checkpoint.
+    # The receiver of the report may use the checkpoint at once.
     checkpoints.wait()
     return TrialReport(point=step, checkpoint=checkpoints.last())

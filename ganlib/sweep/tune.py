@@ -1,4 +1,4 @@
-"""Ray Tune as a sweep uses it: it places trials, keeps their processes in use and takes up those that died.
+"""Ray Tune as a sweep uses it: it places trials, reuses their processes and restarts those that died.
 
 What is tried and what is stopped it asks of the :class:`~ganlib.sweep.course.SweepRun`. Its own search
 algorithms and schedulers work behind that; its own records, which cannot be resumed from without losing
@@ -45,7 +45,7 @@ def run_trials(sweep_run: SweepRun, plan: SweepPlan) -> None:
         members = list(iter(sweep_run.next_trial, None))
         shared["member"] = tune.grid_search([sweep_run.member(trial) for trial in members])
     with _experiment(sweep_run) as folder:
-        # Not through Tuner, which would pickle scheduler and search, and what they hold, before it begins.
+        # tune.run instead of Tuner, which would pickle scheduler and search first.
         tune.run(
             tune.with_resources(train_trial if several else TrialActor, _resources(plan, several=several)),
             config=shared,
@@ -84,16 +84,16 @@ def _experiment(sweep_run: SweepRun) -> Iterator[Path]:
             "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
             "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
             "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-            # The new one tells of every failed trial whatever its verbosity.
+            # Tune's new output prints every failed trial at any verbosity.
             "RAY_AIR_NEW_OUTPUT": "0",
-            # A snapshot of its state, a pickle that nobody reads: not while the sweep runs.
+            # No snapshots while the sweep runs: they are pickles that nobody reads.
             "TUNE_GLOBAL_CHECKPOINT_S": str(10 * 86_400),
         }
     )
-    # What an attempt that was killed has left; only one runs at a time.
+    # Leftovers of killed attempts; only one attempt runs at a time.
     for left in folder.parent.glob(f"{sweep_run.spec.sweep}-{'[0-9a-f]' * 8}"):
         shutil.rmtree(left, ignore_errors=True)
-    # At the end it looks for the files of its own loggers, which are off.
+    # At its end Tune looks for files of its loggers, which are off.
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     try:
         yield folder
@@ -102,16 +102,16 @@ def _experiment(sweep_run: SweepRun) -> Iterator[Path]:
 
 
 class Proposals(Searcher):
-    """Tune's question for the next trial."""
+    """Gives Tune the next trial."""
 
     def __init__(self, sweep_run: SweepRun) -> None:
         super().__init__()
-        self._sweep = sweep_run
+        self._sweep_run = sweep_run
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:  # type: ignore[override]
         """Return the parameters of the next trial's process, or that there is none."""
-        trial = self._sweep.next_trial()
-        return Searcher.FINISHED if trial is None else {"member": self._sweep.member(trial)}
+        trial = self._sweep_run.next_trial()
+        return Searcher.FINISHED if trial is None else {"member": self._sweep_run.member(trial)}
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -119,60 +119,60 @@ class Proposals(Searcher):
         """Nothing to do: :class:`SweepRun` has recorded it already."""
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: what counts is in the ledger."""
+        """Do nothing: the ledger has the state."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Never called: each attempt begins with a new one."""
+        """Never called: each attempt begins with a new object."""
 
 
 class Judge(FIFOScheduler):
-    """Tune's question whether a trial goes on."""
+    """Tells Tune whether a trial continues."""
 
     def __init__(self, sweep_run: SweepRun) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._sweep = sweep_run
+        self._sweep_run = sweep_run
 
     def on_trial_result(self, tune_controller: Any, trial: TuneTrial, result: dict[str, Any]) -> str:
-        """Stop it or not."""
-        over = self._sweep.on_report(number_of(trial), TrialReport.of_tune(result))
+        """Return whether to stop the trial."""
+        over = self._sweep_run.on_report(number_of(trial), TrialReport.of_tune(result))
         return TrialScheduler.STOP if over else TrialScheduler.CONTINUE
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: what counts is in the ledger."""
+        """Do nothing: the ledger has the state."""
 
 
 class Watcher(Callback):
     """Tells the sweep when a trial's process started, restarted or died."""
 
     def __init__(self, sweep_run: SweepRun) -> None:
-        self._sweep = sweep_run
+        self._sweep_run = sweep_run
 
     def on_trial_start(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        """One is up."""
-        self._sweep.started(number_of(trial))
+        """A trial started."""
+        self._sweep_run.started(number_of(trial))
 
     def on_trial_recover(
         self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any
     ) -> None:
-        """One died and is replaced."""
-        self._sweep.on_restart(number_of(trial), _reason(trial))
+        """A trial's process died and is replaced."""
+        self._sweep_run.on_restart(number_of(trial), _reason(trial))
 
     def on_trial_error(self, iteration: int, trials: list[TuneTrial], trial: TuneTrial, **info: Any) -> None:
-        """One died too often."""
-        self._sweep.on_death(number_of(trial), _reason(trial))
+        """A trial's process died too often."""
+        self._sweep_run.on_death(number_of(trial), _reason(trial))
 
     def on_step_end(self, iteration: int, trials: list[TuneTrial], **info: Any) -> None:
-        """Time has passed."""
-        self._sweep.print_progress()
+        """Called at every Tune step."""
+        self._sweep_run.print_progress()
 
 
 def number_of(trial: TuneTrial) -> int:
-    """Its number in the sweep."""
+    """Return a trial's number in the sweep."""
     return int(trial.config["member"]["number"])
 
 
 def _reason(trial: TuneTrial) -> str:
-    """Why its process ended, in a line."""
+    """Return why a trial's process ended, in a line."""
     file = trial.error_file
     text = Path(file).read_text() if file and Path(file).is_file() else ""
     # One file has all of a trial's failures. Of a dead process it has Ray's message, or the traceback of
@@ -180,6 +180,6 @@ def _reason(trial: TuneTrial) -> str:
     text = text.rpartition("Failure # ")[2]
     if not text or re.search(r"actor (is dead|died|is unavailable)|Actor(Died|Unavailable)Error", text):
         return "its process died"
-    # The last line of a traceback; one of our own errors without its class.
+    # The last line of a traceback; for our own errors without the class.
     last = [line.strip() for line in text.splitlines() if line.strip()][-1]
     return re.sub(r"^ganlib\.errors\.\w+: ", "", last)
