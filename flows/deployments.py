@@ -115,7 +115,7 @@ def _schedule(declared: dict[str, Any]) -> DeploymentScheduleCreate:
 
 
 def _watch_heartbeats(client: SyncPrefectClient) -> None:
-    """Have the server mark runs that fell silent: one killed by force cannot say so itself."""
+    """Have the server mark runs without heartbeat as crashed: a killed process cannot report it."""
     if client.read_automations_by_name(WATCH):
         return
     ended = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")}

@@ -58,7 +58,7 @@ class JobLog:
             self._log(progress_text(progress))
 
     def _log(self, text: str) -> None:
-        # The logger has a console of its own, which would write into the bar's line.
+        # The logger writes to the console too, and would break the bar's line.
         if self._bar is not None:
             self._bar.stop()
         self._logger.info("%s", text)

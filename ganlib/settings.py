@@ -1,4 +1,4 @@
-"""Where things are: endpoints, credentials, folders. The environment is read here and nowhere else.
+"""Endpoints, credentials and folders. The environment is read here and nowhere else.
 
 Each service is looked for in this order:
 
@@ -30,7 +30,7 @@ ADDRESS_VARIABLE: dict[ServiceName, str] = {
     "prefect": "GANLIB_PREFECT_API_URL",
     "ray": "GANLIB_RAY_ADDRESS",
 }
-"""Which environment variable points to a service of one's own."""
+"""Environment variable that points to a service of one's own, by service."""
 
 ADDRESS_FIELD: dict[ServiceName, str] = {
     "s3": "s3_endpoint_url",
@@ -38,7 +38,7 @@ ADDRESS_FIELD: dict[ServiceName, str] = {
     "prefect": "prefect_api_url",
     "ray": "ray_address",
 }
-"""Which field of :class:`Settings`, and of ``services.json``, holds a service's address."""
+"""Field of :class:`Settings`, and of ``services.json``, with a service's address, by service."""
 
 _VARIABLES = {
     "s3_endpoint_url": "GANLIB_S3_ENDPOINT_URL",
@@ -59,7 +59,7 @@ LOOPBACK = ("127.0.0.1", "localhost")
 
 
 class Settings(BaseModel):
-    """Where one process of ganlib finds everything; build it with :func:`load_settings`."""
+    """Addresses, credentials and folders for one process; build it with :func:`load_settings`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -134,7 +134,7 @@ def default_home() -> Path:
 
 
 def reach_loopback_directly(environ: MutableMapping[str, str]) -> None:
-    """Take loopback out of what a proxy is asked for; every HTTP library reads these two variables."""
+    """Add loopback to ``no_proxy`` and ``NO_PROXY``, which every HTTP library reads."""
     for variable in ("no_proxy", "NO_PROXY"):
         present = [name.strip() for name in environ.get(variable, "").split(",") if name.strip()]
         missing = [name for name in LOOPBACK if name not in present]

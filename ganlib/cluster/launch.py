@@ -81,7 +81,7 @@ def connect(settings: Settings) -> JobSubmissionClient:
 
 
 def require_capacity(settings: Settings, workers: int) -> None:
-    """Refuse a run that the cluster could never place; Ray itself would wait for ever.
+    """Check that the cluster can place a run; Ray itself would wait for ever.
 
     Raises:
         ConfigError: Fewer CPUs than workers.
@@ -170,7 +170,7 @@ def _stopped_on_interrupt(client: JobSubmissionClient, job_id: str) -> Iterator[
         yield
     except BaseException as error:
         if not isinstance(error, Exception):
-            # Ctrl-C, or a flow cancelled from outside: whoever wanted the job no longer does.
+            # Ctrl-C, or a cancelled flow: nobody wants the job any more.
             stop_job(client, job_id)
         raise
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 def connect() -> None:
     """Connect this job's process to the cluster that runs it."""
-    # Ray's own helpers look for a cluster by themselves; where several run on one machine they give
-    # up unless each process of the job is told which one is meant.
+    # Ray's helpers look for a cluster themselves and fail where several run on one machine, so each
+    # process of the job is told the address.
     address = os.environ["RAY_ADDRESS"]
     ray.init(
         address,
@@ -43,7 +43,7 @@ def worker_place() -> WorkerPlace:
 
 
 def emit(line: str) -> None:
-    """To the job's log; flushed, because somebody watches."""
+    """Print a line to the job's log and flush it, for those who follow it."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 

@@ -35,10 +35,10 @@ def up(settings: Settings, *, report: Report) -> StackStatus:
 
 
 def down(settings: Settings, *, report: Report) -> None:
-    """End every process that :func:`up` started, and all that came of them, within a few seconds.
+    """End every process that :func:`up` started, with all its children, within a few seconds.
 
-    All are asked to end at once, and killed when they do not. Chosen ports, data and logs stay. Flow
-    runs that were under way are marked as crashed by the next :func:`up`.
+    All get SIGTERM at once, and SIGKILL if they do not end. Chosen ports, data and logs stay. Flow runs of
+    the worker that were under way are taken up again by the next :func:`up`.
     """
     if not settings.home.is_dir():
         report(f"nothing runs: there is no {settings.home}")
@@ -57,7 +57,7 @@ def down(settings: Settings, *, report: Report) -> None:
 
 
 def status(settings: Settings) -> StackStatus:
-    """How each service is, as asked now. Nothing is written.
+    """Return each service's present state. Nothing is written.
 
     Raises:
         ConfigError: ``stack.json`` is damaged.

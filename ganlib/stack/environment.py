@@ -28,7 +28,7 @@ _STRIPPED = ("GANLIB_", "PREFECT_", "MLFLOW_", "RAY_", "MINIO_", "JFS_")
 
 @dataclass(frozen=True)
 class Context:
-    """All that a service needs to know in order to start."""
+    """Settings, files, ports and keys that a service needs to start."""
 
     settings: Settings
     layout: Layout
@@ -39,7 +39,7 @@ class Context:
 
     @classmethod
     def recorded(cls, settings: Settings, record: StackRecord) -> Context:
-        """The surroundings as ``stack.json`` has them.
+        """Return the context that ``stack.json`` records.
 
         Raises:
             ConfigError: The credentials are damaged, or the environment gives others.
@@ -55,7 +55,7 @@ class Context:
         return cls(settings, layout, record.ports, keys, Path(record.ray_folder or layout.folder("ray")))
 
     def url(self, service: str) -> str:
-        """Where a service is: one of ours, or the one that the settings point to."""
+        """Return a service's address: an embedded one's, or the one that the settings point to."""
         for name in self.settings.own:
             if name == service:
                 return self.settings.address(name) or ""
@@ -117,7 +117,7 @@ def s3_client(context: Context) -> dict[str, str]:
         "AWS_EC2_METADATA_DISABLED": "true",
     }
     if "s3" not in settings.own:
-        # The profiles in the user's home are for other stores.
+        # The AWS profiles in the user's home belong to other stores.
         environment.update(AWS_CONFIG_FILE=os.devnull, AWS_SHARED_CREDENTIALS_FILE=os.devnull)
     elif not context.keys.key_id:
         del environment["AWS_EC2_METADATA_DISABLED"]
@@ -137,7 +137,7 @@ def prefect_client(context: Context) -> dict[str, str]:
         "PREFECT_CLI_COLORS": "false",
         "PREFECT_LOGGING_COLORS": "false",
         "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
-        # A run started by hand is picked up within seconds, and a dead one noticed within minutes.
+        # So that a run started by hand is picked up within seconds, and a dead one noticed within minutes.
         "PREFECT_WORKER_QUERY_SECONDS": "3",
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
     }

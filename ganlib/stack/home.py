@@ -1,4 +1,4 @@
-"""Where the embedded services keep their things: everything under one folder, the home.
+"""Files of the embedded services, all below one folder, the home.
 
 ::
 
@@ -118,7 +118,7 @@ def write_atomically(path: Path, value: Mapping[str, Any], mode: int = 0o600) ->
 
 
 def make_credentials(layout: Layout) -> None:
-    """Keys for the gateway, at random, unless there are some."""
+    """Write random keys for the gateway, unless there are keys already."""
     if layout.credentials.exists():
         layout.credentials.chmod(0o600)
     else:
@@ -127,7 +127,7 @@ def make_credentials(layout: Layout) -> None:
 
 
 def read_credentials(layout: Layout) -> Credentials:
-    """The gateway's keys.
+    """Return the gateway's keys.
 
     Raises:
         ConfigError: The file holds something else.
@@ -144,7 +144,7 @@ def read_credentials(layout: Layout) -> Credentials:
 
 @contextmanager
 def exclusive(layout: Layout, report: Callable[[str], None]) -> Iterator[None]:
-    """Hold the home's lock; a second holder waits, and says so."""
+    """Hold the home's lock; whoever asks for it meanwhile waits, and reports that."""
     with (layout.home / "stack.lock").open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -237,7 +237,7 @@ def prune_ray_sessions(layout: Layout) -> None:
 
 
 def link_ray_logs(layout: Layout) -> None:
-    """Let ``logs/ray`` lead to the newest session's logs, by a relative link that survives a move."""
+    """Point the link ``logs/ray`` to the newest session's logs, relative, so that the home can be moved."""
     newest = ray_sessions(layout)[:1]
     link = layout.home / "logs" / "ray"
     for session in newest:

@@ -1,4 +1,4 @@
-"""Which ports the embedded services listen on.
+"""Ports of the embedded services.
 
 For people and for S3 clients: S3 gateway 9000, MLflow 5000, Prefect 4200, Ray's dashboard 8265.
 Everything else that Ray opens gets a free port of its own, so that two Rays on a machine never
@@ -47,7 +47,7 @@ _FREE = range(20000, 32000)
 def is_free(port: int) -> bool:
     """Whether a server could listen on that port of 127.0.0.1 now."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        # A port whose last connections still linger may be listened on; one with a listener may not.
+        # A port in TIME_WAIT can be used; a port with a listener cannot.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
@@ -64,7 +64,7 @@ def choose(
     before: Mapping[str, int],
     kept: Mapping[str, int],
 ) -> dict[str, int]:
-    """A port for each name.
+    """Choose a port for each name.
 
     Args:
         names: Names of :data:`USUAL` and :data:`RAY_PORTS`.
@@ -97,5 +97,5 @@ def _candidates(name: str, mode: Literal["usual", "free"], before: Mapping[str, 
         yield before[name]
     if mode == "usual" and usual is not None:
         yield usual
-    # Chance keeps two stacks that start at the same moment apart; nothing secret hangs on it.
+    # Random, so that two stacks that start at the same moment choose different ports.
     yield from random.sample(_FREE, 200)

@@ -1,4 +1,4 @@
-"""Asking a service something real, over HTTP, without any of the clients' libraries.
+"""Requests that show whether a service works, over plain HTTP without client libraries.
 
 The libraries take a second or more to import; `ganlib status` should not. What is asked here is
 plain HTTP, with S3's signature (Signature Version 4) over the few headers that it needs.
@@ -21,11 +21,11 @@ TIMEOUT_SECONDS = 3.0
 
 
 class NotAnswering(Exception):
-    """A service does not give the answer it should, yet."""
+    """A service does not answer as it should, perhaps not yet."""
 
 
 def answer(url: str, body: Any = None) -> Any:
-    """The JSON that a GET gives, or a POST of ``body``.
+    """Return the JSON answer to a GET, or to a POST of ``body``.
 
     Raises:
         NotAnswering: No connection, no answer in time, an error status, or no JSON.
@@ -104,7 +104,7 @@ def signed(
 
 
 def _send(request: urllib.request.Request) -> bytes:
-    # A proxy of the environment is for the world outside, not for this machine.
+    # Never through a proxy: these services are on this machine.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(request, timeout=TIMEOUT_SECONDS) as response:

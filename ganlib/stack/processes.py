@@ -1,4 +1,4 @@
-"""Starting services in sessions of their own, and finding and ending all that came of them.
+"""Start services in sessions of their own; find and end them with all their children.
 
 Every process that we start carries ``GANLIB_STACK=SERVICE@HOME`` in its environment, and its
 children inherit it, also those that leave the process group. A process that has overwritten its
@@ -47,7 +47,7 @@ def spawn(
 
 
 def created(pid: int) -> float:
-    """When a process began, seconds since 1970; 0 when it is gone."""
+    """Return when a process began, seconds since 1970; 0 when it is gone."""
     try:
         return psutil.Process(pid).create_time()
     except psutil.NoSuchProcess:
@@ -60,7 +60,7 @@ def is_alive(started: StartedService, service: str, home: Path) -> bool:
         process = psutil.Process(started.pid)
         if process.status() == psutil.STATUS_ZOMBIE:
             return False
-        # A corrected clock moves every process's time of birth; the mark does not move.
+        # A clock correction shifts every process's start time, but not its mark.
         return abs(process.create_time() - started.created) < 1 or process.environ().get(MARK) == mark(
             service, home
         )
@@ -90,7 +90,7 @@ def members(home: Path) -> dict[psutil.Process, str]:
                 marks[process.pid] = service
         except _GONE:
             continue
-    # Only a group that one of ours leads is ours: a marked process may have been run in somebody's.
+    # Only groups led by a marked process count: a marked process may run in somebody else's group.
     led = {pid: marks[group] for pid, group in groups.items() if group in marks}
     marks = {**led, **marks}
     marks.update(
@@ -102,8 +102,7 @@ def members(home: Path) -> dict[psutil.Process, str]:
 
 
 def _mark_of(pid: int) -> str:
-    # Read raw: where a process has written its title over the first of its environment, as JuiceFS
-    # does, psutil finds none at all.
+    # Read raw: JuiceFS writes its title over the beginning of its environment, where psutil finds nothing.
     prefix = f"{MARK}=".encode()
     for part in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
         if part.startswith(prefix):
@@ -154,7 +153,7 @@ def end(home: Path, services: Collection[str] | None = None, *, grace_seconds: f
             except psutil.NoSuchProcess:
                 continue
         psutil.wait_procs(first, timeout=grace_seconds)
-    # What was started while we were ending the others is looked for again, until nothing is left.
+    # Look again for processes started meanwhile, until nothing is left.
     while left := living():
         for process in left:
             try:

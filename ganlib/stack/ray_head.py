@@ -26,11 +26,11 @@ class RayHead(Service):
     attempts = 3
 
     def before_start(self, context: Context) -> None:
-        """Old sessions go."""
+        """Remove old sessions."""
         prune_ray_sessions(context.layout)
 
     def command(self, context: Context) -> Sequence[str]:
-        """Every port is named but those of workers, for which the system finds free ones."""
+        """Return the command, which names every port except those of workers."""
         options = {
             "node-ip-address": "127.0.0.1",
             "dashboard-host": "127.0.0.1",
@@ -44,7 +44,7 @@ class RayHead(Service):
             "runtime-env-agent-port": context.ports["ray_runtime_env_agent"],
             "metrics-export-port": context.ports["ray_metrics_export"],
             "object-store-memory": RAY_OBJECT_STORE_BYTES,
-            # Two workers and the job that drives them run on one core, too.
+            # So that two workers and their driver also fit on one core.
             "num-cpus": max(2, len(os.sched_getaffinity(0))),
             "temp-dir": context.ray_folder,
             "include-dashboard": "true",
@@ -56,23 +56,23 @@ class RayHead(Service):
         )
 
     def extra_environment(self, context: Context) -> dict[str, str]:
-        """Loopback for all that flags cannot bind."""
+        """Bind to loopback what no flag can bind."""
         return {
             # Ray takes 127.0.0.1 for "this machine's address" and opens every port to the network,
             # unless it believes that it is where clusters of several machines cannot be. This is its switch.
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
             "DASHBOARD_METRIC_PORT": str(context.ports["ray_dashboard_metrics"]),
             "AUTOSCALER_METRIC_PORT": str(context.ports["ray_autoscaler_metrics"]),
-            # A token in the user's home would lock our own clients out.
+            # A token file in the user's home would make Ray refuse our clients.
             "RAY_AUTH_MODE": "disabled",
             "RAY_gcs_server_port_wait_time_s": "120",
-            # The gradients of data-parallel workers stay on this machine.
+            # Data-parallel workers exchange gradients over loopback.
             "GLOO_SOCKET_IFNAME": "lo",
             "NCCL_SOCKET_IFNAME": "lo",
         }
 
     def probe(self, context: Context, started: StartedService) -> None:
-        """Its version, a list of jobs, and a living node."""
+        """Check its version, its list of jobs, and that a node is alive."""
         probes.answer(f"{started.url}/api/version")
         if not isinstance(probes.answer(f"{started.url}/api/jobs/"), list):
             raise NotAnswering("its jobs server lists no jobs")

@@ -33,7 +33,7 @@ class S3Gateway(Service):
         return f"{self.folder(context) / 'objects'}/"
 
     def before_start(self, context: Context) -> None:
-        """Make the volume, unless it is there."""
+        """Create the volume, unless it exists."""
         log = context.layout.log(self.name)
         command = [self._program(context), "--no-color", "format", "--no-update", "--storage", "file"]
         command += ["--bucket", self._bucket_folder(context), "--trash-days", "0", self._META, "ganlib"]
@@ -51,7 +51,7 @@ class S3Gateway(Service):
             raise ServiceNotStarted(self.name, f"`juicefs format` exited with {done.returncode}", log)
 
     def command(self, context: Context) -> Sequence[str]:
-        """The bucket folder is given again: the volume remembers it as it was when it was made."""
+        """Pass the data folder again, as the volume remembers the path with which it was created."""
         return [
             *(self._program(context), "--no-agent", "--no-color", "gateway"),
             *("--multi-buckets", "--keep-etag", "--no-banner", "--no-usage-report"),
@@ -69,7 +69,7 @@ class S3Gateway(Service):
         ]
 
     def extra_environment(self, context: Context) -> dict[str, str]:
-        """The gateway writes its certificates' folder to the user's home: here that is its own."""
+        """Give the gateway a home of its own, in which it creates its folder for certificates."""
         return {
             "HOME": str(self.folder(context)),
             "MINIO_ROOT_USER": context.keys.key_id,
@@ -78,14 +78,14 @@ class S3Gateway(Service):
         }
 
     def before_probe(self, context: Context) -> None:
-        """Make the bucket, unless it is there."""
+        """Create the bucket, unless it exists."""
         settings = context.settings
         where = (context.url("s3"), settings.s3_bucket, settings.s3_region, context.keys)
         if not probes.bucket_exists(*where):
             probes.create_bucket(*where)
 
     def probe(self, context: Context, started: StartedService) -> None:
-        """A signed listing of the bucket."""
+        """List the bucket with a signed request."""
         settings = context.settings
         if not probes.bucket_exists(started.url, settings.s3_bucket, settings.s3_region, context.keys):
             raise NotAnswering(f"there is no bucket {settings.s3_bucket}")

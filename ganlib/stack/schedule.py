@@ -46,7 +46,7 @@ def flows_folder() -> Path:
 
 
 def digest() -> str:
-    """Digest of all that a registration depends on: the files of ``flows`` and where they are."""
+    """Return the digest of everything a registration depends on: the files of ``flows`` and their path."""
     folder = flows_folder()
     total = hashlib.sha256(f"{folder}\n{sys.executable}\n".encode())
     for path in sorted([*folder.glob("*.py"), *folder.glob("*.yaml")]):
@@ -97,7 +97,7 @@ def command(*arguments: str) -> list[str]:
 
 
 def environment(context: Context) -> dict[str, str]:
-    """Its environment: the worker's."""
+    """Return the environment for it, which is the worker's."""
     return {
         **env.common(context),
         **env.prefect_client(context),
@@ -112,7 +112,7 @@ def schedule(
     cron: str | None = None,
     report: Callable[[str], None],
 ) -> None:
-    """Turn the nightly run on or off, or say how it stands.
+    """Turn the nightly run on or off, or report its state.
 
     Args:
         cron: When to run, as five cron fields, with ``"on"`` or ``"off"``; as it was when omitted.

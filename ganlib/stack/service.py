@@ -15,13 +15,13 @@ from ganlib.stack.state import StartedService
 
 
 class Service(ABC):
-    """One server: a command in a folder with an environment, and a question it must answer."""
+    """One server: a command, a folder, an environment, and a request that it must answer."""
 
     name: ClassVar[str]
     requires: ClassVar[tuple[str, ...]] = ()
     """Services that must answer before this one starts; their addresses are part of its command."""
     attempts: ClassVar[int] = 1
-    """How often it is started before it counts as failed."""
+    """Number of starts before it counts as failed."""
 
     def environment(self, context: Context) -> dict[str, str]:
         """The whole environment of its process."""
@@ -45,7 +45,7 @@ class Service(ABC):
 
     @abstractmethod
     def probe(self, context: Context, started: StartedService) -> None:
-        """Ask it something real. Raises :class:`~ganlib.stack.probes.NotAnswering`."""
+        """Send a request that shows whether it works. Raises :class:`~ganlib.stack.probes.NotAnswering`."""
 
     def before_start(self, context: Context) -> None:
         """Prepare what must exist before it starts."""

@@ -30,10 +30,10 @@ from ganlib.stack.services import embedded
 from ganlib.stack.state import StackRecord, StartedService
 
 START_TIMEOUT_SECONDS = 180.0
-"""How long one service may take until it answers: ten times what it takes on two idle cores."""
+"""Longest time until a service answers: ten times what it takes on two idle cores."""
 
 END_GRACE_SECONDS = 4.0
-"""How long a service may take to end by itself."""
+"""Time that a service gets to end after SIGTERM."""
 
 _POLL_SECONDS = 0.1
 
@@ -118,7 +118,7 @@ class Start:
         write_atomically(self._layout.services, addresses)
 
     def _end_misfits(self) -> None:
-        """End what was started against an address that has moved since."""
+        """End services that depend on an address that has changed."""
         for service in embedded(self._settings):
             started = self._alive.get(service.name)
             if started and started.bound_to != self._bound_to(service):
@@ -147,12 +147,12 @@ class Start:
                 time.sleep(_POLL_SECONDS)
 
     def _advance(self, service: Service) -> bool:
-        """Start a service if need be, and ask whether it answers by now."""
+        """Start a service if necessary, and return whether it answers."""
         begun = self._begun.setdefault(service.name, time.monotonic())
         try:
             if service.name not in self._alive:
                 if service.name == "worker":
-                    # Before it starts: a worker marks runs without a process as crashed.
+                    # Before it starts: a new worker's own runs must not be among them.
                     self._take_up_orphans()
                 self._launch(service)
             if service.name in self._children:
@@ -202,7 +202,7 @@ class Start:
             raise self._failure(service.name, f"no answer within {seconds:.0f} s: {reason}{remedy}")
 
     def _register(self) -> bool:
-        """Register the deployments unless they are, and say whether that is done."""
+        """Register the deployments if necessary, and return whether that is done."""
         child = self._children.get(schedule.NAME)
         if child is None:
             wanted = schedule.digest()
@@ -256,7 +256,7 @@ class Start:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Let no second Ctrl-C leave the taking down half done."""
+    """Ignore Ctrl-C in the body, so that a second one does not interrupt the clean-up."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -20,7 +20,7 @@ class StartedService(Record):
     pid: int
     """Leader of its process group and session."""
     created: float
-    """When the process began, seconds since 1970: a recycled pid began at another time."""
+    """When the process began, seconds since 1970; tells it from a later process with the same pid."""
     url: str
     since: str
     """When it was started, ISO 8601 with offset."""
@@ -35,11 +35,11 @@ class StackRecord(Record):
 
     services: dict[str, StartedService] = Field(default_factory=dict)
     ports: dict[str, int] = Field(default_factory=dict)
-    """Outlives the services: the next start prefers the same ports."""
+    """Ports of the last start, which the next start prefers."""
     ray_folder: str = ""
     """The short path that Ray was given."""
     registered: str = ""
-    """Digest of the deployments as they were registered last."""
+    """Digest of the deployments that were registered last."""
 
     @classmethod
     def load(cls, layout: Layout) -> StackRecord:
@@ -56,7 +56,7 @@ class StackRecord(Record):
             raise ConfigError(f"{error}. Remove it; `ganlib down` finds the processes without it") from error
 
     def save(self, layout: Layout) -> None:
-        """Write it."""
+        """Write the record."""
         write_atomically(layout.state, self.model_dump())
 
 
@@ -71,7 +71,7 @@ class ServiceStatus(Record):
     """``s3``, ``mlflow``, ``prefect``, ``ray`` or ``worker``."""
     state: ServiceState
     url: str = ""
-    """Where people and clients find it; empty when it is down."""
+    """Address for people and clients; empty when it is down."""
     pid: int | None = None
     log: str = ""
     since: str = ""

@@ -32,11 +32,11 @@ class MlflowService(Service):
         )
 
     def extra_environment(self, context: Context) -> dict[str, str]:
-        """The store's keys; and without job execution, none of its half a dozen queue consumers."""
+        """Return the store's keys; job execution is off, which saves half a dozen queue consumers."""
         return {**env.s3_client(context), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
     def probe(self, context: Context, started: StartedService) -> None:
-        """A search for experiments: it goes through to the database."""
+        """Search experiments, which reads the database."""
         found = probes.answer(f"{started.url}/api/2.0/mlflow/experiments/search", {"max_results": 1})
         if "experiments" not in found:
             raise NotAnswering("its search gives no experiments")
@@ -49,13 +49,13 @@ class PrefectServer(Service):
     name = "prefect"
 
     def command(self, context: Context) -> Sequence[str]:
-        """Settings beside the address come by environment."""
+        """Return the command; all other settings come from the environment."""
         return module(
             "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(context.ports["prefect"])
         )
 
     def extra_environment(self, context: Context) -> dict[str, str]:
-        """Its files below the home, its page without advertisements."""
+        """Keep its files below the home and its page free of advertisements."""
         return {
             **env.prefect_client(context),
             "PREFECT_SERVER_API_HOST": "127.0.0.1",
@@ -63,12 +63,12 @@ class PrefectServer(Service):
             "PREFECT_UI_API_URL": context.url("prefect"),
             "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(self.folder(context) / "ui"),
             "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
-            # The default forgets who holds a concurrency slot when the server ends.
+            # By default the server forgets at its end who holds a concurrency slot.
             "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         }
 
     def probe(self, context: Context, started: StartedService) -> None:
-        """Its health, its version, and a count that goes through to the database."""
+        """Check its health and version, and count something in the database."""
         if probes.answer(f"{started.url}/health") is not True:
             raise NotAnswering("it does not call itself healthy")
         probes.answer(f"{started.url}/admin/version")
@@ -83,28 +83,31 @@ class PrefectWorker(Service):
     requires = ("prefect",)
 
     def folder(self, context: Context) -> Path:
-        """The server's: it has no files of its own."""
+        """Return the server's folder: the worker has no files of its own."""
         return context.layout.folder("prefect")
 
     def before_start(self, context: Context) -> None:
-        """Make the work pool, and say of runs that went down with an earlier worker that they did.
+        """Make the work pool, and cancel the runs that were being cancelled when an earlier worker ended.
 
-        With the pool there, worker and registration may start together. A lost run would hold the
-        deployment's one slot until its silence is noticed.
+        With the pool there, worker and registration may start together. Other runs that an earlier worker
+        left are taken up again (:func:`ganlib.stack.schedule.take_up_orphans`).
         """
         api = context.url("prefect")
         try:
             probes.answer(f"{api}/work_pools/{POOL}")
         except NotAnswering:
             probes.answer(f"{api}/work_pools/", {"name": POOL, "type": "process"})
-        under_way = {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}}
-        lost = {"flow_runs": under_way, "work_pools": {"name": {"any_": [POOL]}}}
-        crashed = {"type": "CRASHED", "message": "The services of this machine ended while it ran."}
-        for run in probes.answer(f"{api}/flow_runs/filter", lost):
-            probes.answer(f"{api}/flow_runs/{run['id']}/set_state", {"state": crashed, "force": True})
+        cancelling = {"state": {"type": {"any_": ["CANCELLING"]}}}
+        wanted = {"flow_runs": cancelling, "work_pools": {"name": {"any_": [POOL]}}}
+        cancelled = {
+            "type": "CANCELLED",
+            "message": "The services of this machine ended while it was cancelled.",
+        }
+        for run in probes.answer(f"{api}/flow_runs/filter", wanted):
+            probes.answer(f"{api}/flow_runs/{run['id']}/set_state", {"state": cancelled, "force": True})
 
     def command(self, context: Context) -> Sequence[str]:
-        """Named after its pool: a restarted worker is the same one in Prefect's page."""
+        """Return the command; the worker is named after its pool, so that a restart does not add another."""
         return module(
             "prefect",
             *("worker", "start", "--pool", POOL, "--name", POOL, "--type", "process"),
@@ -122,7 +125,7 @@ class PrefectWorker(Service):
         return {**env.prefect_client(context), "TMPDIR": str(temporary)}
 
     def probe(self, context: Context, started: StartedService) -> None:
-        """A heartbeat in the pool that is younger than the process."""
+        """Check that the pool has a heartbeat younger than the process."""
         api = context.url("prefect")
         for worker in probes.answer(f"{api}/work_pools/{POOL}/workers/filter", {}):
             beat = worker.get("last_heartbeat_time")

@@ -88,7 +88,7 @@ class Journal:
         self.release()
 
     def release(self) -> None:
-        """Leave it to whoever takes it over."""
+        """Release the lock, so that another process can take the journal over."""
         os.close(self._descriptor)
 
 
@@ -119,8 +119,7 @@ def new_journal(folder: Path) -> Journal:
         try:
             return Journal(path, create=True)
         except (BlockingIOError, FileNotFoundError):
-            # Between making and locking it, another process took it over as left behind; that one
-            # removes it, and this one needs another.
+            # Another process took it over before it was locked here, and removes it: make a new one.
             continue
 
 

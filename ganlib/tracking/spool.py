@@ -112,7 +112,7 @@ class SpooledTracker:
                 self._start_sending()
             self._change.notify_all()
             self._change.wait_for(lambda: not self._pending, timeout=max(0.0, deadline - time.monotonic()))
-            # From here on the thread, which may be waiting for the service, leaves the disk alone.
+            # From here on the thread, which may still wait for the service, does not touch the disk.
             self._abandoned = True
             self._change.notify_all()
             self._let_go()
@@ -128,7 +128,7 @@ class SpooledTracker:
                     fields = {**fields, "file": self._write_file(data)}
                 end = self._journal.append(fields)
             except OSError as error:
-                # Training goes on without: a full disk is no reason to lose hours of it.
+                # Training continues without the entry: a full disk must not end it.
                 self._lost += 1
                 if self._lost == 1:
                     _log.warning(
