@@ -57,7 +57,7 @@ class ConfigError(GanlibError):
 
 
 class UnknownName(ConfigError):
-    """Something was asked for by a name that nothing has.
+    """A name that does not exist.
 
     Args:
         kind: What was asked for, in the singular: ``"recipe"``, ``"dataset"``, ``"model"``.

@@ -70,7 +70,7 @@ class RunStart:
     """Facts about a run when it begins."""
 
     experiment: str
-    """Groups runs in the tracker: the recipe's name."""
+    """Group of runs in the tracker: the recipe's name."""
     name: str
     """The run name; starting a name again continues that run."""
     params: Mapping[str, str]
@@ -79,7 +79,7 @@ class RunStart:
     dataset_name: str
     dataset_digest: str
     dataset_source: str
-    """Where the prepared version lies, as a URI."""
+    """Address of the prepared version, as a URI."""
     parent: str = ""
     """Id of the run that this one is a part of; empty: none."""
 

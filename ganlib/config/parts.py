@@ -29,7 +29,7 @@ class DatasetConfig(ConfigPart):
     channels: Literal[1, 3] | None = None
     """1 grey, 3 colour, ``None``: 1 for IDX files, 3 for picture files."""
     fit: Literal["crop", "stretch"] = "crop"
-    """How a picture that is not square becomes so."""
+    """Method by which a picture becomes square."""
     flip: bool = False
     """Mirror every other training picture left to right, others in each epoch. Not for clothes' logos,
     digits, or whatever else has a left and a right."""
@@ -55,7 +55,7 @@ class DcganConfig(ConfigPart):
 
     @property
     def normalizes_batches(self) -> bool:
-        """Whether a picture's result depends on those beside it."""
+        """Whether a picture's result depends on the others in its batch."""
         return "batch" in (self.generator_norm, self.critic_norm)
 
 
@@ -78,7 +78,7 @@ class DenseConfig(ConfigPart):
 
     @property
     def normalizes_batches(self) -> bool:
-        """Whether a picture's result depends on those beside it."""
+        """Whether a picture's result depends on the others in its batch."""
         return False
 
 
@@ -153,7 +153,7 @@ class AveragingConfig(ConfigPart):
 
 
 class BudgetConfig(ConfigPart):
-    """When a run ends: at whichever limit comes first."""
+    """Limits of a run, which ends at the first that it reaches."""
 
     total_kimg: float = Field(default=1000.0, gt=0, le=1_000_000)
     """Thousand real pictures that the critic sees; the run ends at the first generator step at or after."""
@@ -195,7 +195,7 @@ class EvaluationConfig(ConfigPart):
 
 
 class CheckpointConfig(ConfigPart):
-    """How often the state is saved; always at evaluations and at the end."""
+    """Intervals of saving the state, which is also saved at evaluations and at the end."""
 
     every_kimg: float = Field(default=25.0, gt=0, le=1_000_000)
 
@@ -209,19 +209,19 @@ class WatchConfig(ConfigPart):
     critic_at_bounds: WatchAction = "warn"
     """All of a clipped critic's weights sit at the bounds."""
     critic_at_bounds_share: float = Field(default=0.99, gt=0, le=1)
-    """Share of the weights from which on it counts as all."""
+    """Share of the weights that counts as all."""
     collapsed_estimate: WatchAction = "warn"
     """The Wasserstein estimate, a mean since the last look, is nearly zero."""
     collapsed_estimate_share: float = Field(default=0.01, gt=0, lt=1)
-    """Share of its largest value below which it counts so."""
+    """Share of its largest value below which it counts as nearly zero."""
     one_picture: WatchAction = "warn"
     """The samples are one picture."""
     one_picture_spread: float = Field(default=0.02, gt=0, le=1)
-    """Standard deviation of a pixel between samples, pixels in [−1, 1], below which they count so."""
+    """Standard deviation of a pixel between samples, pixels in [−1, 1], below which they are one picture."""
 
 
 class Compute(ConfigPart):
-    """With what a run is done; not part of its identity."""
+    """Resources and number formats of a run; not part of its identity."""
 
     workers: int = Field(default=2, ge=1, le=1024)
     """Data-parallel processes; the batch is divided between them."""

@@ -51,7 +51,7 @@ class GeneratorCache:
         self._folder = folder
 
     def remember(self, generator: RegisteredGenerator) -> None:
-        """Keep where the alias, by which the version was resolved, points."""
+        """Remember where the alias by which the version was resolved points."""
         if not generator.alias:
             return
         model = self._model(generator.model)
@@ -62,7 +62,7 @@ class GeneratorCache:
                 _write(model / "aliases.json", Aliases(versions=versions))
 
     def remembered(self, model: str, alias_or_version: str) -> RegisteredGenerator | None:
-        """The version as it was last known, if a sound copy of it is here."""
+        """Return the version as it was last known, if the cache has a sound copy of it."""
         alias = "" if alias_or_version.isdecimal() else alias_or_version
         version = self._aliases(self._model(model)).versions.get(alias) if alias else int(alias_or_version)
         if version is None:
@@ -93,7 +93,7 @@ class GeneratorCache:
         with self._writing():
             where.parent.mkdir(parents=True, exist_ok=True)
             with locked(where.parent / "lock"):
-                known = self._entry(where)  # another process may have been at it
+                known = self._entry(where)  # another process may have fetched it meanwhile
                 if known is None or not _same(known.generator, generator):
                     self._fetch(where, generator, download)
         return where / "content"
@@ -117,7 +117,7 @@ class GeneratorCache:
             entry = CachedVersion.from_json((where / "entry.json").read_bytes(), source=str(where))
             verify_listing(where / "content", entry.listing, str(where))
         except (OSError, DataError, RegistryError):
-            # Not there, damaged or of another version of ganlib: fetched anew, where that is possible.
+            # Missing, damaged, or written by another version of ganlib: fetch it again if possible.
             return None
         return entry
 
@@ -136,7 +136,7 @@ class GeneratorCache:
 
 
 class _Writing:
-    """Around writes: a disk that refuses becomes an error of ours."""
+    """Turns an ``OSError`` in its body into a ``DataError``."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -153,7 +153,7 @@ class _Writing:
 
 
 def _same(cached: RegisteredGenerator, now: RegisteredGenerator) -> bool:
-    """Whether the copy is of this version, and not of one that had its number before it was deleted."""
+    """Whether the copy is this version, and not a deleted one that had the same number."""
     return (cached.created, cached.tags.get(DIGEST_TAG)) == (now.created, now.tags.get(DIGEST_TAG))
 
 

@@ -50,7 +50,7 @@ def load(
     except (ServiceError, ConfigError) as error:
         if isinstance(error, (RequestRefused, UnknownName)):
             raise
-        # The embedded services have no address at all while they are down.
+        # While the embedded services are down they have no address.
         known = cache.remembered(model, which)
         content = None if known is None else cache.content(known, None)
         if known is None:
@@ -106,7 +106,7 @@ def fetch(reference: str, to: Path, registry: ModelRegistry | None = None) -> Re
 
 
 def _registry_folder(settings: Settings) -> str:
-    """A name for the registry: equal names of models in two of them are not the same models."""
+    """Return a folder name for the registry, as two registries may have models of one name."""
     if "mlflow" not in settings.own:
         return "embedded"  # whose port may change
     return hashlib.sha256(settings.require("mlflow").rstrip("/").encode()).hexdigest()[:12]

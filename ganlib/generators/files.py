@@ -1,4 +1,4 @@
-"""Files that pictures go to: a grid, a folder, an array, an animation.
+"""Writes pictures to files: a grid, a folder, an array, an animation.
 
 Each is written beside its place and renamed, so it is there whole or not at all. Pictures come in
 batches, uint8 [n, 1 or 3, h, w]; a folder and an array of any size need memory for one batch.
@@ -74,7 +74,7 @@ def write_folder(
         for batch in batches:
             names = [f"{number:0{DIGITS}}.png" for number in range(count, count + len(batch))]
             files = [beside / name for name in names]
-            # Whole batches: what waits to be encoded must not pile up.
+            # Batch by batch, so that unencoded pictures do not pile up in memory.
             list(pool.map(_write_png, files, _pictures(batch)))
             count += len(batch)
         if labels is not None:

@@ -193,8 +193,8 @@ class LoadedGenerator:
 
     def _pictures(self, noise: Tensor, labels: Tensor | None) -> Tensor:
         """Pictures uint8 [n, c, h, w] for up to a batch of latents."""
-        # Matrix products of a few rows round otherwise than those of many: with rows to spare, the
-        # same latent gives the same picture in any company.
+        # Matrix products of few rows round differently from those of many: padding makes the same latent
+        # give the same picture at any batch size.
         count, spare = len(noise), -len(noise) % ROWS
         rows = torch.arange(count + spare) % count
         return to_uint8(generate(self.program, noise[rows], None if labels is None else labels[rows])[:count])

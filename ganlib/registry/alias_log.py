@@ -32,7 +32,7 @@ _DESCRIPTION = (
 
 
 class MlflowAliasLog:
-    """A :class:`~ganlib.registry.aliases.Ledger` on an MLflow server.
+    """A :class:`~ganlib.registry.aliases.AliasLog` on an MLflow server.
 
     The server gives every new version the next number in a transaction of its own, so entries
     have one order, which all see alike.
@@ -145,7 +145,7 @@ def retry_when_locked(ask: Callable[[], T]) -> T:
             crowded = "Giving up after" in str(error) or "database is locked" in str(error)
             if not crowded or attempt == _ATTEMPTS:
                 raise
-            # Nothing tells when the others are through; a random pause keeps writers from meeting again.
+            # No event tells when the others are done; a random pause keeps the writers apart.
             pause.wait(random.uniform(0.01, 0.05 * attempt))  # noqa: S311
     raise AssertionError("unreachable")
 

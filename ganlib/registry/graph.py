@@ -67,13 +67,13 @@ ARGUMENTS = frozenset(
 """Kinds of arguments that those operators take; no strings, graphs, operators or Python objects."""
 
 MAX_NODES = 1_000
-"""Calls in a program; the deepest network that a configuration allows has about 200."""
+"""Calls in a program; the deepest network that a configuration allows makes 81."""
 MAX_ELEMENTS = 2**25
 """Numbers in a tensor that a call makes for one picture: 128 MiB."""
 MAX_ELEMENTS_IN_ALL = 2**29
 """Numbers that all calls together make for one picture."""
 MAX_FLOPS = 2**41
-"""Floating-point operations for one picture; the widest network at 128×128 takes a tenth of it."""
+"""Floating-point operations for one picture; the widest network at 128×128 takes a sixth of it."""
 MAX_SIDE = 4096
 """Pixels of a picture's side."""
 

@@ -24,10 +24,10 @@ from ganlib.registry.graph import check_cost, check_description
 from ganlib.registry.inference import for_inference, joined, one_input
 
 PROGRAM = "data/model.pt2"
-"""Where a version's program lies among its files."""
+"""Path of the program among a version's files."""
 
 _loading = threading.Lock()
-"""torch.export.load keeps what it is at in a global, and fails when two threads load at once."""
+"""torch.export.load keeps its state in a global and fails when two threads load at once."""
 _PICKLE_NAMES = re.compile(r"\.(pkl|pickle|cloudpickle|dill|joblib|pth?|ckpt|npy|npz)$", re.IGNORECASE)
 _TEXT_RECORDS = re.compile(r"^(archive_(format|version)|byteorder|\.data/(version|serialization_id))$")
 _PAYLOAD = re.compile(r"^data/(weights/weight|constants/tensor)_\d+$")
@@ -40,7 +40,7 @@ _OBJECT_OPCODES = frozenset(
     {"STACK_GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4", "BUILD", "NEWOBJ", "NEWOBJ_EX"}
 )
 MAX_BYTES = 4 * 2**30
-"""Size of a program's file; the largest network that a configuration allows has 2 GiB of weights."""
+"""Size of a program's file; the largest network that a configuration allows has 3.3 GiB of weights."""
 
 
 class ExportedGenerator(nn.Module):
@@ -54,7 +54,7 @@ class ExportedGenerator(nn.Module):
 
     def __init__(self, program: nn.Module) -> None:
         super().__init__()
-        # As convolutions on a CPU want their weights.
+        # The memory format in which convolutions on a CPU are fastest.
         self.program = program.to(memory_format=torch.channels_last)
         self.training = False
 
@@ -136,7 +136,7 @@ def read_program(folder: Path, what: str) -> ExportedGenerator:
 
 
 def _checked_program(folder: Path, what: str) -> bytes | None:
-    """The program's bytes, if there is one, after a look at everything."""
+    """Check all files; return the program's bytes, or ``None`` if there is no program."""
     program = None
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder).as_posix()
@@ -151,7 +151,7 @@ def _checked_program(folder: Path, what: str) -> bytes | None:
             continue
         with path.open("rb") as file:
             head = file.read(4)
-        # Protocols 2 to 5 begin so; the older two are text, which nothing here would unpickle.
+        # The first bytes of pickle protocols 2 to 5; the older two are text, which nothing here unpickles.
         if _PICKLE_NAMES.search(name) or re.match(rb"\x80[\x02-\x05]", head) or head == b"PK\x03\x04":
             raise RegistryError(f"{what} has a file {name!r}, a pickle or fit to hold one, and is refused")
         if name.endswith((".py", ".pyc", ".so")):
@@ -181,13 +181,13 @@ def _brings_code(described: Path, what: str) -> bool:
 
 
 def _check_records(data: bytes, what: str) -> None:
-    """Refuse a program of which torch.export would unpickle anything but plain tensors.
+    """Refuse a program with records that are neither JSON nor plain tensors.
 
     Read with torch's own reader, which is the loader's, so that both see the same records.
     """
     reader = torch._C.PyTorchFileReader(io.BytesIO(data))
     names = reader.get_all_records()
-    # Before any is read: a compressed record can be a thousand times as large as its file.
+    # Before any is read: a compressed record can unpack to a thousand times its size.
     if sum(reader.get_record_size(name) for name in names) > len(data):
         raise RegistryError(f"{what} unpacks to more than its own size and is refused")
     raw = _raw_payloads(reader, names)
@@ -202,7 +202,7 @@ def _check_records(data: bytes, what: str) -> None:
 
 
 def _raw_payloads(reader: torch._C.PyTorchFileReader, names: Iterable[str]) -> set[str]:
-    """Records of bare numbers, which the program's own lists say are not pickled."""
+    """Return the records that hold bare numbers, as the program's own lists say."""
     raw: set[str] = set()
     for name in names:
         if not re.match(r"^data/(weights|constants)/[^/]+_config\.json$", name):

@@ -15,7 +15,7 @@ from ganlib.report.canvas import FAILED, wants_log
 from ganlib.sweep.records import Scalar, SweepResult, Trial
 
 MOST_CATEGORIES = 12
-"""More values than these are drawn along a scale, if they are numbers."""
+"""Most values that are drawn as categories; more numbers than these get a scale."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class Axis:
     """The field's shortest name that no other searched field has."""
     kind: Literal["category", "linear", "log"]
     values: tuple[Scalar, ...]
-    """That occur, sorted, each once."""
+    """The values that occur, sorted, each once."""
 
     def position(self, trial: Trial) -> float | None:
-        """Where a trial stands on this axis: an index of ``values``, or its number. ``None``: it has none."""
+        """Return a trial's position on this axis: an index of ``values``, a number, or ``None``."""
         value = trial.settings.get(self.field)
         if value is None or value not in self.values:
             return None
@@ -120,7 +120,7 @@ def _labels(fields: Sequence[str]) -> list[str]:
 
 
 def text_of(value: Scalar, digits: int = 3) -> str:
-    """A value as it is written on an axis; without Matplotlib's formulas, which ``$`` would begin."""
+    """Return a value as text for an axis, escaped so that ``$`` begins no formula."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
@@ -149,7 +149,7 @@ def best_distance(trial: Trial) -> float | None:
 
 
 def distances_of(trials: Sequence[Trial]) -> list[float]:
-    """The best distances of the trials that did not fail: what colours are for."""
+    """Return the best distances of the trials that did not fail, which the colours show."""
     found = [best_distance(trial) for trial in trials if trial.status not in FAILED]
     return [distance for distance in found if distance is not None]
 

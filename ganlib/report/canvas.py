@@ -1,4 +1,4 @@
-"""Figures of one width, and how they become pictures."""
+"""Figures of one width, and their rendering as pictures."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ TEXT = 11
 """Size of ordinary text, points."""
 SMALL = 9.5
 
-# Okabe and Ito's, which can be told apart by colour-blind people too.
+# Okabe and Ito's colours, which colour-blind people can tell apart.
 ALARM, ACCENT, GREY, PALE = "#d55e00", "#e69f00", "#767676", "#d9d9d9"
 
 COLOURS = LinearSegmentedColormap.from_list("distance", colormaps["viridis"](np.linspace(0, 0.93, 256)))
-"""From dark, a small distance, to light; without viridis' last yellow, which white paper swallows."""
+"""Colours from dark for a small distance to light, without viridis' last yellow, invisible on white."""
 
 
 class Mark(NamedTuple):
-    """How a trial of some status is drawn."""
+    """Drawing style of the trials of one status."""
 
     marker: str
     text: str
-    """In the legend."""
+    """Text in the legend."""
 
 
 MARKS: dict[TrialStatus, Mark] = {
@@ -54,7 +54,7 @@ FAILED: tuple[TrialStatus, ...] = ("diverged", "died")
 
 
 def figure(height: int) -> Figure:
-    """An empty figure, :data:`WIDTH` × ``height`` pixels, that arranges its parts by itself."""
+    """Return an empty figure of :data:`WIDTH` × ``height`` pixels with automatic layout."""
     return Figure(
         figsize=(WIDTH / DPI, height / DPI),
         dpi=DPI,
@@ -140,7 +140,7 @@ def set_scale(axes: Any, side: Literal["x", "y"], axis: Axis, room: float = 0.06
     if axis.kind == "category":
         set_limits(low - 0.5, high + 0.5)
     elif axis.kind == "log":
-        # The scale first: setting it puts ticks of its own.
+        # The scale first: setting it resets the ticks.
         getattr(axes, f"set_{side}scale")("log")
         set_limits(low / (high / low) ** room, high * (high / low) ** room)
     else:
@@ -151,7 +151,7 @@ def set_scale(axes: Any, side: Literal["x", "y"], axis: Axis, room: float = 0.06
 
 
 def legend(made: Figure, handles: list[Any]) -> None:
-    """Below everything, in as many rows as it needs."""
+    """Draw the legend below everything, in as many rows as it needs."""
     if handles:
         made.legend(
             handles=handles,

@@ -122,7 +122,7 @@ def _draw(axes: Any, trial: Trial, curve: Line, norm: Any, is_best: bool) -> Non
 
 def _scale(axes: Any, values: list[float]) -> None:
     low, high = min(values), max(values)
-    # Curves begin far above where they end: the ends are what is compared.
+    # Curves begin far above where they end, and the ends are compared.
     if not wants_log(low, high, 3):
         axes.set_ylim(top=high + 0.06 * (high - low or max(abs(high), 1.0)))
         return

@@ -103,7 +103,7 @@ class _Cell:
         if self.shown.status != "finished":
             lines.append(self.shown.status)
         if self.shown.status == "stopped" and self.shown.curve:
-            # Its distance is that of fewer pictures than its neighbours'.
+            # A stopped trial's distance is after fewer pictures than its neighbours'.
             lines.append(f"at {text_of(self.shown.curve[-1].images_seen / 1000)} kimg")
         if len(self.trials) > 1:
             lines.append(f"best of {len(self.trials)}")

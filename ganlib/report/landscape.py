@@ -31,7 +31,7 @@ from ganlib.report.heat_map import heat_map
 from ganlib.sweep.records import SweepResult, Trial
 
 PREFERRED = ("cadence.n_critic", "objective.clip")
-"""The pair that is drawn when both are searched: upwards and to the right."""
+"""Fields that are drawn upwards and to the right when both are searched."""
 
 
 def landscape(result: SweepResult) -> Figure:
@@ -88,7 +88,9 @@ def _profile(result: SweepResult, axis: Axis | None) -> Figure:
     measured = [(x, d) for trial, x in places if x is not None and (d := best_distance(trial)) is not None]
     _distance_scale(axes, [distance for _, distance in measured], result.metric)
     if axis is not None and axis.numeric:
-        lowest = dict(sorted(measured, reverse=True))  # of equal places, the smallest distance comes last
+        lowest = dict(
+            sorted(measured, reverse=True)
+        )  # at equal positions the smallest distance is drawn last
         axes.plot(list(lowest), list(lowest.values()), color=GREY, lw=1, zorder=1)
     above = False
     for trial, x in places:
@@ -120,7 +122,7 @@ def _distance_scale(axes: Any, distances: Sequence[float], metric: str) -> None:
 
 
 def _beside(position: float, trial: Trial, axis: Axis) -> float:
-    """Trials of one word side by side instead of one above the other."""
+    """Shift trials of one category side by side, so that they do not hide one another."""
     if axis.kind != "category":
         return position
     return position + 0.36 * ((trial.number * 0.618034) % 1 - 0.5)

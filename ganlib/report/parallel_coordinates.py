@@ -43,7 +43,7 @@ def parallel_coordinates(result: SweepResult) -> Figure:
     Lines are coloured by distance, the best one is drawn last and thick, and the recipe itself dashed.
     """
     fields = searched_axes(result)
-    # Failed trials may have a distance from before they failed: a place on the axis, and no colour.
+    # A failed trial may have an earlier distance: it gets a position on the axis, and no colour.
     distances = [d for trial in result.trials if (d := best_distance(trial)) is not None]
     norm = distance_norm(distances_of(result.trials))
     made = figure(height=640)
@@ -132,7 +132,7 @@ def _line(axes: Any, trial: Trial, fields: list[Axis], last: Axis, norm: Any, is
 
 
 def _apart(share: float, axis: Axis, trial: Trial) -> float:
-    """Lines through one category beside each other instead of one above the other."""
+    """Shift lines through one category side by side, so that they do not hide one another."""
     if axis.kind != "category" or len(axis.values) < 1:
         return share
     return share + 0.16 / max(len(axis.values), 4) * ((trial.number * 0.618034) % 1 - 0.5)

@@ -29,9 +29,9 @@ class TrialSamples:
     """Samples of a trial's generator, from the same latents for every trial."""
 
     number: int
-    """The trial's."""
+    """Number of the trial."""
     pictures: Tensor
-    """uint8 [n, 1 or 3, h, w]."""
+    """Pictures, uint8 [n, 1 or 3, h, w]."""
 
 
 def sample_grids(result: SweepResult, top: Sequence[TrialSamples]) -> Figure:
@@ -52,7 +52,7 @@ def sample_grids(result: SweepResult, top: Sequence[TrialSamples]) -> Figure:
     zoom = max(1, (WIDTH // MOST - _GAP) // max(picture.shape[1] for picture in grids))
     wide = zoom * max(picture.shape[1] for picture in grids)
     high = zoom * max(picture.shape[0] for picture in grids)
-    # Where the grids ask for more width, text and gaps grow with it: the figure is shown smaller then.
+    # A wider figure is shown smaller, so text and gaps grow with its width.
     scale = max(1.0, MOST * wide / (WIDTH - (MOST + 1) * _GAP))
     gap, above = round(_GAP * scale), round((_HEAD + _LINE * max(map(len, texts))) * scale)
     width, height = max(MOST * wide + (MOST + 1) * gap, WIDTH), above + high + gap

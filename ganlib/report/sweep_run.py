@@ -1,4 +1,4 @@
-"""A sweep's report in its parent run: pictures, tables, and where it stands as metrics."""
+"""A sweep's report in its parent run: pictures, tables, and its state as metrics."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from ganlib.training.spec import read_spec
 if TYPE_CHECKING:
     from ganlib.report.samples import TrialSamples
 
-# The process that directs a sweep has its first trials to start: torch and Matplotlib are imported by the
-# thread that makes the first report.
+# Torch and Matplotlib are imported by the thread that makes the first report, so that they do not delay
+# the first trials.
 
 EVERY_SECONDS = 30.0
-"""A running sweep is reported at most this often."""
+"""Shortest time between two reports of a running sweep, in seconds."""
 SHARE = 0.05
-"""And so seldom that reporting takes no larger share of one core than this."""
+"""Largest share of one core that reporting may take."""
 GRID_SAMPLES = 64
 STATUSES: tuple[TrialStatus, ...] = get_args(TrialStatus)
 
 Top = Callable[[SweepResult], "Sequence[TrialSamples]"]
-"""Gives the samples of a sweep's best trials, the best first."""
+"""Returns the samples of a sweep's best trials, the best first."""
 
 
 def report_sweep(tracker: RunTracker, result: SweepResult, top: Sequence[TrialSamples] = ()) -> None:
@@ -59,7 +59,7 @@ def clock(result: SweepResult) -> int:
 
 
 def metrics(result: SweepResult) -> dict[str, float]:
-    """Where a sweep stands: how many trials are what, and the best distances so far.
+    """Return a sweep's state as metrics: trials by status, and the best distances so far.
 
     ``trials_<status>`` for every status; ``best_distance`` on the curves and ``recipe_distance``, trial
     0's; ``best_final_distance`` and ``recipe_final_distance`` with fresh latents. What is not known yet
@@ -111,7 +111,7 @@ class SampleMaker:
             except CheckpointRefused:
                 if trial.status != "running":
                     raise
-                # A better one has just taken its place; the next report shows that.
+                # A better checkpoint has just replaced it; the next report shows that one.
         self._made = found
         return list(found.values())
 
@@ -126,7 +126,7 @@ class SampleMaker:
         spec = read_spec(self._store, trial.run)
         version = load_version(self._store, spec.dataset_name, spec.dataset_digest)
         generator = trained_generator(self._store, spec, checkpoint, version)
-        # Of the recipe's seed, even where trials differ in theirs.
+        # The recipe's seed, even where the trials' seeds differ.
         seed = read_spec(self._store, result.trials[0].run).config.seed
         noise = latents(seed, "grid", 0, GRID_SAMPLES, spec.config.network.latent_dim)
         labels = labels_in_turn(count_classes(spec.config, version), GRID_SAMPLES)

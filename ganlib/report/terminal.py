@@ -14,7 +14,7 @@ from ganlib.report.table import cell_text, rows
 from ganlib.sweep.records import SweepResult
 
 PAPER = 150
-"""Columns of a table that goes to no terminal."""
+"""Width of a table that is not printed to a terminal."""
 
 _HIDDEN = ("run", "changes")  # they are in the CSV
 _NAMES = {"curve_distance": "on its curve", "final_distance": "fresh latents", "seconds": "s"}
