@@ -283,7 +283,7 @@ def build_config(values: Mapping[str, Any]) -> RunConfig:
 
 
 def _complaint(error: ErrorDetails) -> str:
-    """What is wrong with one field, and what it may be."""
+    """Return the message for one invalid field: its name, the value given and the values accepted."""
     path = [str(part) for part in error["loc"]]
     kind = path.pop(1) if len(path) > 1 and path[0] in KINDS else None
     field = ".".join(path)
@@ -304,7 +304,7 @@ def _complaint(error: ErrorDetails) -> str:
 
 
 def _unknown_field(field: str, names: Sequence[str]) -> UnknownName:
-    """The error for a field that does not exist: with those that are like it, or of its part."""
+    """Return the error for a field that does not exist; naming those of its part, else the parts."""
     part = field.partition(".")[0]
     close = [name for name in names if name.partition(".")[0] == part]
     return UnknownName("field", field, close or sorted({name.partition(".")[0] for name in names}))

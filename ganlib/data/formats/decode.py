@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ganlib.errors import DataError
 
@@ -90,8 +90,16 @@ def read_picture(data: bytes, what: str, at_least: int | None = None) -> Image.I
         ) from error
     except _PILLOW_ERRORS as error:
         raise DataError(
-            f"{what} cannot be opened as a picture ({error}). Accepted: {ACCEPTED}; repair or remove it"
+            f"{what} cannot be opened as a picture ({_reason(error)}). Accepted: {ACCEPTED}; repair "
+            "or remove it"
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """Pillow's message without the file object, whose address says nothing."""
+    if isinstance(error, UnidentifiedImageError):
+        return "its first bytes are no JPEG's or PNG's"
+    return str(error)
 
 
 def _plain(image: Image.Image) -> Image.Image:

@@ -159,7 +159,7 @@ def test_a_models_name_is_its_own_and_no_part_of_a_runs_identity() -> None:
     named = load_config("digits-wgan", {"name": "numbers"})
     assert named.model_name == "numbers"
     assert load_config("digits-wgan", {"name": "numbers", "dataset.name": "squares"}).model_name == "numbers"
-    # What it was before models had names: stored runs are found again.
+    # The digest of runs stored before models had names: those runs are found again.
     digest = "22e0951ba46b1ad3fecdd7baa28dc80cc7596a12077643f10c6449860b401470"
     assert named.digest == load_config("digits-wgan").digest == digest
     with pytest.raises(ConfigError, match="name = 'A b' cannot be used"):

@@ -9,6 +9,8 @@ import pytest
 from PIL import Image
 from watched_store import WatchedStore
 
+from ganlib.config import load_config
+from ganlib.config.run import read_value
 from ganlib.data.layout import datasets, describe_raw
 from ganlib.data.raw.add import AddedDataset, add_dataset
 from ganlib.data.raw.known import KNOWN, Places, find_known
@@ -253,13 +255,21 @@ def test_names_that_cannot_be_keys_are_refused(add: Add, tmp_path: Path, name: s
         add(name, tmp_path)
 
 
-@pytest.mark.parametrize("name", ["2024", "flowers-", "no"])
-def test_names_that_no_recipe_can_have_are_refused_before_anything_is_stored(
-    store: WatchedStore, add: Add, make_pictures: Callable[..., Path], name: str
+def test_a_name_that_no_recipe_can_have_is_refused_before_anything_is_stored(
+    store: WatchedStore, add: Add, make_pictures: Callable[..., Path]
 ) -> None:
     with pytest.raises(ConfigError, match="cannot name a dataset"):
-        add(name, make_pictures(["1.png"]))
+        add("flowers-", make_pictures(["1.png"]))
     assert store.puts == []
+
+
+@pytest.mark.parametrize("name", ["2024", "no", "1e3", "2024-11-26"])
+def test_a_name_that_looks_like_a_number_is_one_that_a_recipe_can_have(
+    add: Add, make_pictures: Callable[..., Path], name: str
+) -> None:
+    assert add(name, make_pictures(["1.png"])).objects == 1
+    overrides = {"dataset.name": read_value("dataset.name", name)}
+    assert load_config("fashion-mnist-wgan", overrides).dataset.name == name
 
 
 @pytest.mark.parametrize("source", ["", " "])
