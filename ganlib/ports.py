@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
@@ -110,6 +110,10 @@ class RunTracker(Protocol):
 
     def metrics(self, run_id: str, step: int, values: Mapping[str, float]) -> None:
         """Log values at ``step`` images; a metric already logged at or after ``step`` is left alone."""
+        ...
+
+    def points(self, run_id: str, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
+        """Log values at several steps, in order, as :meth:`metrics` does for each."""
         ...
 
     def image(self, run_id: str, key: str, step: int, image: np.ndarray) -> None:

@@ -1,95 +1,110 @@
-"""Tracking entries on disk, one journal for each process that writes them.
+"""Tracking entries on disk: one SQLite database for each process that writes them.
 
-Each tracker appends to a journal of its own, ``TIME-ID.jsonl``, and holds a lock on it for as long
-as it lives; the kernel lets go of the lock when the process dies in whatever way. A journal that
-nobody holds is what a dead process left behind, and the next tracker on the folder takes it over.
-Pictures and files lie beside the journal in ``TIME-ID/``; ``TIME-ID.sent`` says up to which byte of
-the journal everything has been sent. What was sent but not yet noted is sent twice, which the
-protocol makes harmless.
+A process holds its database's lock for as long as it lives, and the kernel releases the lock when the process
+dies in whatever way. A database that nobody holds was left behind by a dead process, and the next tracker on
+the folder takes it over. An entry is deleted when it has been sent. One that was sent but not yet deleted is
+sent twice, which the trackers' protocol makes harmless.
 """
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import json
 import logging
-import os
-import shutil
+import sqlite3
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 _log = logging.getLogger(__name__)
 
+_SUFFIX = ".sqlite"
+
 
 class Journal:
-    """One process's entries on disk, under a lock that dies with the process.
+    """One process's unsent entries.
+
+    Any thread may call it: SQLite serializes the calls.
+
+    Args:
+        path: The database, or an empty file.
 
     Raises:
-        BlockingIOError: A living process holds it.
-        FileNotFoundError: It is not there (any more), and ``create`` is not given.
+        sqlite3.OperationalError: A living process holds it, it is not there, or it cannot be written.
+        sqlite3.DatabaseError: It is damaged.
     """
 
-    def __init__(self, path: Path, *, create: bool = False) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self.files = path.with_suffix("")
-        self._sent = path.with_suffix(".sent")
-        self._descriptor = os.open(path, os.O_RDWR | os.O_APPEND | (os.O_CREAT if create else 0), 0o600)
+        address = f"{path.absolute().as_uri()}?mode=rw"
+        self._database = sqlite3.connect(
+            address, uri=True, timeout=0, isolation_level=None, check_same_thread=False
+        )
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(self._descriptor).st_nlink == 0:
-                raise FileNotFoundError(errno.ENOENT, "sent and removed by another process", str(path))
-        except OSError:
-            os.close(self._descriptor)
+            # The first access takes the lock, and keeps it until the database is closed.
+            self._database.execute("PRAGMA locking_mode = EXCLUSIVE")
+            # A write is one append, and what a killed process had not finished is discarded.
+            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database.execute("PRAGMA synchronous = NORMAL")
+            self._database.execute(
+                "CREATE TABLE IF NOT EXISTS entries "
+                "(id INTEGER PRIMARY KEY, kind TEXT NOT NULL, run TEXT NOT NULL, fields TEXT NOT NULL, "
+                "data BLOB)"
+            )
+        except sqlite3.Error:
+            self._database.close()
             raise
-        self._end = os.fstat(self._descriptor).st_size
 
-    def append(self, entry: Mapping[str, Any]) -> int:
-        """Write an entry; returns the offset of its end."""
-        line = json.dumps(entry, separators=(",", ":")).encode() + b"\n"
-        if os.write(self._descriptor, line) < len(line):
-            os.ftruncate(self._descriptor, self._end)
-            raise OSError(errno.ENOSPC, "no space left for tracking entries", str(self.path))
-        self._end += len(line)
-        return self._end
+    def append(self, kind: str, run: str, fields: Mapping[str, Any], data: bytes | None) -> JournalEntry:
+        """Write an entry, with the content of its file if it has one.
+
+        Raises:
+            sqlite3.Error: It cannot be written: the disk is full, as a rule.
+        """
+        row = (kind, run, json.dumps(fields), data)
+        made = self._database.execute(
+            "INSERT INTO entries (kind, run, fields, data) VALUES (?, ?, ?, ?)", row
+        )
+        return JournalEntry(self, int(made.lastrowid or 0), kind, run, fields)
 
     def unsent(self) -> list[JournalEntry]:
-        """Whole entries after the last one noted as sent; a line cut short by a crash is none."""
-        try:
-            end = int(self._sent.read_text())
-        except FileNotFoundError:
-            end = 0
-        entries = []
-        with self.path.open("rb") as file:
-            file.seek(end)
-            for line in file:
-                end += len(line)
-                try:
-                    entries.append(JournalEntry(self, end, json.loads(line)))
-                except json.JSONDecodeError:
-                    _log.warning("%s holds a damaged line before byte %d; it is passed over", self.path, end)
-        return entries
+        """Return all entries that were not noted as sent, the oldest first."""
+        rows = self._database.execute("SELECT id, kind, run, fields FROM entries ORDER BY id")
+        return [
+            JournalEntry(self, number, kind, run, json.loads(fields)) for number, kind, run, fields in rows
+        ]
 
-    def note_sent(self, end: int) -> None:
-        """Remember that everything before an offset has been sent."""
-        beside = self._sent.with_suffix(".part")
-        beside.write_text(str(end))
-        beside.replace(self._sent)
+    def data(self, entry: JournalEntry) -> bytes:
+        """Return the content of an entry's file."""
+        [row] = self._database.execute("SELECT data FROM entries WHERE id = ?", (entry.number,))
+        return bytes(row[0])
+
+    def note_sent(self, entries: Sequence[JournalEntry]) -> None:
+        """Delete entries of this journal.
+
+        Raises:
+            sqlite3.Error: That cannot be written; they stay.
+        """
+        numbers = [(entry.number,) for entry in entries]
+        self._database.execute("BEGIN")
+        try:
+            self._database.executemany("DELETE FROM entries WHERE id = ?", numbers)
+            self._database.execute("COMMIT")
+        except sqlite3.Error:
+            self._database.execute("ROLLBACK")
+            raise
 
     def remove(self) -> None:
-        """Delete it, when everything has been sent."""
-        shutil.rmtree(self.files, ignore_errors=True)
-        self._sent.unlink(missing_ok=True)
+        """Delete the database, when everything has been sent."""
         self.path.unlink(missing_ok=True)
         self.release()
+        self.path.with_name(self.path.name + "-wal").unlink(missing_ok=True)
 
     def release(self) -> None:
         """Release the lock, so that another process can take the journal over."""
-        os.close(self._descriptor)
+        self._database.close()
 
 
 @dataclass(frozen=True)
@@ -97,38 +112,52 @@ class JournalEntry:
     """One call to a tracker."""
 
     journal: Journal
-    end: int
-    """Offset in the journal at which it ends."""
+    number: int
+    """Its number in the journal, from 1 upwards."""
+    kind: str
+    """``metrics``, ``image``, ``artifact`` or ``finish``."""
+    run: str
+    """The tracker's id of its run."""
     fields: Mapping[str, Any]
-
-    @property
-    def kind(self) -> str:
-        """``metrics``, ``image``, ``artifact`` or ``finish``."""
-        return str(self.fields["kind"])
-
-    @property
-    def run(self) -> str:
-        """The tracker's id of its run."""
-        return str(self.fields["run"])
+    """The call's other arguments, but for the content of a picture or file: :meth:`Journal.data`."""
 
 
 def new_journal(folder: Path) -> Journal:
-    """An empty journal of this process; names sort by the time they were made."""
+    """Make an empty journal for this process; names sort by the time they were made.
+
+    Raises:
+        OSError, sqlite3.Error: It cannot be written.
+    """
     while True:
-        path = folder / f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}.jsonl"
+        path = folder / f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}{_SUFFIX}"
+        path.touch(mode=0o600)
         try:
-            return Journal(path, create=True)
-        except (BlockingIOError, FileNotFoundError):
-            # Another process took it over before it was locked here, and removes it: make a new one.
-            continue
+            journal = Journal(path)
+        except sqlite3.OperationalError as error:
+            if not _is_taken(path, error):
+                raise
+        else:
+            if path.exists():
+                return journal
+            journal.release()
+        # Another process took the new file over before it was locked here: make another one.
 
 
 def take_over(folder: Path) -> list[Journal]:
-    """The journals that no living process holds, the oldest first."""
+    """Open the journals that no living process holds, the oldest first. A damaged one is put aside."""
     journals = []
-    for path in sorted(folder.glob("*.jsonl")):
+    for path in sorted(folder.glob(f"*{_SUFFIX}")):
         try:
             journals.append(Journal(path))
-        except (BlockingIOError, FileNotFoundError):
-            continue
+        except sqlite3.OperationalError as error:
+            if not _is_taken(path, error):
+                _log.warning("tracking entries left in %s cannot be read now: %s", path, error)
+        except sqlite3.DatabaseError as error:
+            aside = path.replace(path.with_suffix(".damaged"))
+            _log.warning("tracking entries cannot be read and are put aside as %s: %s", aside, error)
     return journals
+
+
+def _is_taken(path: Path, error: sqlite3.OperationalError) -> bool:
+    """Whether a journal could not be opened because a living process holds it or has just removed it."""
+    return error.sqlite_errorname == "SQLITE_BUSY" or not path.exists()

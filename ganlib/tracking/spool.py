@@ -4,32 +4,23 @@ from __future__ import annotations
 
 import io
 import logging
+import sqlite3
 import threading
 import time
-import uuid
 from collections import deque
 from collections.abc import Mapping, Sequence
 from itertools import islice, takewhile
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 
 from ganlib.errors import GanlibError, RequestRefused, ServiceError
 from ganlib.ports import RunStart, RunStatus, RunTracker, check_picture
-from ganlib.tracking.journal import JournalEntry, new_journal, take_over
+from ganlib.tracking.journal import Journal, JournalEntry, new_journal, take_over
 
 _log = logging.getLogger(__name__)
 _BATCH = 500
-
-
-@runtime_checkable
-class TakesPoints(Protocol):
-    """A tracker that takes many steps in one request."""
-
-    def points(self, run_id: str, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
-        """Log values at several steps, in order."""
-        ...
 
 
 class SpooledTracker:
@@ -61,13 +52,14 @@ class SpooledTracker:
         self._abandoned = False
         self._lost = 0
         self._thread: threading.Thread | None = None
+        self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self._left_behind = take_over(folder)
         for journal in self._left_behind:
             entries = journal.unsent()
             self._drop_finishes({entry.run for entry in entries})
             self._pending.extend(entries)
-        self._journal = new_journal(folder)
+        self._journal: Journal | None = None
 
     def start(self, run: RunStart) -> str:
         """Begin a run, or continue it; this one call goes straight through and raises what it raises."""
@@ -79,23 +71,28 @@ class SpooledTracker:
 
     def metrics(self, run_id: str, step: int, values: Mapping[str, float]) -> None:
         """Log values at ``step`` images."""
-        numbers = {name: float(value) for name, value in values.items()}
-        self._append({"kind": "metrics", "run": run_id, "step": int(step), "values": numbers})
+        self.points(run_id, [(step, values)])
+
+    def points(self, run_id: str, points: Sequence[tuple[int, Mapping[str, float]]]) -> None:
+        """Log values at several steps, in order."""
+        for step, values in points:
+            numbers = {name: float(value) for name, value in values.items()}
+            self._append("metrics", run_id, {"step": int(step), "values": numbers})
 
     def image(self, run_id: str, key: str, step: int, image: np.ndarray) -> None:
         """Log a picture, uint8 [height, width] or [height, width, 3], at ``step`` images."""
         check_picture(image)
         data = io.BytesIO()
         np.save(data, image, allow_pickle=False)
-        self._append({"kind": "image", "run": run_id, "key": key, "step": int(step)}, data.getvalue())
+        self._append("image", run_id, {"key": key, "step": int(step)}, data.getvalue())
 
     def artifact(self, run_id: str, path: str, data: bytes) -> None:
         """Attach a file to the run under ``path``."""
-        self._append({"kind": "artifact", "run": run_id, "path": path}, data)
+        self._append("artifact", run_id, {"path": path}, data)
 
     def finish(self, run_id: str, status: RunStatus) -> None:
         """End a run, after everything that was logged before."""
-        self._append({"kind": "finish", "run": run_id, "status": status})
+        self._append("finish", run_id, {"status": status})
 
     def close(self, timeout_seconds: float) -> int:
         """Send what is left, for at most this long, and stop.
@@ -118,43 +115,32 @@ class SpooledTracker:
             self._let_go()
             return len(self._pending)
 
-    def _append(self, fields: Mapping[str, Any], data: bytes | None = None) -> None:
+    def _append(self, kind: str, run_id: str, fields: Mapping[str, Any], data: bytes | None = None) -> None:
         with self._change:
             if self._closing:
                 raise ValueError("this tracker is closed")
-            self._goes_on(str(fields["run"]))
+            self._goes_on(run_id)
             try:
-                if data is not None:
-                    fields = {**fields, "file": self._write_file(data)}
-                end = self._journal.append(fields)
-            except OSError as error:
+                self._journal = self._journal or new_journal(self._folder)
+                entry = self._journal.append(kind, run_id, fields, data)
+            except (OSError, sqlite3.Error) as error:
                 # Training continues without the entry: a full disk must not end it.
                 self._lost += 1
                 if self._lost == 1:
                     _log.warning(
                         "the %s of run %s is lost, and so is what follows until there is room: %s cannot be "
                         "written (%s); make room there",
-                        *(fields["kind"], fields["run"], self._journal.path, error.strerror or error),
+                        *(kind, run_id, self._folder, error),
                     )
                 return
             if self._lost:
                 _log.warning(
-                    "%s can be written again; %d tracking entries were lost", self._journal.path, self._lost
+                    "%s can be written again; %d tracking entries were lost", self._folder, self._lost
                 )
                 self._lost = 0
-            self._pending.append(JournalEntry(self._journal, end, fields))
+            self._pending.append(entry)
             self._start_sending()
             self._change.notify_all()
-
-    def _write_file(self, data: bytes) -> str:
-        self._journal.files.mkdir(exist_ok=True)
-        file = self._journal.files / uuid.uuid4().hex
-        try:
-            file.write_bytes(data)
-        except OSError:
-            file.unlink(missing_ok=True)
-            raise
-        return file.name
 
     def _goes_on(self, run_id: str) -> None:
         if run_id not in self._going_on:
@@ -163,7 +149,10 @@ class SpooledTracker:
 
     def _drop_finishes(self, runs: set[str]) -> None:
         """Give up the ``finish`` entries of earlier processes for runs that have been taken up since."""
-        self._pending = deque(e for e in self._pending if e.kind != "finish" or e.run not in runs)
+        dropped = [entry for entry in self._pending if entry.kind == "finish" and entry.run in runs]
+        for entry in dropped:
+            self._pending.remove(entry)
+            self._note_sent([entry])
 
     def _start_sending(self) -> None:
         # Not in the constructor: a finish left behind must not overtake the start of the same run.
@@ -194,7 +183,7 @@ class SpooledTracker:
 
     def _next_batch(self) -> list[JournalEntry]:
         first = self._pending[0]
-        if first.kind != "metrics" or not isinstance(self._tracker, TakesPoints):
+        if first.kind != "metrics":
             return [first]
         alike = takewhile(
             lambda e: (e.kind, e.run, e.journal) == ("metrics", first.run, first.journal), self._pending
@@ -214,6 +203,8 @@ class SpooledTracker:
             return False
         except GanlibError as error:
             self._log_given_up(batch, error)
+        except sqlite3.ProgrammingError:
+            return False  # closed meanwhile: the next tracker sends it
         except Exception as error:  # noqa: BLE001 - a fault in tracking must end neither this thread nor training
             _log.exception("a fault while sending to the tracker")
             self._log_given_up(batch, error)
@@ -222,26 +213,17 @@ class SpooledTracker:
     def _send(self, batch: Sequence[JournalEntry]) -> None:
         entry, fields = batch[0], batch[0].fields
         match entry.kind:
-            case "metrics" if isinstance(self._tracker, TakesPoints):
-                self._tracker.points(entry.run, [(e.fields["step"], e.fields["values"]) for e in batch])
             case "metrics":
-                self._tracker.metrics(entry.run, fields["step"], fields["values"])
+                self._tracker.points(entry.run, [(e.fields["step"], e.fields["values"]) for e in batch])
             case "finish":
                 self._tracker.finish(entry.run, fields["status"])
-            case "image" | "artifact":
-                self._send_file(entry)
+            case "image":
+                image = np.load(io.BytesIO(entry.journal.data(entry)), allow_pickle=False)
+                self._tracker.image(entry.run, fields["key"], fields["step"], image)
+            case "artifact":
+                self._tracker.artifact(entry.run, fields["path"], entry.journal.data(entry))
             case _:
                 raise ValueError(f"{entry.journal.path} holds an entry of unknown kind {entry.kind!r}")
-
-    def _send_file(self, entry: JournalEntry) -> None:
-        fields, file = entry.fields, entry.journal.files / entry.fields["file"]
-        if not file.exists():
-            return  # sent by a process that was killed before it could note so
-        if entry.kind == "image":
-            image = np.load(file, allow_pickle=False)
-            self._tracker.image(entry.run, fields["key"], fields["step"], image)
-        else:
-            self._tracker.artifact(entry.run, fields["path"], file.read_bytes())
 
     def _log_given_up(self, batch: Sequence[JournalEntry], error: Exception) -> None:
         kinds = ", ".join(sorted({entry.kind for entry in batch}))
@@ -255,17 +237,19 @@ class SpooledTracker:
             for entry in batch:
                 if self._pending and self._pending[0] is entry:
                     self._pending.popleft()
-                if "file" in entry.fields:
-                    (entry.journal.files / entry.fields["file"]).unlink(missing_ok=True)
-            try:
-                batch[-1].journal.note_sent(batch[-1].end)
-            except OSError as error:  # then the next tracker sends it again
-                _log.warning("cannot note what was sent to the tracker: %s", error)
+            self._note_sent(batch)
             self._change.notify_all()
+
+    def _note_sent(self, batch: Sequence[JournalEntry]) -> None:
+        try:
+            batch[0].journal.note_sent(batch)
+        except sqlite3.Error as error:  # then the next tracker sends them again
+            _log.warning("cannot note what was sent to the tracker: %s", error)
 
     def _let_go(self) -> None:
         waiting = {id(entry.journal) for entry in self._pending}
-        for journal in (*self._left_behind, self._journal):
+        own = [self._journal] if self._journal is not None else []
+        for journal in (*self._left_behind, *own):
             if id(journal) in waiting:
                 journal.release()
             else:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import multiprocessing
 import os
 import signal
+import sqlite3
 import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,14 +71,6 @@ class Moody(MemoryTracker):
             raise ServiceError("mlflow", "memory", "GANLIB_MLFLOW_URI", "it is down")
 
 
-class OnlySingle:
-    """A tracker that has the protocol's five methods and no more."""
-
-    def __init__(self, inner: MemoryTracker) -> None:
-        self.start, self.metrics, self.image = inner.start, inner.metrics, inner.image
-        self.artifact, self.finish = inner.artifact, inner.finish
-
-
 def log_a_little(tracker: RunTracker, run_id: str) -> int:
     tracker.metrics(run_id, 10, {"loss": 1.0})
     tracker.metrics(run_id, 20, {"loss": 2.0})
@@ -104,15 +96,6 @@ def test_all_is_sent_in_order_and_nothing_stays_on_disk(run_start: RunStart, tmp
     assert spooled.close(10) == 0
     assert_a_little(backend, run_id)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_tracker_without_batches_serves_as_well(run_start: RunStart, tmp_path: Path) -> None:
-    backend = MemoryTracker()
-    spooled = SpooledTracker(OnlySingle(backend), tmp_path)
-    run_id = spooled.start(run_start)
-    log_a_little(spooled, run_id)
-    assert spooled.close(10) == 0
-    assert_a_little(backend, run_id)
 
 
 def test_nobody_waits_for_a_service_that_is_silent(run_start: RunStart, tmp_path: Path) -> None:
@@ -243,19 +226,20 @@ def test_a_journal_that_is_taken_over_as_it_is_made_is_made_again(
     """A process that starts at the same moment may find the new file before it is locked."""
     taken: list[Path] = []
     thieves: list[journal.Journal] = []
-    lock = fcntl.flock
+    connect = sqlite3.connect
 
-    def late(descriptor: int, how: int) -> None:
+    def late(*arguments: Any, **keywords: Any) -> sqlite3.Connection:
+        connection = connect(*arguments, **keywords)
         if not taken:
-            [path] = tmp_path.glob("*.jsonl")
+            [path] = tmp_path.glob("*.sqlite")
             taken.append(path)
             [thief] = journal.take_over(tmp_path)
             thieves.append(thief)
             if removed:
                 thief.remove()
-        lock(descriptor, how)
+        return connection
 
-    monkeypatch.setattr("ganlib.tracking.journal.fcntl.flock", late)
+    monkeypatch.setattr("ganlib.tracking.journal.sqlite3.connect", late)
     backend = MemoryTracker()
     run_id = backend.start(run_start)
     spooled = SpooledTracker(backend, tmp_path)
@@ -271,12 +255,25 @@ def test_what_a_killed_process_leaves_is_sent_by_the_next(run_start: RunStart, t
     backend = MemoryTracker()
     run_id = backend.start(run_start)
     kill_one(tmp_path, run_id)
-    (journal,) = tmp_path.glob("*.jsonl")
-    with journal.open("ab") as file:  # as if the last line had been cut short
-        file.write(b'{"kind":"metrics","run":')
+    [log] = tmp_path.glob("*.sqlite-wal")
+    with log.open("ab") as file:  # as if the last write had been cut short
+        file.write(log.read_bytes()[-100:])
     assert SpooledTracker(backend, tmp_path).close(10) == 0
     assert_a_little(backend, run_id)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_journal_is_put_aside_and_the_others_are_sent(
+    run_start: RunStart, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    backend = MemoryTracker()
+    run_id = backend.start(run_start)
+    kill_one(tmp_path, run_id)
+    (tmp_path / "0-damaged.sqlite").write_bytes(b"no database" * 1000)
+    assert SpooledTracker(backend, tmp_path).close(10) == 0
+    assert_a_little(backend, run_id)
+    assert [path.name for path in tmp_path.iterdir()] == ["0-damaged.damaged"]
+    assert "put aside" in caplog.text
 
 
 @pytest.mark.services
@@ -323,17 +320,16 @@ def test_a_full_disk_costs_entries_and_not_the_training(
     tracker = SpooledTracker(memory, tmp_path / "spool", pause_seconds=QUICK)
     run_id = tracker.start(run_start)
 
-    def full(*_: object) -> int:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", full)
         patch.setattr(journal.Journal, "append", full)
         tracker.image(run_id, "samples", 1, PICTURE)
         tracker.artifact(run_id, "a.txt", b"a")
         tracker.metrics(run_id, 1, {"loss": 1.0})
     [warning] = [record.getMessage() for record in caplog.records]
-    assert "No space left on device" in warning
+    assert "disk is full" in warning
     assert str(tmp_path / "spool") in warning
     tracker.metrics(run_id, 2, {"loss": 2.0})
     assert "3 tracking entries were lost" in caplog.text
