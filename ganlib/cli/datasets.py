@@ -138,7 +138,8 @@ def dataset_list() -> None:
     from ganlib.data.layout import datasets
     from ganlib.storage import open_store
 
-    for name in datasets(open_store(load_settings())):
+    names = datasets(open_store(load_settings()))
+    for name in names or ["there is no dataset yet; `ganlib dataset add NAME --from SOURCE` adds one"]:
         say(name)
 
 
