@@ -11,6 +11,7 @@ What the listed operators may cost is found with tensors that have a shape and n
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterator
@@ -77,7 +78,22 @@ MAX_FLOPS = 2**41
 MAX_SIDE = 4096
 """Pixels of a picture's side."""
 
-_BATCH = 2
+_LEAF: dict[str, Any] = {"type": None, "context": None, "children_spec": []}
+_OUTPUT_TREE = [1, _LEAF]
+_INPUT_TREE = [
+    1,
+    {
+        "type": "builtins.tuple",
+        "context": "null",
+        "children_spec": [
+            {"type": "builtins.tuple", "context": "null", "children_spec": [_LEAF]},
+            {"type": "builtins.dict", "context": "[]", "children_spec": []},
+        ],
+    },
+]
+"""The nesting of a program's inputs and outputs: one tensor each. torch imports the types that it names."""
+
+_BATCH, _LARGE_BATCH = 2, 512
 _EXPRESSION = re.compile(r"[\w\s\[\](),.=<>!+\-*/%]{0,300}")
 _EXPRESSION_WORDS = re.compile(
     r"Symbol|Integer|Add|Mul|Max|Min|Mod|PythonMod|FloorDiv|CeilDiv|Eq|Ne|Lt|Le|Gt|Ge|And|Or|Not"
@@ -102,6 +118,9 @@ def check_description(described: object, what: str) -> None:
         if "target" in part and "inputs" in part:
             calls += 1
             _check_call(part, what)
+        for name, tree in (("in_spec", _INPUT_TREE), ("out_spec", _OUTPUT_TREE)):
+            if name in part and json.loads(part[name]) != tree:
+                raise RegistryError(f"{what} takes or makes other objects than one tensor ({name}); refused")
         for name in ("custom_obj_values", "treespec_namedtuple_fields"):
             if part.get(name):
                 raise RegistryError(f"{what} brings Python objects along ({name}) and is refused")
@@ -153,11 +172,17 @@ def _is_arithmetic(expression: object) -> bool:
 
 
 class _Costs(fx.Interpreter):  # type: ignore[misc]  # torch.fx is not read by mypy
-    """Runs a program on tensors without memory, and refuses what a call would make too large."""
+    """Runs a program on tensors without memory, and refuses what a call would make too large.
 
-    def __init__(self, program: fx.GraphModule, what: str) -> None:
+    Args:
+        program: The program.
+        batch: Latents that it is run with.
+        what: The program's name, for messages.
+    """
+
+    def __init__(self, program: fx.GraphModule, batch: int, what: str) -> None:
         super().__init__(program)
-        self._what = what
+        self._batch, self._what = batch, what
         self._total = 0
 
     def run_node(self, n: fx.Node) -> Any:
@@ -166,7 +191,7 @@ class _Costs(fx.Interpreter):  # type: ignore[misc]  # torch.fx is not read by m
         if n.op == "call_function":
             for tensor in result if isinstance(result, (list, tuple)) else [result]:
                 if isinstance(tensor, Tensor):
-                    self._add(n, math.ceil(tensor.numel() / _BATCH))
+                    self._add(n, math.ceil(tensor.numel() / self._batch))
         return result
 
     def _add(self, node: fx.Node, elements: int) -> None:
@@ -197,24 +222,32 @@ def check_cost(exported: torch.export.ExportedProgram, what: str) -> None:
         raise RegistryError(f"{what} has no weights, so it is no trained generator, and is refused")
     if len(signature.user_inputs) != 1 or len(signature.user_outputs) != 1:
         raise RegistryError(f"{what} does not turn one tensor into one tensor, and is refused")
+    # Limits for a picture say little of what grows faster than the batch, as latents beside themselves do.
+    for batch in (_BATCH, _LARGE_BATCH):
+        _check_batch(exported, batch, what)
+
+
+def _check_batch(exported: torch.export.ExportedProgram, batch: int, what: str) -> None:
     weights = {**exported.state_dict, **exported.constants}
     mode = FakeTensorMode()
     with mode, FlopCounterMode(display=False) as counted:
         arguments = [
-            mode.from_tensor(weights[spec.target]) if spec.target in weights else _latents(exported, what)
-            for spec in signature.input_specs
+            mode.from_tensor(weights[spec.target])
+            if spec.target in weights
+            else _latents(exported, batch, what)
+            for spec in exported.graph_signature.input_specs
         ]
-        made = _Costs(exported.graph_module, what).run(*arguments)[0]
-    flops = counted.get_total_flops() // _BATCH
+        made = _Costs(exported.graph_module, batch, what).run(*arguments)[0]
+    flops = counted.get_total_flops() // batch
     if flops > MAX_FLOPS:
         raise RegistryError(f"{what} takes {flops:.1e} operations a picture, more than {MAX_FLOPS:.1e}")
     shape = list(made.shape)
-    pictures = len(shape) == 4 and shape[0] == _BATCH and shape[1] in (1, 3) and max(shape[2:]) <= MAX_SIDE
+    pictures = len(shape) == 4 and shape[0] == batch and shape[1] in (1, 3) and max(shape[2:]) <= MAX_SIDE
     if not pictures or made.dtype is not torch.float32:
-        raise RegistryError(f"{what} makes {made.dtype} {shape} of {_BATCH} latents, no pictures; refused")
+        raise RegistryError(f"{what} makes {made.dtype} {shape} of {batch} latents, no pictures; refused")
 
 
-def _latents(exported: torch.export.ExportedProgram, what: str) -> Tensor:
+def _latents(exported: torch.export.ExportedProgram, batch: int, what: str) -> Tensor:
     name = exported.graph_signature.user_inputs[0]
     [node] = [node for node in exported.graph.nodes if node.op == "placeholder" and node.name == name]
     declared = node.meta["val"]
@@ -222,4 +255,4 @@ def _latents(exported: torch.export.ExportedProgram, what: str) -> Tensor:
         raise RegistryError(
             f"{what} takes {declared.dtype} of {declared.ndim} dimensions, no latents; refused"
         )
-    return torch.empty(_BATCH, int(declared.shape[1]))
+    return torch.empty(batch, int(declared.shape[1]))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import pickletools
 import re
 import threading
@@ -17,6 +18,7 @@ from pathlib import Path
 import torch
 import yaml
 from torch import nn
+from torch.export.pt2_archive._package import load_pt2
 
 from ganlib.errors import RegistryError
 from ganlib.ports import Publication
@@ -29,9 +31,11 @@ PROGRAM = "data/model.pt2"
 _loading = threading.Lock()
 """torch.export.load keeps its state in a global and fails when two threads load at once."""
 _PICKLE_NAMES = re.compile(r"\.(pkl|pickle|cloudpickle|dill|joblib|pth?|ckpt|npy|npz)$", re.IGNORECASE)
-_TEXT_RECORDS = re.compile(r"^(archive_(format|version)|byteorder|\.data/(version|serialization_id))$")
-_PAYLOAD = re.compile(r"^data/(weights/weight|constants/tensor)_\d+$")
-_SAMPLE = re.compile(r"^data/sample_inputs/[^/]+\.pt$")
+_MODEL = "models/model.json"
+_CONFIGS = {"data/weights/model_weights_config.json", "data/constants/model_constants_config.json"}
+_SAMPLE = "data/sample_inputs/model.pt"
+_TEXT_RECORDS = {"archive_format", "archive_version", "byteorder", ".data/version", ".data/serialization_id"}
+_PAYLOAD = re.compile(r"data/(weights/weight|constants/tensor)_\d+")
 _TENSOR_GLOBALS = re.compile(
     r"^(torch\._utils _rebuild_tensor_v2|torch\._tensor _rebuild_from_type_v2|torch Tensor|torch \w+Storage"
     r"|torch\.storage UntypedStorage|collections OrderedDict)$"
@@ -39,6 +43,7 @@ _TENSOR_GLOBALS = re.compile(
 _OBJECT_OPCODES = frozenset(
     {"STACK_GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4", "BUILD", "NEWOBJ", "NEWOBJ_EX"}
 )
+_MAX_DESCRIPTION_BYTES = 2**20
 MAX_BYTES = 4 * 2**30
 """Size of a program's file; the largest network that a configuration allows has 3.3 GiB of weights."""
 
@@ -130,7 +135,8 @@ def read_program(folder: Path, what: str) -> ExportedGenerator:
             f"{what} is no exported program (pt2); anything else could hold a pickle and is refused"
         )
     with _damage_told(what), _loading:
-        exported = torch.export.load(io.BytesIO(data))
+        # Not torch.export.load: it tries another format, with another reader, where this one fails.
+        exported = load_pt2(io.BytesIO(data)).exported_programs["model"]
         check_cost(exported, what)
         return ExportedGenerator(exported.module())
 
@@ -166,18 +172,23 @@ def _damage_told(what: str) -> Iterator[None]:
     """Turn what torch's reader and loader raise over a damaged program into a ``RegistryError``."""
     try:
         yield
-    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, AssertionError, OSError) as error:
+    except RegistryError:
+        raise
+    except Exception as error:  # a damaged file makes the reader and the loader raise anything
         raise RegistryError(f"{what} cannot be loaded and is refused: {error}") from error
 
 
 def _brings_code(described: Path, what: str) -> bool:
     if not described.is_file():
         return False
-    try:
+    size = described.stat().st_size
+    if size > _MAX_DESCRIPTION_BYTES:
+        raise RegistryError(
+            f"{what} has an MLmodel of {size} bytes, more than {_MAX_DESCRIPTION_BYTES}, and is refused"
+        )
+    with _damage_told(f"the MLmodel of {what}"):
         flavors = (yaml.safe_load(described.read_text()) or {}).get("flavors", {})
         return any(flavor.get("code") for flavor in flavors.values())
-    except (yaml.YAMLError, UnicodeDecodeError, AttributeError) as error:
-        raise RegistryError(f"{what} has an unreadable MLmodel and is refused: {error}") from error
 
 
 def _check_records(data: bytes, what: str) -> None:
@@ -190,30 +201,41 @@ def _check_records(data: bytes, what: str) -> None:
     # Before any is read: a compressed record can unpack to a thousand times its size.
     if sum(reader.get_record_size(name) for name in names) > len(data):
         raise RegistryError(f"{what} unpacks to more than its own size and is refused")
+    known = {_MODEL, *_CONFIGS, _SAMPLE, *_TEXT_RECORDS}
+    if len(set(names)) < len(names):
+        raise RegistryError(f"{what} has two records of one name in its program and is refused")
+    for name in names:
+        if name not in known and not _PAYLOAD.fullmatch(name):
+            raise RegistryError(f"{what} holds a pickle or code ({name!r} in its program) and is refused")
+    check_description(json.loads(reader.get_record(_MODEL)), what)
     raw = _raw_payloads(reader, names)
     for name in names:
-        if _TEXT_RECORDS.match(name) or name in raw:
-            continue
-        content = reader.get_record(name)
-        if name.endswith(".json"):
-            check_description(json.loads(content), what)
-        elif not (_PAYLOAD.match(name) or _SAMPLE.match(name)) or not _only_tensors(content):
+        pickled = name == _SAMPLE or (_PAYLOAD.fullmatch(name) and name not in raw)
+        if pickled and not _only_tensors(reader.get_record(name)):
             raise RegistryError(f"{what} holds a pickle or code ({name!r} in its program) and is refused")
 
 
 def _raw_payloads(reader: torch._C.PyTorchFileReader, names: Iterable[str]) -> set[str]:
-    """Return the records that hold bare numbers, as the program's own lists say."""
+    """Return the records that hold bare numbers, as the program's own lists say.
+
+    Raises:
+        ValueError: A record is listed twice, which would let it be read as bare numbers here and unpickled by
+            torch; is none of the tensors; or has fewer bytes than its tensor has numbers.
+    """
     raw: set[str] = set()
-    for name in names:
-        if not re.match(r"^data/(weights|constants)/[^/]+_config\.json$", name):
-            continue
+    listed: set[str] = set()
+    for name in _CONFIGS.intersection(names):
         folder = name.rpartition("/")[0]
         for entry in json.loads(reader.get_record(name))["config"].values():
             record = f"{folder}/{entry['path_name']}"
-            if entry["use_pickle"] is False and _PAYLOAD.match(record):
+            if record in listed or not _PAYLOAD.fullmatch(record):
+                raise ValueError(f"{record!r} is listed twice or is no tensor")
+            listed.add(record)
+            if entry["use_pickle"] is False:
+                numbers = math.prod(size["as_int"] for size in entry["tensor_meta"]["sizes"])
+                if numbers > reader.get_record_size(record):
+                    raise ValueError(f"{record} has fewer bytes than the {numbers} numbers of its tensor")
                 raw.add(record)
-            elif record in raw:
-                raise ValueError(f"{record} is listed twice")
     return raw
 
 

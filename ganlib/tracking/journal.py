@@ -26,7 +26,8 @@ _SUFFIX = ".sqlite"
 class Journal:
     """One process's unsent entries.
 
-    Any thread may call it: SQLite serializes the calls.
+    Any thread may call it: SQLite serializes the calls. ``left_behind`` are the entries that it held when it
+    was opened, the oldest first.
 
     Args:
         path: The database, or an empty file.
@@ -53,8 +54,11 @@ class Journal:
                 "(id INTEGER PRIMARY KEY, kind TEXT NOT NULL, run TEXT NOT NULL, fields TEXT NOT NULL, "
                 "data BLOB)"
             )
-        except sqlite3.Error:
+            self.left_behind = self._unsent()
+        except (sqlite3.Error, ValueError) as error:
             self._database.close()
+            if isinstance(error, ValueError):
+                raise sqlite3.DatabaseError(f"{path} holds an entry that is no JSON") from error
             raise
 
     def append(self, kind: str, run: str, fields: Mapping[str, Any], data: bytes | None) -> JournalEntry:
@@ -69,8 +73,7 @@ class Journal:
         )
         return JournalEntry(self, int(made.lastrowid or 0), kind, run, fields)
 
-    def unsent(self) -> list[JournalEntry]:
-        """Return all entries that were not noted as sent, the oldest first."""
+    def _unsent(self) -> list[JournalEntry]:
         rows = self._database.execute("SELECT id, kind, run, fields FROM entries ORDER BY id")
         return [
             JournalEntry(self, number, kind, run, json.loads(fields)) for number, kind, run, fields in rows

@@ -56,7 +56,7 @@ class SpooledTracker:
         folder.mkdir(parents=True, exist_ok=True)
         self._left_behind = take_over(folder)
         for journal in self._left_behind:
-            entries = journal.unsent()
+            entries = journal.left_behind
             self._drop_finishes({entry.run for entry in entries})
             self._pending.extend(entries)
         self._journal: Journal | None = None
@@ -123,7 +123,7 @@ class SpooledTracker:
             try:
                 self._journal = self._journal or new_journal(self._folder)
                 entry = self._journal.append(kind, run_id, fields, data)
-            except (OSError, sqlite3.Error) as error:
+            except (OSError, sqlite3.Error, OverflowError, UnicodeEncodeError) as error:
                 # Training continues without the entry: a full disk must not end it.
                 self._lost += 1
                 if self._lost == 1:

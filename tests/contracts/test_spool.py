@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -270,9 +271,18 @@ def test_a_damaged_journal_is_put_aside_and_the_others_are_sent(
     run_id = backend.start(run_start)
     kill_one(tmp_path, run_id)
     (tmp_path / "0-damaged.sqlite").write_bytes(b"no database" * 1000)
+    with contextlib.closing(sqlite3.connect(tmp_path / "1-damaged.sqlite")) as database:
+        database.execute("CREATE TABLE entries (id INTEGER PRIMARY KEY, kind, run, fields, data)")
+        database.executemany(
+            "INSERT INTO entries (kind, run, fields) VALUES ('metrics', 'r', ?)", [("{}" * 2000,)] * 9
+        )
+        database.commit()
+    with (tmp_path / "1-damaged.sqlite").open("r+b") as file:  # a page in its middle
+        file.seek(4096)
+        file.write(b"\xff" * 4096)
     assert SpooledTracker(backend, tmp_path).close(10) == 0
     assert_a_little(backend, run_id)
-    assert [path.name for path in tmp_path.iterdir()] == ["0-damaged.damaged"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0-damaged.damaged", "1-damaged.damaged"]
     assert "put aside" in caplog.text
 
 
@@ -336,6 +346,19 @@ def test_a_full_disk_costs_entries_and_not_the_training(
     assert tracker.close(10) == 0
     assert memory.runs[run_id].metrics == {"loss": [(2, 2.0)]}
     assert not memory.runs[run_id].images
+
+
+def test_a_text_that_cannot_be_stored_costs_its_entry(
+    run_start: RunStart, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    memory = MemoryTracker()
+    tracker = SpooledTracker(memory, tmp_path / "spool")
+    run_id = tracker.start(run_start)
+    tracker.artifact(run_id, "a.txt", b"a")
+    tracker.finish("\ud800", "finished")
+    assert tracker.close(10) == 0
+    assert "cannot be written" in caplog.text
+    assert memory.runs[run_id].artifacts == {"a.txt": b"a"}
 
 
 def test_a_value_that_is_no_number_is_refused_at_once(tmp_path: Path) -> None:

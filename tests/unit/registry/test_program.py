@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ganlib.core.dense import DenseGenerator
 from ganlib.core.networks import Generator
 from ganlib.errors import RegistryError
-from ganlib.registry.graph import OPERATORS
+from ganlib.registry.graph import OPERATORS, check_cost
 from ganlib.registry.inference import for_inference
 from ganlib.registry.program import PROGRAM, read_program, refuse_pickles, write_program
 
@@ -96,8 +96,8 @@ def test_a_program_makes_the_networks_pictures_at_any_batch(norm: Any, tmp_path:
     assert program.eval() is program
 
 
-def test_an_unchanged_copy_of_the_archive_is_read(folder: Path) -> None:
-    rewrite(folder, lambda _, data: data, more={"extra/note.json": b"{}"})
+def test_a_copy_of_the_archive_is_read(folder: Path) -> None:
+    rewrite(folder, edited(lambda described: described.update(torch_version="another")))
     read_program(folder, "it")
 
 
@@ -114,13 +114,124 @@ def test_a_pickle_in_the_programs_records_is_refused_unread(folder: Path, tmp_pa
 
 @pytest.mark.parametrize(
     "record",
-    ["data/constants/opaque_obj_0", "data/constants/custom_obj_0", "data/aotinductor/model/x.so", "x.pkl"],
+    [
+        "data/constants/opaque_obj_0",
+        "data/constants/custom_obj_0",
+        "data/aotinductor/model/x.so",
+        "x.pkl",
+        "models/other.json",
+        "extra/note.json",
+        "serialized_state_dict.pt",
+        "data/weights/other_config.json",
+    ],
 )
 def test_records_that_are_no_tensors_are_refused(folder: Path, record: str, tmp_path: Path) -> None:
     rewrite(folder, lambda _, data: data, more={record: pickle.dumps(Bomb(tmp_path / "mark"))})
     with pytest.raises(RegistryError, match="pickle or code"):
         read_program(folder, "it")
     assert not (tmp_path / "mark").exists()
+
+
+@pytest.mark.parametrize("place", ["in_spec", "out_spec"])
+@pytest.mark.parametrize(
+    ("kind", "context"),
+    [
+        # torch imports the module, and takes the item of what it finds: here it would load a library.
+        ("builtins.dict", json.dumps({"__enum__": True, "fqn": "ctypes:cdll", "name": "libc.so.6"})),
+        (
+            "collections.defaultdict",
+            {
+                "default_factory_module": "program_attack",
+                "default_factory_name": "name",
+                "dict_context": [],
+            },
+        ),
+    ],
+    ids=["enum", "defaultdict"],
+)
+def test_types_that_torch_would_import_are_refused(
+    folder: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+    kind: str,
+    context: object,
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    mark = elsewhere / "mark"
+    (elsewhere / "program_attack.py").write_text(f"open({str(mark)!r}, 'w')\nname = dict\n")
+    monkeypatch.syspath_prepend(elsewhere)
+    tree = [1, {"type": kind, "context": context, "children_spec": []}]
+
+    def attack(described: dict[str, Any]) -> None:
+        [called] = [each for each in described["graph_module"]["module_call_graph"] if each["signature"]]
+        called["signature"][place] = json.dumps(tree)
+
+    rewrite(folder, edited(attack))
+    with pytest.raises(RegistryError, match=f"other objects than one tensor .{place}"):
+        read_program(folder, "it")
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("order", [(True, False), (False, True)])
+def test_a_record_that_is_listed_twice_is_refused(
+    folder: Path, tmp_path: Path, order: tuple[bool, bool]
+) -> None:
+    """As bare numbers it would not be looked into, and as a pickle torch would load it."""
+    mark, saved = tmp_path / "mark", io.BytesIO()
+    torch.save({"x": Bomb(mark)}, saved)
+
+    def change(record: str, data: bytes) -> bytes:
+        if record == "data/weights/weight_0":
+            return saved.getvalue()
+        if record != "data/weights/model_weights_config.json":
+            return data
+        config = json.loads(data)["config"]
+        first = next(name for name, entry in config.items() if entry["path_name"] == "weight_0")
+        entry = config.pop(first)
+        twice = {first: {**entry, "use_pickle": order[0]}, "again": {**entry, "use_pickle": order[1]}}
+        return json.dumps({"config": {**twice, **config}}).encode()
+
+    rewrite(folder, change)
+    with pytest.raises(RegistryError, match="listed twice|pickle"):
+        read_program(folder, "it")
+    assert not mark.exists()
+
+
+def test_a_weight_that_is_stretched_over_few_bytes_is_refused(folder: Path) -> None:
+    def change(record: str, data: bytes) -> bytes:
+        if record != "data/weights/model_weights_config.json":
+            return data
+        described = json.loads(data)
+        for entry in described["config"].values():
+            meta = entry["tensor_meta"]
+            meta["sizes"] = [{"as_int": 2**15} for _ in meta["sizes"]]
+            meta["strides"] = [{"as_int": 0} for _ in meta["sizes"]]
+        return json.dumps(described).encode()
+
+    rewrite(folder, change)
+    with pytest.raises(RegistryError, match="fewer bytes than the"):
+        read_program(folder, "it")
+
+
+def test_an_archive_of_the_former_format_is_refused_unread(folder: Path, tmp_path: Path) -> None:
+    """torch.export.load would open it with another reader, and unpickle its tensors."""
+    mark, written = tmp_path / "mark", io.BytesIO()
+    with zipfile.ZipFile(written, "w") as archive:
+        archive.writestr("model/version", "8.9")
+        for name in ("state_dict", "constants", "example_inputs"):
+            archive.writestr(f"model/serialized_{name}.pt", pickle.dumps(Bomb(mark)))
+    (folder / PROGRAM).write_bytes(written.getvalue())
+    with pytest.raises(RegistryError):
+        read_program(folder, "it")
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("text", ["a: 2001-13-45", "[" * 5000, "flavors: 1", " " * (2**20 + 1)])
+def test_an_mlmodel_that_is_none_is_refused(folder: Path, text: str) -> None:
+    (folder / "MLmodel").write_text(text)
+    with pytest.raises(RegistryError, match="refused"):
+        read_program(folder, "it")
 
 
 def networks() -> Iterator[tuple[nn.Module, int]]:
@@ -252,6 +363,15 @@ def giant(latents: Tensor, weight: Tensor) -> Tensor:
     return doubled((latents + weight).unflatten(1, [1, 1, 5]), 40, 3)
 
 
+def crowded(latents: Tensor, weight: Tensor) -> Tensor:
+    """Each latent beside each other, four times over: 16 numbers for 2 pictures, 69 milliards for 512."""
+    first = (latents + weight)[:, 0]
+    made = first
+    for dim in (1, 2, 3):
+        made = made.unsqueeze(dim) + first
+    return made[:, :1, :1, :1]
+
+
 def endless(latents: Tensor, weight: Tensor) -> Tensor:
     square = doubled(doubled((latents + weight)[:, :1].unflatten(1, [1, 1]), 12, 1), 12, 2)
     for _ in range(17):
@@ -272,7 +392,14 @@ def endless(latents: Tensor, weight: Tensor) -> Tensor:
             "no pictures",
         ),
     ],
-    ids=["giant output", "endless computation", "no weights", "a matrix", "five channels", "integers"],
+    ids=[
+        "giant output",
+        "endless computation",
+        "no weights",
+        "a matrix",
+        "five channels",
+        "integers",
+    ],
 )
 def test_what_costs_too_much_or_makes_no_pictures_is_refused_before_it_runs(
     tmp_path: Path, network: nn.Module, message: str
@@ -280,6 +407,13 @@ def test_what_costs_too_much_or_makes_no_pictures_is_refused_before_it_runs(
     write_program(network, (torch.zeros(2, 5),), tmp_path / PROGRAM)
     with pytest.raises(RegistryError, match=message):
         read_program(tmp_path, "it")
+
+
+def test_what_grows_faster_than_the_batch_is_refused() -> None:
+    dynamic = [{0: torch.export.Dim.AUTO}]
+    exported = torch.export.export(Made(crowded), (torch.zeros(2, 5),), dynamic_shapes=dynamic)
+    with pytest.raises(RegistryError, match="needs 134217728 numbers for a picture"):
+        check_cost(exported, "it")
 
 
 def test_weights_that_claim_to_be_larger_than_they_are_are_refused(folder: Path) -> None:
