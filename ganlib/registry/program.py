@@ -29,7 +29,7 @@ PROGRAM = "data/model.pt2"
 """Path of the program among a version's files."""
 
 _loading = threading.Lock()
-"""torch.export.load keeps its state in a global and fails when two threads load at once."""
+"""torch's loader keeps its state in a global and fails when two threads load at once."""
 _PICKLE_NAMES = re.compile(r"\.(pkl|pickle|cloudpickle|dill|joblib|pth?|ckpt|npy|npz)$", re.IGNORECASE)
 _MODEL = "models/model.json"
 _CONFIGS = {"data/weights/model_weights_config.json", "data/constants/model_constants_config.json"}
