@@ -6,13 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ganlib.cli.flow_runs import pages
-from ganlib.cluster.launch import cluster_room
+from ganlib.cluster.launch import cluster_resources
 from ganlib.doctor.preflight import preflight
 from ganlib.errors import ConfigError, UnknownName
 from ganlib.ports import ObjectStore
 from ganlib.settings import Settings
 from ganlib.storage import open_store
 from ganlib.sweep.config import SweepConfig
+from ganlib.sweep.plan import room_for
 from ganlib.sweep.records import SweepResult
 from ganlib.sweep.spec import read_sweep_result
 
@@ -75,14 +76,18 @@ def show_plan(settings: Settings, config: SweepConfig, say: Callable[[str], None
     """Print what a sweep would train and how many trials the cluster has room for; nothing is started.
 
     Raises:
+        ConfigError: No trial fits on the cluster.
         GanlibError: What :func:`~ganlib.doctor.preflight.preflight` finds, after the trials have been listed.
     """
     _list_trials(config, say)
     preflight(settings, config.trial_config({}))
-    cpus, gpus = cluster_room(settings)
-    cuda = gpus >= config.gpus * config.workers and config.base.compute.device != "cpu"
-    room = gpus // (config.gpus * config.workers) if cuda else cpus // (config.cpus * config.workers)
-    at_once = min(int(room), config.concurrency or config.trial_count, config.trial_count)
+    resources = cluster_resources(settings)
+    if resources is None:
+        say("the cluster has only just started and does not say yet what it has; ask again")
+        return
+    # Ray's address tells sums, not nodes; the sweep's job looks at each node.
+    cuda, room = room_for(config, [resources])
+    at_once, cpus, gpus = min(room, config.trial_count), resources["CPU"], resources["GPU"]
     device = "GPUs" if cuda else "CPUs"
     say(f"the cluster has {cpus:g} CPUs and {gpus:g} GPUs: {at_once} trials at once, on {device}")
 

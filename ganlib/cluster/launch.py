@@ -8,7 +8,6 @@ handed on line by line; its result lies in the object store.
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import logging
 import re
@@ -30,6 +29,7 @@ log = logging.getLogger(__name__)
 STOP_TIMEOUT_SECONDS = 10.0
 """How long :func:`run_job` waits for a job that it was told to stop."""
 
+_SUBMISSIONS = 20  # of one job by others, before this process gives up
 _POLL_SECONDS = 0.2  # Ray's job server has no call that waits for a job's end
 
 
@@ -86,35 +86,29 @@ def require_capacity(settings: Settings, workers: int) -> None:
     Raises:
         ConfigError: Fewer CPUs than workers.
     """
-    usage = _usage(settings)
-    cpus = float((usage or {}).get("CPU", [0.0, 0.0])[1])
-    if usage is not None and cpus < workers:
+    resources = cluster_resources(settings)
+    if resources is not None and resources["CPU"] < workers:
         raise ConfigError(
             f"compute.workers = {workers} needs {workers} CPUs, the cluster at {settings.require('ray')} has "
-            f"{cpus:g}; lower compute.workers or add nodes"
+            f"{resources['CPU']:g}; lower compute.workers or add nodes"
         )
 
 
-def cluster_room(settings: Settings) -> tuple[float, float]:
-    """CPUs and GPUs of the cluster, used or not; no job is started to find out.
+def cluster_resources(settings: Settings) -> dict[str, float] | None:
+    """CPUs and GPUs of the whole cluster, used or not, by Ray's names; no job is started to find out.
+
+    ``None`` when Ray has not counted yet.
 
     Raises:
         ServiceError: The cluster does not answer.
     """
-    usage = _usage(settings) or {}
-    cpus, gpus = (float(usage.get(name, [0.0, 0.0])[1]) for name in ("CPU", "GPU"))
-    return cpus, gpus
-
-
-def _usage(settings: Settings) -> dict[str, list[float]] | None:
-    """Used and total amount of each resource; ``None`` when Ray has not counted yet."""
     address = settings.require("ray")
     connect(settings)
     with urllib.request.urlopen(f"{address}/api/cluster_status", timeout=10) as answer:  # noqa: S310
         status: dict[str, Any] = json.load(answer)
     report = ((status.get("data") or {}).get("clusterStatus") or {}).get("loadMetricsReport") or {}
-    usage: dict[str, list[float]] | None = report.get("usage")
-    return usage
+    usage = report.get("usage")
+    return None if usage is None else {name: float(usage.get(name, [0, 0])[1]) for name in ("CPU", "GPU")}
 
 
 def _running(client: JobSubmissionClient, job: str) -> str | None:
@@ -130,7 +124,8 @@ def _attempts(client: JobSubmissionClient, job: str) -> list[JobDetails]:
 
 
 def _submit(client: JobSubmissionClient, settings: Settings, job: str, arguments: list[str]) -> str:
-    for number in itertools.count(1 + len(_attempts(client, job))):
+    first = 1 + len(_attempts(client, job))
+    for number in range(first, first + _SUBMISSIONS):
         try:
             return client.submit_job(
                 entrypoint="python -m " + " ".join(arguments),
@@ -143,7 +138,12 @@ def _submit(client: JobSubmissionClient, settings: Settings, job: str, arguments
                 raise
             if running := _running(client, job):
                 return running
-    raise AssertionError("unreachable")
+    raise ServiceError(
+        "ray",
+        settings.require("ray"),
+        ADDRESS_VARIABLE["ray"],
+        f"others submitted {job} {_SUBMISSIONS} times, and each ended at once; see the jobs there",
+    )
 
 
 def public_environment(settings: Settings) -> dict[str, str]:

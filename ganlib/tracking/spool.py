@@ -123,7 +123,10 @@ class SpooledTracker:
             try:
                 self._journal = self._journal or new_journal(self._folder)
                 entry = self._journal.append(kind, run_id, fields, data)
-            except (OSError, sqlite3.Error, OverflowError, UnicodeEncodeError) as error:
+            except (OverflowError, UnicodeEncodeError) as error:
+                _log.warning("the %s of run %r is lost, it cannot be stored: %s", kind, run_id, error)
+                return
+            except (OSError, sqlite3.Error) as error:
                 # Training continues without the entry: a full disk must not end it.
                 self._lost += 1
                 if self._lost == 1:

@@ -357,7 +357,7 @@ def test_a_text_that_cannot_be_stored_costs_its_entry(
     tracker.artifact(run_id, "a.txt", b"a")
     tracker.finish("\ud800", "finished")
     assert tracker.close(10) == 0
-    assert "cannot be written" in caplog.text
+    assert "it cannot be stored" in caplog.text
     assert memory.runs[run_id].artifacts == {"a.txt": b"a"}
 
 

@@ -7,11 +7,16 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from ganlib.cli import sweep_views
 from ganlib.cli.main import app
 from ganlib.cli.sweep_views import sweep_named, sweeps
+from ganlib.config.run import load_config
 from ganlib.errors import ConfigError, GanlibError, UnknownName
 from ganlib.fakes.stores import MemoryStore
+from ganlib.settings import Settings
+from ganlib.sweep.config import SweepConfig
 from ganlib.sweep.records import SweepResult
+from ganlib.sweep.space import parse_search
 
 
 @pytest.fixture
@@ -85,3 +90,30 @@ def test_a_sweep_is_found_by_its_name_or_how_it_begins() -> None:
         sweep_named(store, "a")
     with pytest.raises(UnknownName, match="there is no sweep 'c-1'"):
         sweep_named(store, "c-1")
+
+
+def planned(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, resources: dict[str, float] | None) -> str:
+    """The last line of a dry run of six trials of two workers, on a cluster with these resources."""
+    monkeypatch.setattr(sweep_views, "preflight", lambda *_: None)
+    monkeypatch.setattr(sweep_views, "cluster_resources", lambda _: resources)
+    said: list[str] = []
+    search = parse_search(["objective.clip=0.01,0.02,0.03,0.04,0.05,0.06"])
+    config = SweepConfig(
+        base=load_config("digits-wgan"),
+        search=search,
+        algorithm="grid",
+        workers=2,
+        total_kimg=4,
+        grace_kimg=1,
+        final_samples=500,
+    )
+    sweep_views.show_plan(Settings(home=tmp_path), config, said.append)
+    return said[-1]
+
+
+def test_a_dry_run_counts_the_room_as_the_sweep_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    line = planned(monkeypatch, tmp_path, {"CPU": 5.0, "GPU": 0.0})
+    assert line.endswith("has 5 CPUs and 0 GPUs: 2 trials at once, on CPUs")
+    assert "does not say yet" in planned(monkeypatch, tmp_path, None)
+    with pytest.raises(ConfigError, match="a trial needs 2 times 1 CPUs"):
+        planned(monkeypatch, tmp_path, {"CPU": 1.0, "GPU": 0.0})

@@ -7,6 +7,7 @@ import pytest
 from ray.job_submission import JobDetails, JobStatus, JobType
 
 from ganlib.cluster.launch import _reason, _submit
+from ganlib.errors import ServiceError
 from ganlib.settings import Settings
 
 
@@ -46,6 +47,14 @@ def test_of_two_submissions_at_once_the_second_follows_the_first(tmp_path: Path)
 
 def test_a_job_that_ended_meanwhile_is_repeated_under_the_next_number(tmp_path: Path) -> None:
     assert submit(Jobs([JobStatus.FAILED]), tmp_path) == "run-train--2"
+
+
+def test_submitting_is_given_up_after_many_others(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, ray_address="http://127.0.0.1:1")
+    client = Jobs([JobStatus.FAILED] * 30)
+    with pytest.raises(ServiceError, match="others submitted run-train 20 times"):
+        _submit(client, settings, "run-train", ["module"])  # type: ignore[arg-type]
+    assert len(client.submitted) == 20
 
 
 def test_another_refusal_is_not_swallowed(tmp_path: Path) -> None:
