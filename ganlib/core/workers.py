@@ -43,6 +43,21 @@ def gather_rows(rows: Tensor, count: int, place: WorkerPlace) -> Tensor:
     )
 
 
+def gather_bytes(data: bytes, place: WorkerPlace) -> list[bytes]:
+    """Return what each worker handed in, in the order of their ranks, on every worker."""
+    if not dist.is_initialized():
+        return [data]
+    lengths = [torch.zeros(1, dtype=torch.int64, device=place.device) for _ in range(place.workers)]
+    dist.all_gather(lengths, torch.tensor([len(data)], device=place.device))
+    # all_gather needs equal shapes, and no empty ones.
+    padded = torch.zeros(max(1, *map(int, lengths)), dtype=torch.uint8)
+    padded[: len(data)] = torch.frombuffer(bytearray(data), dtype=torch.uint8) if data else padded[:0]
+    padded = padded.to(place.device)
+    parts = [torch.empty_like(padded) for _ in range(place.workers)]
+    dist.all_gather(parts, padded)
+    return [part[: int(length)].cpu().numpy().tobytes() for part, length in zip(parts, lengths, strict=True)]
+
+
 def barrier() -> None:
     """Wait for all workers."""
     if dist.is_initialized():

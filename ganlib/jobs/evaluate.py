@@ -130,8 +130,10 @@ def summary(evaluation: Evaluation) -> str:
 
 def _share(task: dict[str, object], rank: int) -> bytes:
     from ganlib.release.evaluation import Task, share_of_task
+    from ganlib.training.worker import prepare_process
 
     settings = load_settings()
+    prepare_process()
     return share_of_task(settings, open_store(settings), Task.model_validate(task), rank)
 
 

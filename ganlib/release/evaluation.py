@@ -1,8 +1,16 @@
-"""The computing part of an evaluation; the job's main process needs none of the packages used here."""
+"""The computing part of an evaluation.
+
+A run's own workers evaluate it when it has been trained (:func:`evaluate_over_workers`): they have
+dataset and extractor in memory. The evaluation job does the same with tasks of its own
+(:func:`share_of_task` on each, then :func:`judge`); its main process needs none of the packages used here.
+"""
 
 from __future__ import annotations
 
 import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
 
@@ -15,13 +23,14 @@ from torch import Tensor, nn
 
 from ganlib.core.sampling import generate, labels_in_turn, latents
 from ganlib.core.steps import WorkerPlace
-from ganlib.core.workers import share_of
+from ganlib.core.workers import barrier, gather_bytes, share_of
 from ganlib.data.cache import LocalDataset, pull
 from ganlib.data.threads import decode_threads
 from ganlib.data.versions import load_version
 from ganlib.ports import ObjectStore
 from ganlib.quality.copying import BLOCK, SAMPLES, Nearest, copying, merge, nearest, strip, vectors
 from ganlib.quality.extractors import open_extractor
+from ganlib.quality.features import Extractor
 from ganlib.quality.generated import generate_features, to_uint8
 from ganlib.quality.grids import Picture
 from ganlib.quality.measure import measure
@@ -64,6 +73,13 @@ def share_of_task(settings: Settings, store: ObjectStore, task: Task, rank: int)
     extractor = open_extractor(
         store, dataset, spec.config.evaluation, settings.cache, WorkerPlace(device=place.device)
     )
+    return _share(store, task, dataset, extractor, place)
+
+
+def _share(
+    store: ObjectStore, task: Task, dataset: LocalDataset, extractor: Extractor, place: WorkerPlace
+) -> bytes:
+    spec, device = task.spec, place.device
     noise, labels = noise_of(task, dataset.version)
     here = share_of(task.samples, place)
 
@@ -78,7 +94,7 @@ def share_of_task(settings: Settings, store: ObjectStore, task: Task, rank: int)
     held_out = held_out_pictures(dataset)
     few = slice(0, len(held_out))
     made = to_uint8(generate(trained, noise[few], None if labels is None else labels[few]))
-    if rank == 0:
+    if place.rank == 0:
         tensors["made"] = made
     for name, pictures in (("generated", made), ("held_out", held_out)):
         found = nearest_of_share(dataset, pictures, place)
@@ -89,23 +105,45 @@ def share_of_task(settings: Settings, store: ObjectStore, task: Task, rank: int)
 def judge(settings: Settings, store: ObjectStore, task: Task, shares: list[bytes]) -> EvaluationOutcome:
     """The evaluation, from all workers' shares in the order of their ranks."""
     spec = task.spec
-    threads = min(spec.config.compute.workers, decode_threads())
-    before = torch.get_num_threads()
-    # The workers have ended, so their processors are free.
+    dataset = pull(store, load_version(store, spec.dataset_name, spec.dataset_digest), settings.cache)
+    with _all_threads(spec.config.compute.workers):
+        extractor = open_extractor(store, dataset, spec.config.evaluation, settings.cache)
+        return _judge(store, task, dataset, extractor, shares)
+
+
+def evaluate_over_workers(
+    store: ObjectStore, task: Task, dataset: LocalDataset, extractor: Extractor, place: WorkerPlace
+) -> EvaluationOutcome | None:
+    """Evaluate on all workers of a process group, each of which calls this; ``None`` but on rank 0."""
+    began = time.monotonic()
+    shares = gather_bytes(_share(store, task, dataset, extractor, place), place)
+    outcome = None
+    if place.rank == 0:
+        with _all_threads(place.workers):
+            found = _judge(store, task, dataset, extractor, shares)
+        seconds = time.monotonic() - began
+        outcome = found._replace(evaluation=found.evaluation.model_copy(update={"seconds": seconds}))
+    barrier()
+    return outcome
+
+
+@contextmanager
+def _all_threads(workers: int) -> Iterator[None]:
+    """Compute on the processors of all workers, which have ended or wait."""
+    threads, before = min(workers, decode_threads()), torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         with threadpool_limits(threads):
-            return _judge(settings, store, task, [load_safetensors(share) for share in shares])
+            yield
     finally:
         torch.set_num_threads(before)
 
 
 def _judge(
-    settings: Settings, store: ObjectStore, task: Task, parts: list[dict[str, Tensor]]
+    store: ObjectStore, task: Task, dataset: LocalDataset, extractor: Extractor, shares: list[bytes]
 ) -> EvaluationOutcome:
     spec, config = task.spec, task.spec.config.evaluation
-    dataset = pull(store, load_version(store, spec.dataset_name, spec.dataset_digest), settings.cache)
-    extractor = open_extractor(store, dataset, config, settings.cache)
+    parts = [load_safetensors(share) for share in shares]
     reference = reference_over_workers(store, dataset, extractor, config.reference_images, WorkerPlace())
 
     def measured(name: str) -> Measures:

@@ -25,7 +25,7 @@ from ganlib.core.networks import Critic, Generator
 from ganlib.core.objectives import NonSaturating, Objective, Wasserstein, WassersteinGradientPenalty
 from ganlib.core.state import TrainState
 from ganlib.core.steps import WorkerPlace
-from ganlib.core.workers import gather_rows, mean_over_workers, share_of
+from ganlib.core.workers import gather_bytes, gather_rows, mean_over_workers, share_of
 from ganlib.data.batches import TrainingBatches
 from ganlib.data.pictures import Pictures
 
@@ -163,6 +163,8 @@ def collective_worker(rank: int, workers: int, folder: Path) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=workers)
     place = WorkerPlace(rank, workers)
     rows = torch.arange(21.0).reshape(7, 3)
+    assert gather_bytes(b"\0ab" * rank, place) == [b"\0ab" * other for other in range(workers)]
+    assert gather_bytes(b"", place) == [b""] * workers
     save_file(
         {
             "gathered": gather_rows(rows[share_of(7, place)], 7, place),

@@ -29,7 +29,14 @@ from ganlib.quality.extractors import open_extractor, provide_weights, require_c
 from ganlib.quality.inception_weights import weights_key
 from ganlib.quality.reference import reference_over_workers
 from ganlib.records import CheckpointRef, Evaluation
-from ganlib.release.evaluation import EvaluationOutcome, Task, judge, nearest_of_share, share_of_task
+from ganlib.release.evaluation import (
+    EvaluationOutcome,
+    Task,
+    evaluate_over_workers,
+    judge,
+    nearest_of_share,
+    share_of_task,
+)
 from ganlib.settings import Settings
 from ganlib.training.build import fresh_state
 from ganlib.training.checkpoints import Checkpoints
@@ -133,6 +140,34 @@ def test_every_field_of_an_evaluation_is_filled(judged: EvaluationOutcome, check
     assert found.copying.samples == 15, "as many as are held out"
     assert found.copying.ratio > 0.8
     assert judged.strip.dtype == np.uint8
+
+
+def test_a_runs_own_workers_evaluate_as_the_evaluation_job_does(
+    settings: Settings,
+    store: MemoryStore,
+    dataset: LocalDataset,
+    checkpoint: CheckpointRef,
+    judged: EvaluationOutcome,
+) -> None:
+    task = Task(spec=spec(dataset, 1), checkpoint=checkpoint, samples=50)
+    extractor = open_extractor(store, dataset, task.spec.config.evaluation, settings.cache)
+    own = evaluate_over_workers(store, task, dataset, extractor, WorkerPlace())
+    assert own is not None
+    assert own.evaluation.seconds > 0
+    same = {"measures": judged.evaluation.measures, "seconds": 0.0}
+    assert own.evaluation.model_copy(update=same) == judged.evaluation
+    # Matrix products round by where their operands lie in memory.
+    numbers, expected = own.evaluation.measures.model_dump(), judged.evaluation.measures.model_dump()
+    assert numbers == pytest.approx(expected, rel=1e-9)
+    assert np.array_equal(own.strip, judged.strip)
+
+
+def test_only_rank_0_holds_the_evaluation(
+    store: MemoryStore, dataset: LocalDataset, checkpoint: CheckpointRef, settings: Settings
+) -> None:
+    task = Task(spec=spec(dataset, 2), checkpoint=checkpoint, samples=50)
+    extractor = open_extractor(store, dataset, task.spec.config.evaluation, settings.cache)
+    assert evaluate_over_workers(store, task, dataset, extractor, WorkerPlace(1, 2)) is None
 
 
 def test_workers_change_nothing_but_rounding(
