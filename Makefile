@@ -9,8 +9,10 @@ BIN := $(VENV)/bin
 SITE := $(VENV)/lib/python3.11/site-packages
 LOCK := requirements.lock
 
-# In the order in which they run: what fails fast comes first.
-TIERS := unit contracts distributed integration docs e2e
+# Tests that start no services run on all processors; the others share one stack and run one after another,
+# what fails fast first.
+ALONE := unit distributed
+TIERS := contracts integration docs e2e
 
 # The first of these that is Python 3.11; `make PYTHON=/path/to/python3.11` names another.
 PYTHON ?= $(shell for python in python3.11 python3 python; do \
@@ -41,9 +43,10 @@ down:  ## Stop them; their state stays
 status:  ## Tell which of them answer
 
 check: static  ## The quick part of the tests: format, lint, types, imports, unit tests
-	$(BIN)/pytest tests/unit
+	$(BIN)/pytest --numprocesses auto tests/unit
 
 test: static  ## Everything, as CI runs it
+	$(BIN)/pytest --durations=10 --numprocesses auto $(ALONE:%=tests/%)
 	$(BIN)/pytest --durations=30 $(TIERS:%=tests/%)
 
 static: $(STAMP)
