@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -58,6 +59,8 @@ def run_main(main: Callable[..., None]) -> None:
     except GanlibError as error:
         emit(f"error: {error}")
         raise SystemExit(error.exit_code) from None
+    finally:
+        gc.freeze()  # else all that was imported is walked once more at exit, for a second
 
 
 def _exit(number: int, _: FrameType | None) -> None:
