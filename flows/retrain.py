@@ -16,14 +16,13 @@ from flows.timing import timed
 from ganlib.config.run import RunConfig, load_config, named
 from ganlib.doctor.preflight import preflight
 from ganlib.errors import UnknownName
-from ganlib.quality.extractors import require_classes
+from ganlib.quality.requirements import require_classes
 from ganlib.records import DatasetVersion, Decision, Evaluation, Record, RegisteredGenerator, TrainResult
 from ganlib.registry.mlflow import MlflowRegistry
 from ganlib.release.gate import has_passed, incomparable
-from ganlib.release.publish import CHALLENGER, CHAMPION, known_tags, require_publishable
+from ganlib.release.tags import CHALLENGER, CHAMPION, known_tags, require_publishable
 from ganlib.settings import Settings, load_settings
-from ganlib.training.build import count_classes
-from ganlib.training.spec import RunSpec, run_name
+from ganlib.training.spec import RunSpec, count_classes, run_name
 
 
 class Retrained(Record):

@@ -22,13 +22,12 @@ from ganlib.data.prepare import prepare as prepare_dataset
 from ganlib.errors import GanlibError, JobFailed, ObjectMissing, TrainingError
 from ganlib.jobs.pull import pull_here
 from ganlib.ports import ObjectStore, RunStart
-from ganlib.quality.reference import require_held_out
+from ganlib.quality.requirements import require_held_out
 from ganlib.records import Comparison, DatasetVersion, Decision, Evaluation, RegisteredGenerator, TrainResult
 from ganlib.registry.mlflow import MlflowRegistry
 from ganlib.release.comparison_task import ComparisonTask, find_comparison, write_task
 from ganlib.release.gate import pass_gate
-from ganlib.release.publish import CHALLENGER, CHAMPION
-from ganlib.release.publish import publish as publish_generator
+from ganlib.release.tags import CHALLENGER, CHAMPION
 from ganlib.settings import Settings, load_settings
 from ganlib.storage import open_store
 from ganlib.tracking.mlflow import MlflowTracker
@@ -133,6 +132,9 @@ def evaluate(spec: RunSpec) -> Evaluation:
 @task
 def publish(spec: RunSpec, result: TrainResult, evaluation: Evaluation) -> RegisteredGenerator:
     """Register the generator as challenger."""
+    # Imported here: it needs torch, and a flow that has nothing to train must not wait for that.
+    from ganlib.release.publish import publish as publish_generator
+
     settings = load_settings()
     return publish_generator(open_store(settings), MlflowRegistry(settings), spec, result, evaluation)
 

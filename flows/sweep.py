@@ -18,9 +18,9 @@ from ganlib.cluster.launch import run_job
 from ganlib.config.run import named
 from ganlib.doctor.preflight import preflight
 from ganlib.errors import JobFailed, ObjectMissing
-from ganlib.quality.extractors import require_classes
+from ganlib.quality.requirements import require_classes
 from ganlib.records import DatasetVersion, Decision, Record, RegisteredGenerator, TrainResult
-from ganlib.release.publish import require_publishable
+from ganlib.release.tags import require_publishable
 from ganlib.report.table import as_markdown, result_summary
 from ganlib.settings import load_settings
 from ganlib.storage import open_store
@@ -36,8 +36,7 @@ from ganlib.sweep.spec import (
     train_on,
     write_sweep_spec,
 )
-from ganlib.training.build import count_classes
-from ganlib.training.spec import RunSpec, result_key
+from ganlib.training.spec import RunSpec, count_classes, result_key
 
 
 class Swept(Record):

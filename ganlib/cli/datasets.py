@@ -76,7 +76,7 @@ def dataset_prepare(
         raise ConfigError("--channels must be 1 (grey) or 3 (colour)")
     from ganlib.data.layout import describe_raw, raw_objects
     from ganlib.data.prepare import Preparation, prepare
-    from ganlib.quality.reference import require_held_out
+    from ganlib.quality.requirements import require_held_out
     from ganlib.storage import open_store
 
     settings = load_settings()

@@ -11,16 +11,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from ganlib.data.pictures import Pictures, open_pictures
 from ganlib.data.scratch import locked
 from ganlib.data.shards import file_digest
 from ganlib.data.threads import TRANSFER_THREADS, ordered_map
 from ganlib.errors import DataError, DigestMismatch
 from ganlib.ports import ObjectStore
 from ganlib.records import DatasetVersion, Record, Shard, Split
+
+if TYPE_CHECKING:
+    from ganlib.data.pictures import Pictures
 
 
 class _Verified(Record):
@@ -43,6 +46,9 @@ class LocalDataset:
         Raises:
             DataError: A shard is gone, or is not what the manifest says.
         """
+        # Imported here: it needs torch, and those that only bring a version to this machine do not.
+        from ganlib.data.pictures import open_pictures
+
         shards = [shard for shard in self.version.shards if shard.split == split]
         classes = len(self.version.classes)
         return open_pictures(self.folder, shards, self.version.image_shape, classes=classes)

@@ -26,6 +26,7 @@ from ganlib.quality.classifier import (
 from ganlib.quality.efficientnet import EfficientNetLite0
 from ganlib.quality.features import Extractor
 from ganlib.quality.inception_weights import INCEPTION_SHA256, fetch_weights, put_weights
+from ganlib.quality.requirements import require_classes
 from ganlib.records import DatasetVersion
 
 log = logging.getLogger(__name__)
@@ -65,20 +66,6 @@ def open_extractor(
     if config.extractor == "classifier":
         return _classifier(store, dataset, place, say)
     return EfficientNetLite0(place.device)
-
-
-def require_classes(config: EvaluationConfig, version: DatasetVersion) -> None:
-    """Refuse to train a classifier where there is nothing to tell apart.
-
-    Raises:
-        ConfigError: The extractor is the classifier, and the dataset has fewer than two classes.
-    """
-    if config.extractor == "classifier" and len(version.classes) < 2:
-        raise ConfigError(
-            f"evaluation.extractor = classifier cannot be used: dataset {version.name} has "
-            f"{len(version.classes) or 'no'} classes; add it again with a folder for each class, or choose "
-            "efficientnet_lite0"
-        )
 
 
 def provide_weights(

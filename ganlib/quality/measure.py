@@ -16,14 +16,8 @@ from torch import Tensor
 
 from ganlib.quality.distances import Statistics, frechet_distance
 from ganlib.quality.kernel import affine_products, kernel_distance
+from ganlib.quality.requirements import NEIGHBOURS
 from ganlib.records import Measures
-
-NEIGHBOURS = 3
-"""k of improved precision and recall: a picture's ball reaches to its k-th nearest neighbour."""
-
-MIN_HELD_OUT = NEIGHBOURS + 1
-"""Fewest real pictures to compare with: precision needs so many, the kernel distance 3, the Fréchet distance
-2."""
 
 REFERENCE_FEATURES = 5000
 """Feature vectors of real pictures that are kept for what needs pairs; the first ones."""

@@ -23,7 +23,8 @@ from ganlib.errors import DataError, ObjectMissing
 from ganlib.ports import ObjectStore
 from ganlib.quality.distances import Statistics
 from ganlib.quality.features import Extractor
-from ganlib.quality.measure import MIN_HELD_OUT, REFERENCE_FEATURES, Reference, Within, within
+from ganlib.quality.measure import REFERENCE_FEATURES, Reference, Within, within
+from ganlib.quality.requirements import MIN_HELD_OUT, require_held_out
 from ganlib.records import DatasetVersion, canonical_json
 
 logger = logging.getLogger(__name__)
@@ -146,23 +147,8 @@ def decode(data: bytes, identity: dict[str, str], dimensions: int) -> Reference:
     return Reference(statistics, features, Within(radii, sums))
 
 
-def require_held_out(version: DatasetVersion) -> None:
-    """Refuse a version that no generator can be compared with.
-
-    Raises:
-        DataError: It has fewer than :data:`MIN_HELD_OUT` held-out pictures.
-    """
-    train, held_out = version.count("train"), version.count("held_out")
-    if held_out < MIN_HELD_OUT:
-        raise DataError(
-            f"dataset {version.name} has {held_out} held-out pictures and {train} to train on, and an "
-            f"evaluation needs {MIN_HELD_OUT} held out; about a tenth of different pictures are, so add more "
-            f"with `ganlib dataset add {version.name} --from FOLDER`, up to {25 * MIN_HELD_OUT} in all"
-        )
-
-
 def sample_count(version: DatasetVersion, limit: int) -> int:
-    """Number of held-out pictures that the reference is made of. Raises as :func:`require_held_out`."""
+    """Number of held-out pictures that the reference is made of. Raises as ``require_held_out``."""
     if limit < MIN_HELD_OUT:
         raise ValueError(f"limit must be at least {MIN_HELD_OUT}, got {limit}")
     require_held_out(version)

@@ -33,13 +33,12 @@ from ganlib.quality.extractors import open_extractor
 from ganlib.quality.features import Extractor
 from ganlib.quality.generated import generate_features, to_uint8
 from ganlib.quality.grids import Picture
-from ganlib.quality.measure import measure
+from ganlib.quality.measure import Reference, measure
 from ganlib.quality.reference import reference_over_workers
 from ganlib.records import CheckpointRef, DatasetVersion, Evaluation, Measures, Record
 from ganlib.settings import Settings
-from ganlib.training.build import count_classes
 from ganlib.training.generator import trained_generator, untrained_generator
-from ganlib.training.spec import RunSpec
+from ganlib.training.spec import RunSpec, count_classes
 
 
 class Task(Record):
@@ -107,8 +106,11 @@ def judge(settings: Settings, store: ObjectStore, task: Task, shares: list[bytes
     spec = task.spec
     dataset = pull(store, load_version(store, spec.dataset_name, spec.dataset_digest), settings.cache)
     with _all_threads(spec.config.compute.workers):
-        extractor = open_extractor(store, dataset, spec.config.evaluation, settings.cache)
-        return _judge(store, task, dataset, extractor, shares)
+        config = spec.config.evaluation
+        extractor = open_extractor(store, dataset, config, settings.cache)
+        limit = config.reference_images
+        reference = reference_over_workers(store, dataset, extractor, limit, WorkerPlace())
+        return _judge(task, dataset, extractor, reference, shares)
 
 
 def evaluate_over_workers(
@@ -116,11 +118,14 @@ def evaluate_over_workers(
 ) -> EvaluationOutcome | None:
     """Evaluate on all workers of a process group, each of which calls this; ``None`` but on rank 0."""
     began = time.monotonic()
+    limit = task.spec.config.evaluation.reference_images
+    reference = reference_over_workers(store, dataset, extractor, limit, place)
     shares = gather_bytes(_share(store, task, dataset, extractor, place), place)
     outcome = None
     if place.rank == 0:
         with _all_threads(place.workers):
-            found = _judge(store, task, dataset, extractor, shares)
+            # Nothing in it may wait for the other workers: they wait at the barrier.
+            found = _judge(task, dataset, extractor, reference, shares)
         seconds = time.monotonic() - began
         outcome = found._replace(evaluation=found.evaluation.model_copy(update={"seconds": seconds}))
     barrier()
@@ -140,11 +145,10 @@ def _all_threads(workers: int) -> Iterator[None]:
 
 
 def _judge(
-    store: ObjectStore, task: Task, dataset: LocalDataset, extractor: Extractor, shares: list[bytes]
+    task: Task, dataset: LocalDataset, extractor: Extractor, reference: Reference, shares: list[bytes]
 ) -> EvaluationOutcome:
-    spec, config = task.spec, task.spec.config.evaluation
+    spec = task.spec
     parts = [load_safetensors(share) for share in shares]
-    reference = reference_over_workers(store, dataset, extractor, config.reference_images, WorkerPlace())
 
     def measured(name: str) -> Measures:
         return measure(torch.cat([part[name] for part in parts]), reference, extractor.metric)

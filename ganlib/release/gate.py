@@ -16,7 +16,7 @@ from ganlib.records import Comparison, Decision, Evaluation, RegisteredGenerator
 from ganlib.registry.aliases import whoami
 from ganlib.registry.inputs import makes_by_label
 from ganlib.release.decision import decide
-from ganlib.release.publish import CHAMPION
+from ganlib.release.tags import CHAMPION
 
 _ROUNDS = 5
 _DECISION, _PROMOTED = "ganlib.gate.decision", "promoted"

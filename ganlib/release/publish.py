@@ -9,8 +9,7 @@ from ganlib.config.run import RunConfig
 from ganlib.core.sampling import generate, labels_in_turn, sample_latents
 from ganlib.data.versions import load_version
 from ganlib.errors import AliasMoved
-from ganlib.names import check_model_name, check_tags
-from ganlib.ports import CLASS_COUNT_TAG, ModelRegistry, ObjectStore, Publication
+from ganlib.ports import ModelRegistry, ObjectStore, Publication
 from ganlib.quality.generated import to_uint8
 from ganlib.quality.grids import grid, png
 from ganlib.records import (
@@ -19,15 +18,12 @@ from ganlib.records import (
     RegisteredGenerator,
     TrainResult,
 )
-from ganlib.release.card import evaluation_numbers, model_card
+from ganlib.release.card import model_card
+from ganlib.release.tags import CHALLENGER, version_tags
 from ganlib.training.generator import trained_generator
 from ganlib.training.spec import RunSpec
 
 GRID_PICTURES = 64
-CHAMPION = "champion"
-"""Alias of the version that users fetch."""
-CHALLENGER = "challenger"
-"""Alias of the newest version."""
 
 
 def publish(
@@ -62,16 +58,6 @@ def publish(
     )
     challenge(registry, registered, who=f"run {spec.run}")
     return registered.model_copy(update={"alias": CHALLENGER})
-
-
-def require_publishable(spec: RunSpec, dataset: DatasetVersion) -> None:
-    """Check, before a run is trained, that the registry will take what it is published with.
-
-    Raises:
-        ConfigError: The model's name or a tag is not fit for the registry.
-    """
-    check_model_name(spec.config.model_name)
-    check_tags(known_tags(spec, dataset))
 
 
 def training_files(generator: nn.Module, config: RunConfig, dataset: DatasetVersion) -> dict[str, bytes]:
@@ -109,29 +95,3 @@ def challenge(catalog: ModelRegistry, generator: RegisteredGenerator, who: str) 
 def pointed(catalog: ModelRegistry, model: str, alias: str) -> int | None:
     """The version that an alias points to, if any."""
     return next((found.version for found in catalog.versions(model) if alias in found.aliases), None)
-
-
-def version_tags(spec: RunSpec, dataset: DatasetVersion, evaluation: Evaluation) -> dict[str, str]:
-    """A version's tags in the registry: where it comes from, what it makes, and how good it is."""
-    return {
-        **known_tags(spec, dataset),
-        **{f"ganlib.{name}": repr(value) for name, value in evaluation_numbers(evaluation).items()},
-        "ganlib.images_seen": str(evaluation.checkpoint.images_seen),
-    }
-
-
-def known_tags(spec: RunSpec, dataset: DatasetVersion) -> dict[str, str]:
-    """Those of a version's tags that are known before it is trained; the others are numbers."""
-    labels = {CLASS_COUNT_TAG: str(len(dataset.classes))} if spec.config.network.conditional else {}
-    return {
-        **labels,
-        "ganlib.config_digest": spec.config.digest,
-        "ganlib.dataset": spec.dataset_name,
-        "ganlib.dataset_digest": spec.dataset_digest,
-        "ganlib.code_version": spec.code_version,
-        "ganlib.image_shape": ",".join(map(str, dataset.image_shape)),
-        "ganlib.latent_dim": str(spec.config.network.latent_dim),
-        "ganlib.licence": spec.config.dataset.licence,
-        "ganlib.metric": spec.config.evaluation.metric,
-        "ganlib.samples": str(spec.config.evaluation.samples),
-    }

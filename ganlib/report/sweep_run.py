@@ -120,8 +120,8 @@ class SampleMaker:
         from ganlib.data.versions import load_version
         from ganlib.quality.generated import to_uint8
         from ganlib.report.samples import TrialSamples
-        from ganlib.training.build import count_classes
         from ganlib.training.generator import trained_generator
+        from ganlib.training.spec import count_classes
 
         spec = read_spec(self._store, trial.run)
         version = load_version(self._store, spec.dataset_name, spec.dataset_digest)

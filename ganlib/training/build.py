@@ -23,22 +23,7 @@ from ganlib.core.objectives import NonSaturating, Objective, Wasserstein, Wasser
 from ganlib.core.state import OptimizerFactory, TrainState
 from ganlib.errors import ConfigError
 from ganlib.records import DatasetVersion
-
-
-def count_classes(config: RunConfig, dataset: DatasetVersion) -> int:
-    """Number of classes that the networks take as labels: 0 for unconditional ones.
-
-    Raises:
-        ConfigError: The networks are to be conditional, and the dataset has no classes.
-    """
-    if not config.network.conditional:
-        return 0
-    if not dataset.classes:
-        raise ConfigError(
-            f"network.conditional = True cannot be used: dataset {dataset.name} has no classes; "
-            "add it again with a folder for each class, or train without labels"
-        )
-    return len(dataset.classes)
+from ganlib.training.spec import count_classes
 
 
 def build_generator(config: RunConfig, dataset: DatasetVersion) -> nn.Module:

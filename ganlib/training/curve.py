@@ -20,7 +20,7 @@ from ganlib.quality.distances import Statistics, TooFewSamples, frechet_distance
 from ganlib.quality.features import Extractor
 from ganlib.quality.generated import generate_features
 from ganlib.records import DatasetVersion
-from ganlib.training.build import count_classes
+from ganlib.training.spec import count_classes
 from ganlib.training.watch import spread
 
 GRID_SAMPLES = 64

@@ -97,3 +97,19 @@ def require_same_code(what: str, code_version: str) -> None:
             f"{what} was submitted by ganlib {code_version}, this cluster has {version('ganlib')}; install "
             "the same version on both"
         )
+
+
+def count_classes(config: RunConfig, dataset: DatasetVersion) -> int:
+    """Number of classes that the networks take as labels: 0 for unconditional ones.
+
+    Raises:
+        ConfigError: The networks are to be conditional, and the dataset has no classes.
+    """
+    if not config.network.conditional:
+        return 0
+    if not dataset.classes:
+        raise ConfigError(
+            f"network.conditional = True cannot be used: dataset {dataset.name} has no classes; "
+            "add it again with a folder for each class, or train without labels"
+        )
+    return len(dataset.classes)

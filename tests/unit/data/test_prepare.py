@@ -26,7 +26,7 @@ from ganlib.data.versions import load_version, versions
 from ganlib.errors import DataError, DigestMismatch, ServiceError, UnknownName
 from ganlib.fakes.stores import MemoryStore
 from ganlib.ports import ObjectStore
-from ganlib.quality.reference import require_held_out
+from ganlib.quality.requirements import require_held_out
 from ganlib.records import DatasetVersion, Split
 
 FASHION = Path(os.environ.get("GANLIB_TEST_FASHION_MNIST", DEBIAN_FOLDER))

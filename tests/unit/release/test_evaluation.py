@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
 from PIL import Image
 
 from ganlib.config.parts import EvaluationConfig
@@ -18,6 +20,7 @@ from ganlib.core.steps import WorkerPlace
 from ganlib.data.cache import LocalDataset, pull
 from ganlib.data.prepare import Preparation, prepare
 from ganlib.data.raw.add import add_dataset
+from ganlib.data.versions import load_version
 from ganlib.errors import ConfigError, DataError, DigestMismatch
 from ganlib.fakes.stores import MemoryStore, MemoryTracker
 from ganlib.jobs.evaluate import log_evaluation, metrics_of, summary
@@ -25,9 +28,10 @@ from ganlib.ports import RunStart
 from ganlib.quality import classifier
 from ganlib.quality.classifier import Classifier
 from ganlib.quality.copying import merge
-from ganlib.quality.extractors import open_extractor, provide_weights, require_classes
+from ganlib.quality.extractors import open_extractor, provide_weights
 from ganlib.quality.inception_weights import weights_key
 from ganlib.quality.reference import reference_over_workers
+from ganlib.quality.requirements import require_classes
 from ganlib.records import CheckpointRef, Evaluation
 from ganlib.release.evaluation import (
     EvaluationOutcome,
@@ -162,12 +166,36 @@ def test_a_runs_own_workers_evaluate_as_the_evaluation_job_does(
     assert np.array_equal(own.strip, judged.strip)
 
 
-def test_only_rank_0_holds_the_evaluation(
-    store: MemoryStore, dataset: LocalDataset, checkpoint: CheckpointRef, settings: Settings
+def own_worker(rank: int, folder: Path, objects: dict[str, bytes], task: dict[str, Any]) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    store, wanted = MemoryStore(), Task.model_validate(task)
+    for key, value in objects.items():
+        store.put(key, value)
+    version = load_version(store, wanted.spec.dataset_name, wanted.spec.dataset_digest)
+    dataset = pull(store, version, folder / "cache")
+    extractor = open_extractor(store, dataset, wanted.spec.config.evaluation, folder / "cache")
+    outcome = evaluate_over_workers(store, wanted, dataset, extractor, WorkerPlace(rank, 2))
+    if outcome is not None:
+        (folder / f"evaluation-{rank}.json").write_text(outcome.evaluation.to_json())
+    dist.destroy_process_group()
+
+
+@pytest.mark.timeout(120)
+def test_two_workers_of_a_run_evaluate_it_together_and_rank_0_holds_the_evaluation(
+    store: MemoryStore,
+    dataset: LocalDataset,
+    checkpoint: CheckpointRef,
+    judged: EvaluationOutcome,
+    tmp_path: Path,
 ) -> None:
+    objects = {found.key: store.get(found.key) for found in store.list("")}
     task = Task(spec=spec(dataset, 2), checkpoint=checkpoint, samples=50)
-    extractor = open_extractor(store, dataset, task.spec.config.evaluation, settings.cache)
-    assert evaluate_over_workers(store, task, dataset, extractor, WorkerPlace(1, 2)) is None
+    mp.spawn(own_worker, (tmp_path, objects, task.model_dump(mode="json")), nprocs=2)
+    [path] = tmp_path.glob("evaluation-*.json")
+    assert path.name == "evaluation-0.json"
+    found = Evaluation.from_json(path.read_bytes(), source="test")
+    assert found.value == pytest.approx(judged.evaluation.value, rel=1e-3)
+    assert found.copying == judged.evaluation.copying
 
 
 def test_workers_change_nothing_but_rounding(

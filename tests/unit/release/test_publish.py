@@ -26,7 +26,8 @@ from ganlib.records import (
     Shard,
     TrainResult,
 )
-from ganlib.release.publish import challenge, publish, require_publishable
+from ganlib.release.publish import challenge, publish
+from ganlib.release.tags import require_publishable
 from ganlib.training.build import build_generator, fresh_state
 from ganlib.training.checkpoints import Checkpoints
 from ganlib.training.spec import RunSpec
