@@ -13,6 +13,7 @@ import typer
 from ganlib.cli import sweep as sweep_commands
 from ganlib.cli.datasets import dataset_app
 from ganlib.cli.generate import generate
+from ganlib.cli.look import logs, open_page
 from ganlib.cli.models import model_app
 from ganlib.cli.options import ModelName, Overrides, parse_overrides, resumable, say
 from ganlib.config.run import load_config, named, recipe_description, recipes
@@ -128,6 +129,8 @@ def schedule(
 
 
 app.command()(generate)
+app.command("open")(open_page)
+app.command()(logs)
 
 
 @app.command()

@@ -123,6 +123,12 @@ def _attempts(client: JobSubmissionClient, job: str) -> list[JobDetails]:
     return [d for d in client.list_jobs() if (d.submission_id or "").rpartition("--")[0] == job]
 
 
+def jobs_of(client: JobSubmissionClient, run: str) -> list[JobDetails]:
+    """The jobs that work for a run, in no order: named by it, or by it and a stage."""
+    names = [((job.submission_id or "").rpartition("--")[0], job) for job in client.list_jobs()]
+    return [job for name, job in names if name == run or name.startswith(f"{run}-")]
+
+
 def _submit(client: JobSubmissionClient, settings: Settings, job: str, arguments: list[str]) -> str:
     first = 1 + len(_attempts(client, job))
     for number in range(first, first + _SUBMISSIONS):
@@ -130,6 +136,7 @@ def _submit(client: JobSubmissionClient, settings: Settings, job: str, arguments
             return client.submit_job(
                 entrypoint="python -m " + " ".join(arguments),
                 submission_id=f"{job}--{number}",
+                metadata={"job_name": job},  # what Ray's page calls it
                 runtime_env={"env_vars": public_environment(settings)},
             )
         except RuntimeError as error:

@@ -4,7 +4,6 @@ import dataclasses
 import pickle
 import shutil
 import threading
-import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -479,10 +478,11 @@ def test_threads_load_together_and_leave_the_environment_as_it_was(
 
 
 @pytest.mark.services
-def test_a_second_publication_is_quick(mlflow_case: tuple[MlflowRegistry, str], name: str) -> None:
-    """The first one of a process also imports torch's exporter."""
+@pytest.mark.timeout(120)
+def test_two_publications_do_not_wait_for_a_service_that_is_not_there(
+    mlflow_case: tuple[MlflowRegistry, str], name: str
+) -> None:
+    """MLflow's own retries, at 120 s each, would run into the limit."""
     registry, run_id = mlflow_case
     registry.publish(tiny_publication(name, run_id))
-    began = time.monotonic()
     registry.publish(tiny_publication(name, run_id, run="run-b"))
-    assert time.monotonic() - began < 15

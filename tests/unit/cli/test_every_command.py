@@ -25,6 +25,8 @@ NEEDS_SERVICES: dict[str, list[str]] = {
     "retrain": ["digits-wgan"],
     "sweep": ["digits-wgan"],
     "sweep-status": [],
+    "logs": ["digits-wgan-1234"],
+    "open": ["ray"],
     "schedule": ["status"],
     "generate": ["digits-wgan@champion", "--out", "made.png"],
     "dataset add": ["flowers", "--from", "pictures"],

@@ -1,0 +1,90 @@
+"""Commands that show what runs: the services' pages, and the logs of services and of runs' jobs."""
+
+from __future__ import annotations
+
+import subprocess
+import webbrowser
+from typing import Annotated, Literal
+
+import typer
+
+from ganlib.cli.options import say
+from ganlib.errors import ConfigError, ServiceError
+from ganlib.settings import ADDRESS_VARIABLE, Settings, load_settings
+
+Page = Literal["mlflow", "prefect", "ray"]
+
+Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is written from now on.")]
+Lines = Annotated[
+    int, typer.Option("--lines", "-n", min=1, max=1_000_000, help="Lines from the end of a service's log.")
+]
+
+
+def open_page(service: Annotated[Page, typer.Argument(help="mlflow, prefect or ray")]) -> None:
+    """Open a service's page in the browser, and print its address."""
+    import requests
+
+    address = page_address(load_settings(), service)
+    try:
+        requests.get(address, timeout=5).raise_for_status()
+    except requests.RequestException as error:
+        raise ServiceError(service, address, ADDRESS_VARIABLE[service], f"no page ({error})") from error
+    say(address)
+    webbrowser.open(address)
+
+
+def page_address(settings: Settings, service: Page) -> str:
+    """The address of a service's page for people. Raises ``ServiceError`` when there is no such service."""
+    address = settings.require(service)
+    return address.removesuffix("/").removesuffix("/api") if service == "prefect" else address
+
+
+def logs(
+    name: Annotated[str, typer.Argument(metavar="SERVICE|RUN", help="A service, or a run as logs name it.")],
+    follow: Follow = False,
+    lines: Lines = 200,
+) -> None:
+    """Show the log of a service that `ganlib up` started, or all of a run's jobs' logs."""
+    from ganlib import stack
+
+    settings = load_settings()
+    services = {service.name: service for service in stack.status(settings).services}
+    if name not in services:
+        _run_logs(settings, name, follow=follow)
+        return
+    path = services[name].log
+    if not path:
+        raise ConfigError(f"service {name} has no log here: `ganlib up` has not started it")
+    command = ["tail", "-n", str(lines), *(["-F"] if follow else []), path]
+    try:
+        subprocess.run(command, check=True)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    except subprocess.CalledProcessError as error:
+        raise ConfigError(f"the log {path} cannot be read; `ganlib status` tells where logs are") from error
+
+
+def _run_logs(settings: Settings, run: str, *, follow: bool) -> None:
+    """Print a run's jobs' logs, oldest first; with ``follow`` the last job to its end, if it runs."""
+    import asyncio
+
+    from ganlib.cluster.follow import follow as follow_job
+    from ganlib.cluster.launch import connect, jobs_of
+
+    client = connect(settings)
+    jobs = sorted(jobs_of(client, run), key=lambda job: job.start_time or 0)
+    if not jobs:
+        raise ConfigError(
+            f"{run} is neither a service (`ganlib status`) nor a run with a job on the cluster at "
+            f"{settings.require('ray')}; Ray forgets its jobs when it is restarted"
+        )
+    for job in jobs:
+        job_id = job.submission_id or ""
+        say(f"==> {job_id}: {job.status} <==")
+        if follow and job is jobs[-1]:
+            try:
+                asyncio.run(follow_job(client, job_id, say))
+            except KeyboardInterrupt:
+                raise typer.Exit(130) from None
+        else:
+            say(client.get_job_logs(job_id).rstrip("\n"))
