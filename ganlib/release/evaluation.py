@@ -21,6 +21,7 @@ from safetensors.torch import save as save_safetensors
 from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
+from ganlib.core.hardware import allow_tf32
 from ganlib.core.sampling import generate, labels_in_turn, latents
 from ganlib.core.steps import WorkerPlace
 from ganlib.core.workers import barrier, gather_bytes, share_of
@@ -79,6 +80,8 @@ def _share(
     store: ObjectStore, task: Task, dataset: LocalDataset, extractor: Extractor, place: WorkerPlace
 ) -> bytes:
     spec, device = task.spec, place.device
+    # A worker that trained may have allowed it; numbers must not depend on who evaluates.
+    allow_tf32(False)
     noise, labels = noise_of(task, dataset.version)
     here = share_of(task.samples, place)
 

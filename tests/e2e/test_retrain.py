@@ -72,6 +72,25 @@ def test_the_jobs_log_reaches_the_flow(champion: dict[str, Any]) -> None:
     assert "registered digits-wgan/1 as champion" in champion["output"]
 
 
+def test_a_runs_one_job_trains_and_evaluates_and_its_log_can_be_read(
+    champion: dict[str, Any], ganlib: Run, mlflow: MlflowClient
+) -> None:
+    run = mlflow.get_model_version_by_alias(MODEL, "champion").tags["ganlib.run"]
+    said = ganlib("logs", run).stdout
+    assert [line for line in said.splitlines() if line.startswith("==> ")] == [
+        f"==> {run}-train--1: SUCCEEDED <=="
+    ]
+    assert "evaluated at 0 images" in said
+    assert "(untrained " in said, "the run's evaluation"
+
+
+def test_pages_are_opened_by_name(ganlib: Run, stack_settings: Settings) -> None:
+    assert ganlib("open", "ray").stdout.strip() == stack_settings.require("ray")
+    assert ganlib("open", "mlflow").stdout.strip() == stack_settings.require("mlflow")
+    api = stack_settings.require("prefect")
+    assert ganlib("open", "prefect").stdout.strip() == api.removesuffix("/api")
+
+
 def test_unchanged_data_and_configuration_are_not_trained_again(
     champion: dict[str, Any], ganlib: Run
 ) -> None:
