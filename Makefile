@@ -43,10 +43,10 @@ down:  ## Stop them; their state stays
 status:  ## Tell which of them answer
 
 check: static  ## The quick part of the tests: format, lint, types, imports, unit tests
-	$(BIN)/pytest --numprocesses auto tests/unit
+	$(BIN)/pytest --numprocesses logical tests/unit
 
 test: static  ## Everything, as CI runs it
-	$(BIN)/pytest --durations=10 --numprocesses auto $(ALONE:%=tests/%)
+	$(BIN)/pytest --durations=10 --numprocesses logical $(ALONE:%=tests/%)
 	$(BIN)/pytest --durations=30 $(TIERS:%=tests/%)
 
 static: $(STAMP)
