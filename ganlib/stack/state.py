@@ -71,11 +71,16 @@ class ServiceStatus(Record):
     """``s3``, ``mlflow``, ``prefect``, ``ray`` or ``worker``."""
     state: ServiceState
     url: str = ""
-    """Address for people and clients; empty when it is down."""
+    """Address for clients; empty when it is down."""
     pid: int | None = None
     log: str = ""
     since: str = ""
     """When it was started, ISO 8601 with offset."""
+
+    @property
+    def page(self) -> str:
+        """Address for a browser: Prefect's page lies beside its API."""
+        return self.url.removesuffix("/api") if self.name == "prefect" else self.url
 
 
 class StackStatus(Record):
@@ -101,7 +106,7 @@ class StackStatus(Record):
             detail = (
                 f"pid {service.pid}, since {service.since[:19]}Z, log {service.log}" if service.pid else ""
             )
-            lines.append(f"{service.name:<8}{service.state:<6}{service.url:<55}{detail}".rstrip())
+            lines.append(f"{service.name:<8}{service.state:<6}{service.page:<55}{detail}".rstrip())
         if self.free_bytes is not None and self.free_bytes < LEAST_FREE_BYTES:
             lines.append(f"the disk of {self.home} is nearly full: {self.free_bytes / 1e6:,.0f} MB are free")
         return "\n".join(lines)
