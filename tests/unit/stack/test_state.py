@@ -109,7 +109,8 @@ def test_people_are_shown_prefects_page_and_clients_its_api():
     prefect = ServiceStatus(name="prefect", state="up", url="http://127.0.0.1:4200/api")
     ray = ServiceStatus(name="ray", state="up", url="http://127.0.0.1:8265")
     shown = str(StackStatus(home="home", services=(prefect, ray)))
-    assert "http://127.0.0.1:4200 " in shown + " "
-    assert "/api" not in shown
-    assert "http://127.0.0.1:8265" in shown
+    assert [line.split()[-1] for line in shown.splitlines()] == [
+        "http://127.0.0.1:4200",
+        "http://127.0.0.1:8265",
+    ]
     assert '"http://127.0.0.1:4200/api"' in StackStatus(home="home", services=(prefect,)).to_json()
