@@ -8,6 +8,7 @@ from pydantic import Field
 
 from ganlib.errors import ConfigError, DataError
 from ganlib.records import Record
+from ganlib.settings import page_of
 from ganlib.stack.home import Layout, write_atomically
 
 ServiceState = Literal["up", "down", "starting or not answering", "own"]
@@ -71,11 +72,16 @@ class ServiceStatus(Record):
     """``s3``, ``mlflow``, ``prefect``, ``ray`` or ``worker``."""
     state: ServiceState
     url: str = ""
-    """Address for people and clients; empty when it is down."""
+    """Address for clients; empty when it is down."""
     pid: int | None = None
     log: str = ""
     since: str = ""
     """When it was started, ISO 8601 with offset."""
+
+    @property
+    def page(self) -> str:
+        """Address for people: of Prefect its pages, as a browser finds none at its API."""
+        return page_of(self.name, self.url)
 
 
 class StackStatus(Record):
@@ -101,7 +107,7 @@ class StackStatus(Record):
             detail = (
                 f"pid {service.pid}, since {service.since[:19]}Z, log {service.log}" if service.pid else ""
             )
-            lines.append(f"{service.name:<8}{service.state:<6}{service.url:<55}{detail}".rstrip())
+            lines.append(f"{service.name:<8}{service.state:<6}{service.page:<55}{detail}".rstrip())
         if self.free_bytes is not None and self.free_bytes < LEAST_FREE_BYTES:
             lines.append(f"the disk of {self.home} is nearly full: {self.free_bytes / 1e6:,.0f} MB are free")
         return "\n".join(lines)
