@@ -54,6 +54,11 @@ _VARIABLES = {
 }
 
 
+def page_of(service: str, address: str) -> str:
+    """Return the address for people: Prefect's without ``/api``, at which a browser finds no page."""
+    return address.rstrip("/").removesuffix("/api") if service == "prefect" else address
+
+
 LOOPBACK = ("127.0.0.1", "localhost")
 """Names of this machine, at which the embedded services listen."""
 

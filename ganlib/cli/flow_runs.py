@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ganlib.config.run import load_config
 from ganlib.doctor.preflight import preflight, require_prefect
-from ganlib.settings import Settings
+from ganlib.settings import Settings, page_of
 from ganlib.sweep.load import load_sweep
 from ganlib.sweep.space import parse_search
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def pages(settings: Settings) -> dict[str, str]:
     """The web pages a person looks at, by service."""
-    prefect = (settings.prefect_api_url or "").removesuffix("/api")
+    prefect = page_of("prefect", settings.prefect_api_url or "")
     return {"mlflow": settings.mlflow_uri or "", "prefect": prefect, "ray": settings.ray_address or ""}
 
 

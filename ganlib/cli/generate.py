@@ -6,25 +6,19 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ganlib.cli.options import say
 from ganlib.errors import ConfigError
+from ganlib.generators.places import SUFFIXES, Kind, check_place, check_total
 from ganlib.names import parse_reference
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ganlib.generators.loaded import LoadedGenerator
-
-Kind = Literal["png", "folder", "npz", "gif"]
-
-SUFFIXES: dict[str, Kind] = {"": "folder", ".png": "png", ".npz": "npz", ".gif": "gif"}
-
-LIMITS: dict[Kind, int] = {"png": 10_000, "folder": 1_000_000, "npz": 1_000_000, "gif": 1_000}
-"""Pictures of each kind at the most; a grid and an animation are put together in memory."""
 
 COUNT, STEPS, FPS = 64, 16, 12.0
 
@@ -82,19 +76,12 @@ def generate(
     if fps is not None and kind != "gif":
         raise ConfigError(f"--fps is for an animation, and --out {out} is none: name a .gif, or leave it out")
     wanted = wanted_pictures(count, seed, interpolate, steps, label, truncation)
-    if wanted.total > LIMITS[kind]:
-        raise ConfigError(
-            f"{wanted.total} pictures do not go into --out {out}: {_NAMES[kind]} holds {LIMITS[kind]} at the "
-            "most; ask for fewer, or for a folder"
-        )
+    check_total(out, kind, wanted.total)
     from ganlib.generators.fetch import load
 
     loaded = load(generator)
     write_pictures(out, kind, loaded, wanted, fps or FPS)
     say(f"{wanted.total} pictures of {loaded.registered.model} version {loaded.registered.version} in {out}")
-
-
-_NAMES: dict[Kind, str] = {"png": "a grid", "folder": "a folder", "npz": "an .npz", "gif": "a .gif"}
 
 
 def kind_of(out: Path, asked: Kind | None) -> Kind:
@@ -114,25 +101,6 @@ def kind_of(out: Path, asked: Kind | None) -> Kind:
     if known not in (None, "folder", asked):
         raise ConfigError(f"--out {out} ends as another format than --format {asked}: change one of them")
     return asked
-
-
-def check_place(out: Path, kind: Kind) -> None:
-    """Refuse a path that cannot be written to before work starts.
-
-    Raises:
-        ConfigError: Its folder is not there; or it is a folder where a file is wanted, or the other way
-            round; or a folder that holds something already.
-    """
-    if not out.absolute().parent.is_dir():
-        raise ConfigError(f"--out {out}: there is no folder {out.absolute().parent}")
-    if kind != "folder":
-        if out.is_dir():
-            raise ConfigError(f"--out {out} is a folder: name a file in it")
-    elif out.is_dir():
-        if any(out.iterdir()):
-            raise ConfigError(f"--out {out} is not empty: name a new folder, or empty it")
-    elif out.exists():
-        raise ConfigError(f"--out {out} is a file: name a folder")
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:

@@ -10,7 +10,7 @@ import typer
 
 from ganlib.cli.options import say
 from ganlib.errors import ConfigError, ServiceError
-from ganlib.settings import ADDRESS_VARIABLE, Settings, load_settings
+from ganlib.settings import ADDRESS_VARIABLE, Settings, load_settings, page_of
 
 Page = Literal["mlflow", "prefect", "ray"]
 
@@ -24,19 +24,13 @@ def open_page(service: Annotated[Page, typer.Argument(help="mlflow, prefect or r
     """Open a service's page in the browser, and print its address."""
     import requests
 
-    address = page_address(load_settings(), service)
+    address = page_of(service, load_settings().require(service))
     try:
         requests.get(address, timeout=5).raise_for_status()
     except requests.RequestException as error:
         raise ServiceError(service, address, ADDRESS_VARIABLE[service], f"no page ({error})") from error
     say(address)
     webbrowser.open(address)
-
-
-def page_address(settings: Settings, service: Page) -> str:
-    """The address of a service's page for people. Raises ``ServiceError`` when there is no such service."""
-    address = settings.require(service)
-    return address.removesuffix("/").removesuffix("/api") if service == "prefect" else address
 
 
 def logs(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -10,11 +13,23 @@ import torch
 from torch import Tensor, nn
 
 from ganlib.core.sampling import generate, labels_in_turn, sample_latents, spherical
-from ganlib.errors import ConfigError, UnknownName
+from ganlib.errors import ConfigError
+from ganlib.generators import files
+from ganlib.generators.arguments import (
+    MAX_PICTURES,
+    MAX_SEED,
+    MAX_STEPS,
+    check_labels,
+    check_latents,
+    check_seeds,
+    check_truncation,
+    check_whole,
+    position,
+    shown,
+)
+from ganlib.generators.places import check_place, check_total, sample_place
 from ganlib.quality.generated import to_uint8
 from ganlib.records import RegisteredGenerator
-
-MAX_PICTURES, MAX_SEED = 1_000_000, 2**31 - 1
 
 BATCH = 128
 """Pictures made at a time."""
@@ -35,6 +50,18 @@ class LoadedGenerator:
     offline: bool = False
     """Whether it is the cached copy of a version, used because the registry did not answer."""
 
+    def __repr__(self) -> str:
+        """One line: model and version, pictures as far as the version's tags tell, inputs, device."""
+        facts = [
+            f"{self.registered.model}/{self.registered.version}",
+            _pictures_told(self.registered.tags.get("ganlib.image_shape", "")),
+            f"{len(self.classes)} classes" if self.classes else "",
+            f"latent {self.latent_dim}",
+            *sorted({str(parameter.device) for parameter in self.program.parameters()}),
+            "from the cache, offline" if self.offline else "",
+        ]
+        return f"Generator({', '.join(filter(None, facts))})"
+
     def __call__(self, noise: Tensor, labels: Tensor | None = None) -> Tensor:
         """Latents float32 [n, latent_dim] → pictures float32 [n, c, h, w] in [−1, 1].
 
@@ -44,41 +71,33 @@ class LoadedGenerator:
                 all classes in turn without them.
 
         Raises:
-            ConfigError: The latents or labels have another shape, a label is none of the classes, or
-                the generator takes none.
+            ConfigError: The latents or labels have another type or shape, a label is none of the
+                classes, or the generator takes none.
         """
-        if noise.ndim != 2 or noise.shape[1] != self.latent_dim:
-            raise ConfigError(
-                f"latents of shape {tuple(noise.shape)} do not fit {self.registered.model}: it takes "
-                f"[n, {self.latent_dim}]"
-            )
+        check_latents(noise, self.latent_dim, self.registered.model)
         if labels is None:
             labels = labels_in_turn(len(self.classes), len(noise))
         else:
-            self._check_labels(labels, len(noise))
+            self._require_classes(labels)
+            labels = check_labels(labels, len(noise), len(self.classes), self.registered.model)
         return generate(self.program, noise, labels)
 
     def label(self, name: str) -> int:
-        """The label of a class. Raises ``ConfigError`` where there are none, ``UnknownName`` for another."""
+        """The label of a class.
+
+        Raises:
+            ConfigError: There are no classes, or the name is no text.
+            UnknownName: There is no such class.
+        """
         self._require_classes(name)
-        if name not in self.classes:
-            raise UnknownName(f"class of {self.registered.model}", name, self.classes)
-        return self.classes.index(name)
+        return position(name, self.classes, self.registered.model)
 
     def _require_classes(self, asked: object) -> None:
         if not self.classes:
             raise ConfigError(
-                f"label {asked!r} cannot be asked of {self.registered.model} version "
+                f"label {shown(asked)} cannot be asked of {self.registered.model} version "
                 f"{self.registered.version}, which was trained without labels; train one with "
                 "network.conditional=true"
-            )
-
-    def _check_labels(self, labels: Tensor, count: int) -> None:
-        self._require_classes(labels.tolist()[:3])
-        if labels.shape != (count,) or not bool(((labels >= 0) & (labels < len(self.classes))).all()):
-            raise ConfigError(
-                f"labels {labels.tolist()[:3]}… do not fit {count} latents of {self.registered.model}: it "
-                f"takes {count} numbers from 0 to {len(self.classes) - 1}"
             )
 
     def sample(
@@ -99,8 +118,9 @@ class LoadedGenerator:
                 ``None``: latents as the generator was trained with.
 
         Raises:
-            ConfigError: ``count`` is not in 1…1,000,000, ``seed`` not in 0…2³¹−1, ``truncation`` not
-                in 0.01…4, or a label is asked of an unconditional generator.
+            ConfigError: ``count`` is no whole number in 1…1,000,000, ``seed`` none in 0…2³¹−1,
+                ``truncation`` not in 0.01…4, ``label`` no text, or a label is asked of an unconditional
+                generator.
             UnknownName: There is no such class.
         """
         return _together(count, self.batches(count, seed, label, truncation))
@@ -109,9 +129,9 @@ class LoadedGenerator:
         self, count: int, seed: int = 0, label: str | None = None, truncation: float | None = None
     ) -> Iterator[Tensor]:
         """The pictures of :meth:`sample`, uint8 [up to 128, c, h, w] at a time: memory does not grow."""
-        _check("count", count, 1, MAX_PICTURES)
-        _check("seed", seed, 0, MAX_SEED)
-        _check_truncation(truncation)
+        count = check_whole("count", count, 1, MAX_PICTURES)
+        seed = check_whole("seed", seed, 0, MAX_SEED)
+        truncation = check_truncation(truncation)
         labels = self.labels(count, label)
 
         def drawn() -> Iterator[Tensor]:
@@ -126,9 +146,11 @@ class LoadedGenerator:
         """Labels int64 [count] of :meth:`sample`'s pictures; ``None`` for an unconditional generator.
 
         Raises:
-            ConfigError: A label is asked of an unconditional generator.
+            ConfigError: ``count`` is no whole number in 1…1,000,000, ``label`` no text, or a label is
+                asked of an unconditional generator.
             UnknownName: There is no such class.
         """
+        count = check_whole("count", count, 1, MAX_PICTURES)
         if label is None:
             return labels_in_turn(len(self.classes), count)
         return torch.full((count,), self.label(label))
@@ -160,9 +182,9 @@ class LoadedGenerator:
                 ``truncation`` not in 0.01…4, or a label is asked of an unconditional generator.
             UnknownName: There is no such class.
         """
-        return _together(
-            frame_count(seeds, steps), self.interpolated_batches(seeds, steps, label, truncation)
-        )
+        # First the batches, which check the seeds and steps that are counted with.
+        batches = self.interpolated_batches(seeds, steps, label, truncation)
+        return _together(frame_count(seeds, steps), batches)
 
     def interpolated_batches(
         self,
@@ -172,12 +194,8 @@ class LoadedGenerator:
         truncation: float | None = None,
     ) -> Iterator[Tensor]:
         """The pictures of :meth:`interpolate`, uint8 [up to 128, c, h, w] at a time."""
-        if not 2 <= len(seeds) <= 1000:
-            raise ConfigError(f"{len(seeds)} seeds cannot be interpolated between: give 2 to 1000")
-        for seed in seeds:
-            _check("seed", seed, 0, MAX_SEED)
-        _check("steps", steps, 1, 1000)
-        _check_truncation(truncation)
+        seeds, steps = check_seeds(seeds), check_whole("steps", steps, 1, MAX_STEPS)
+        truncation = check_truncation(truncation)
         labels = self.labels(1, label)
         ends = torch.cat([sample_latents(seed, 0, 1, self.latent_dim, truncation) for seed in seeds])
 
@@ -191,6 +209,42 @@ class LoadedGenerator:
 
         return drawn()
 
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        count: int = 64,
+        seed: int = 0,
+        label: str | None = None,
+        truncation: float | None = None,
+    ) -> None:
+        """Write the pictures of :meth:`sample` to files, whole or not at all.
+
+        Args:
+            path: ``NAME.png`` for a grid of up to 10,000 pictures, which are all held in memory;
+                ``NAME.npz`` for arrays (:func:`~ganlib.generators.files.write_npz`); a name without a
+                suffix for a folder, new or empty, with a PNG for each. An existing file is replaced.
+            count: How many pictures.
+            seed: Of the latents.
+            label: As for :meth:`sample`.
+            truncation: As for :meth:`sample`.
+
+        Raises:
+            ConfigError: The path ends otherwise or cannot be written, there are more pictures than it
+                holds, or :meth:`sample` would refuse the rest.
+            UnknownName: There is no such class.
+        """
+        out, kind = sample_place(path)
+        count, seed = check_whole("count", count, 1, MAX_PICTURES), check_whole("seed", seed, 0, MAX_SEED)
+        batches, labels = self.batches(count, seed, label, truncation), self.labels(count, label)
+        check_total(out, kind, count, option="")
+        check_place(out, kind, option="")
+        if kind == "png":
+            files.write_grid(out, batches, math.ceil(math.sqrt(count)))
+        elif kind == "npz":
+            files.write_npz(out, batches, count, [seed], labels, self.classes)
+        else:
+            files.write_folder(out, batches, labels, self.classes)
+
     def _pictures(self, noise: Tensor, labels: Tensor | None) -> Tensor:
         """Pictures uint8 [n, c, h, w] for up to a batch of latents."""
         # Matrix products of few rows round differently from those of many: padding makes the same latent
@@ -198,6 +252,15 @@ class LoadedGenerator:
         count, spare = len(noise), -len(noise) % ROWS
         rows = torch.arange(count + spare) % count
         return to_uint8(generate(self.program, noise[rows], None if labels is None else labels[rows])[:count])
+
+
+def _pictures_told(shape: str) -> str:
+    """``1,28,28`` as ``28×28 grey``; nothing for another text, as tags can be set by anybody."""
+    found = re.fullmatch(r"([13]),(\d{1,4}),(\d{1,4})", shape, re.ASCII)
+    if found is None:
+        return ""
+    channels, height, width = found.groups()
+    return f"{height}×{width} {'grey' if channels == '1' else 'colour'}"
 
 
 def frame_count(seeds: Sequence[int], steps: int) -> int:
@@ -213,16 +276,3 @@ def _together(count: int, batches: Iterator[Tensor]) -> Tensor:
         pictures[done : done + len(batch)] = batch
         done += len(batch)
     return pictures
-
-
-def _check(name: str, value: int, low: int, high: int) -> None:
-    if not low <= value <= high:
-        raise ConfigError(f"{name} {value} must be between {low} and {high}")
-
-
-def _check_truncation(threshold: float | None) -> None:
-    if threshold is not None and not 0.01 <= threshold <= 4:
-        raise ConfigError(
-            f"truncation {threshold:g} must be between 0.01 and 4; nearly all components of a latent lie "
-            "within 4 as they are"
-        )

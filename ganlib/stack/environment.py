@@ -16,7 +16,7 @@ from pydantic import SecretStr
 
 from ganlib.errors import ConfigError
 from ganlib.records import digest_of
-from ganlib.settings import ADDRESS_VARIABLE, Settings, reach_loopback_directly
+from ganlib.settings import ADDRESS_VARIABLE, Settings, page_of, reach_loopback_directly
 from ganlib.stack.home import Credentials, Layout, read_credentials
 from ganlib.stack.state import StackRecord
 
@@ -60,7 +60,7 @@ class Context:
             if name == service:
                 return self.settings.address(name) or ""
         if service == "worker":
-            return self.url("prefect").removesuffix("/api") + f"/work-pools/work-pool/{POOL}"
+            return page_of("prefect", self.url("prefect")) + f"/work-pools/work-pool/{POOL}"
         if service not in self.ports:
             raise ConfigError(
                 f"{service} has never been started in {self.settings.home}: start it with `ganlib up`"

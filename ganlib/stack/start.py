@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from ganlib.errors import ServiceNotStarted
-from ganlib.settings import ADDRESS_FIELD, Settings
+from ganlib.settings import ADDRESS_FIELD, Settings, page_of
 from ganlib.stack import port_numbers, schedule
 from ganlib.stack.environment import Context, digest_of_settings
 from ganlib.stack.home import (
@@ -164,7 +164,8 @@ class Start:
         if service.name in self._children:
             service.after_start(self._context)
             seconds = time.monotonic() - begun
-            self._report(f"{service.name} answers at {self._context.url(service.name)} after {seconds:.1f} s")
+            page = page_of(service.name, self._context.url(service.name))
+            self._report(f"{service.name} answers at {page} after {seconds:.1f} s")
         return True
 
     def _launch(self, service: Service) -> None:

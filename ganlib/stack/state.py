@@ -8,6 +8,7 @@ from pydantic import Field
 
 from ganlib.errors import ConfigError, DataError
 from ganlib.records import Record
+from ganlib.settings import page_of
 from ganlib.stack.home import Layout, write_atomically
 
 ServiceState = Literal["up", "down", "starting or not answering", "own"]
@@ -80,7 +81,7 @@ class ServiceStatus(Record):
     @property
     def page(self) -> str:
         """Address for a browser: Prefect's page lies beside its API."""
-        return self.url.removesuffix("/api") if self.name == "prefect" else self.url
+        return page_of(self.name, self.url)
 
 
 class StackStatus(Record):

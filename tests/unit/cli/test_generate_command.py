@@ -9,8 +9,6 @@ from PIL import Image
 from torch import nn
 
 from ganlib.cli.generate import (
-    LIMITS,
-    check_place,
     kind_of,
     parse_seeds,
     wanted_pictures,
@@ -21,6 +19,7 @@ from ganlib.errors import ConfigError
 from ganlib.fakes.stores import MemoryRegistry
 from ganlib.generators.fetch import load
 from ganlib.generators.loaded import LoadedGenerator
+from ganlib.generators.places import LIMITS, check_place
 from ganlib.ports import Publication
 
 

@@ -11,11 +11,9 @@ from ray.job_submission import JobStatus
 from typer.testing import CliRunner
 
 from ganlib import stack
-from ganlib.cli.look import page_address
 from ganlib.cli.main import app
 from ganlib.cluster import launch
 from ganlib.errors import ConfigError
-from ganlib.settings import Settings
 from ganlib.stack.state import ServiceStatus, StackStatus
 
 
@@ -92,8 +90,3 @@ def test_a_page_is_opened_and_its_address_printed(home: Path, monkeypatch: pytes
     monkeypatch.setattr(webbrowser, "open", opened.append)
     assert CliRunner().invoke(app, ["open", "ray"]).stdout == "http://127.0.0.1:9\n"
     assert opened == ["http://127.0.0.1:9"]
-
-
-def test_prefects_page_is_not_its_api(tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path, prefect_api_url="http://127.0.0.1:4200/api")
-    assert page_address(settings, "prefect") == "http://127.0.0.1:4200"

@@ -1,44 +1,18 @@
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
-from torch import nn
 
-from ganlib.core.networks import Generator
 from ganlib.core.sampling import sample_latents
 from ganlib.errors import ConfigError, UnknownName
-from ganlib.fakes.stores import MemoryRegistry
-from ganlib.generators.fetch import load
 from ganlib.generators.loaded import LoadedGenerator
 from ganlib.names import parse_reference
-from ganlib.ports import Publication
 from ganlib.quality.generated import to_uint8
-
-
-def lively(network: nn.Module) -> nn.Module:
-    """In eval mode, with weights so large that pictures differ."""
-    for parameter in network.parameters():
-        if parameter.ndim == 4:
-            nn.init.normal_(parameter, 0, 0.3)
-    return network.eval()
-
-
-@pytest.fixture
-def generator() -> LoadedGenerator:
-    torch.manual_seed(0)
-    registry = MemoryRegistry()
-    registry.publish(
-        Publication(
-            model="small",
-            run="r",
-            tracking_run_id="t",
-            generator=lively(Generator(size=28, channels=1, latent_dim=5, width=4)),
-            latent_dim=5,
-            tags={"ganlib.latent_dim": "5"},
-        )
-    )
-    registry.move("small", "champion", 1, expected=None, who="test", why="first")
-    return load("small", registry)
 
 
 def test_the_same_seed_gives_the_same_pictures(generator: LoadedGenerator) -> None:
@@ -133,27 +107,89 @@ def test_counts_and_seeds_are_bounded(generator: LoadedGenerator, count: int, se
         generator.sample(count, seed)
 
 
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"seed": "x"}, "seed 'x' is not a whole number: give one between 0 and 2147483647, as in seed=1"),
+        ({"count": "4"}, "count '4' is not a whole number: give one between 1 and 1000000, as in count=1"),
+        ({"count": 4.0}, "count 4.0 is not a whole number: give one between 1 and 1000000, as in count=1"),
+        ({"count": True}, "count True is not a whole number: give one between 1 and 1000000, as in count=1"),
+        ({"count": -4}, "count -4 must be between 1 and 1000000"),
+        ({"count": 2**20000}, "count of 20001 bits must be between 1 and 1000000"),
+        ({"truncation": "1"}, "truncation '1' is not a number: give one between 0.01 and 4, or leave it out"),
+        (
+            {"label": 2},
+            "label 2 is not the name of a class of labelled: give one of 'boot', 'shirt', 'bag', or leave "
+            "it out",
+        ),
+        ({"label": ["bag"]}, "label ['bag'] is not the name"),
+    ],
+)
+def test_values_of_another_type_are_refused(
+    conditional: LoadedGenerator, given: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ConfigError, match=re.escape(says)) as refused:
+        conditional.sample(**{"count": 4} | given)
+    assert "\n" not in str(refused.value)
+
+
+def test_whole_numbers_of_other_libraries_are_taken(generator: LoadedGenerator) -> None:
+    seed: Any = np.int64(3)
+    count: Any = torch.tensor(4)
+    assert torch.equal(generator.sample(count, seed), generator.sample(4, 3))
+
+
+@pytest.mark.parametrize(
+    ("seeds", "steps", "says"),
+    [
+        (5, 4, "seeds 5 are no list: give 2 to 1000"),
+        (["a", 1], 4, "seed 'a' is not a whole number"),
+        ([1, 2], "4", "steps '4' is not a whole number"),
+        ([1, 2], 2.5, r"steps 2\.5 is not a whole number"),
+    ],
+)
+def test_interpolations_between_no_numbers_are_refused(
+    generator: LoadedGenerator, seeds: Any, steps: Any, says: str
+) -> None:
+    with pytest.raises(ConfigError, match=says):
+        generator.interpolate(seeds, steps)
+
+
+def test_latents_and_labels_of_another_type_are_refused(conditional: LoadedGenerator) -> None:
+    noise = torch.zeros(2, 5)
+    wrong: Any
+    for wrong in (noise.numpy(), noise.double()):
+        with pytest.raises(ConfigError, match=r"it takes a tensor float32 \[n, 5\]"):
+            conditional(wrong)
+    for wrong in ([0, 1], torch.tensor([0.0, 1.0]), torch.tensor([True, False]), torch.tensor(1)):
+        with pytest.raises(ConfigError, match="do not fit 2 latents of labelled: it takes 2 numbers from 0"):
+            conditional(noise, wrong)
+
+
+def test_a_generator_is_shown_on_one_line(generator: LoadedGenerator, conditional: LoadedGenerator) -> None:
+    assert repr(generator) == "Generator(small/1, latent 5, cpu)"
+    tags = {"ganlib.image_shape": "1,28,28"}
+    assert (
+        repr(replace(conditional, registered=conditional.registered.model_copy(update={"tags": tags})))
+        == "Generator(labelled/1, 28×28 grey, 3 classes, latent 5, cpu)"
+    )
+    tags = {"ganlib.image_shape": "3,32,48"}
+    coloured = replace(
+        generator, registered=generator.registered.model_copy(update={"tags": tags}), offline=True
+    )
+    assert repr(coloured) == "Generator(small/1, 32×48 colour, latent 5, cpu, from the cache, offline)"
+
+
+@pytest.mark.parametrize("shape", ["", "28", "1,28,28\n", "2,28,28", "1,x,28"])
+def test_a_tag_that_is_no_shape_is_not_shown(generator: LoadedGenerator, shape: str) -> None:
+    tags = {"ganlib.image_shape": shape}
+    tagged = replace(generator, registered=generator.registered.model_copy(update={"tags": tags}))
+    assert repr(tagged) == "Generator(small/1, latent 5, cpu)"
+
+
 def test_latents_of_another_length_are_refused(generator: LoadedGenerator) -> None:
     with pytest.raises(ConfigError, match=r"\[n, 5\]"):
         generator(torch.zeros(2, 6))
-
-
-@pytest.fixture
-def conditional() -> LoadedGenerator:
-    torch.manual_seed(0)
-    registry = MemoryRegistry()
-    registry.publish(
-        Publication(
-            model="labelled",
-            run="r",
-            tracking_run_id="t",
-            generator=lively(Generator(size=28, channels=1, latent_dim=5, width=4, classes=3)),
-            latent_dim=5,
-            classes=("boot", "shirt", "bag"),
-            tags={"ganlib.latent_dim": "5"},
-        )
-    )
-    return load("labelled/1", registry)
 
 
 def test_pictures_of_one_class_are_those_of_its_label(conditional: LoadedGenerator) -> None:

@@ -83,6 +83,24 @@ def test_services_of_ones_own_are_shown_as_such_and_the_worker_goes_with_prefect
     assert status["prefect"].url == "http://prefect:4200/api"
 
 
+@pytest.mark.parametrize("url", ["http://prefect:4200/api", "http://prefect:4200/api/"])
+def test_people_are_shown_the_page_of_prefect_and_programs_its_api(url):
+    services = (
+        ServiceStatus(name="prefect", state="own", url=url),
+        ServiceStatus(name="ray", state="own", url="http://ray:8265/api"),
+    )
+    status = StackStatus(home="/h", services=services)
+    assert str(status).split() == [
+        "prefect",
+        "own",
+        "http://prefect:4200",
+        "ray",
+        "own",
+        "http://ray:8265/api",
+    ]
+    assert json.loads(status.to_json())["services"][0]["url"] == url
+
+
 def test_a_record_of_a_process_that_is_gone_counts_as_down(tmp_path):
     layout = prepare_home(tmp_path / "home")
     StackRecord(services={"s3": STARTED}, ports={"s3": 1}).save(layout)
