@@ -67,7 +67,7 @@ class VersionDetails:
     problems: list[str]
     """Why something is missing here, a sentence for each."""
     differences: list[str]
-    """What :func:`differences` says."""
+    """As :func:`differences` tells them."""
 
     @property
     def decision(self) -> dict[str, str]:
