@@ -8,7 +8,7 @@ from typing import Annotated, Literal, get_args
 
 import typer
 
-from ganlib.cli.options import say
+from ganlib.cli.options import Json, say
 from ganlib.config.parts import DatasetConfig
 from ganlib.errors import ConfigError, DataError
 from ganlib.settings import load_settings
@@ -133,14 +133,22 @@ def dataset_remove(
 
 
 @dataset_app.command("list")
-def dataset_list() -> None:
-    """List the datasets in the object store."""
+def dataset_list(json: Json = False) -> None:
+    """List the datasets in the object store and, of each version, pictures, classes and shape."""
+    from ganlib.cli.dataset_views import listed_values, print_datasets
+    from ganlib.cli.output import as_json
     from ganlib.data.layout import datasets
+    from ganlib.data.summary import summarize
     from ganlib.storage import open_store
 
-    names = datasets(open_store(load_settings()))
-    for name in names or ["there is no dataset yet; `ganlib dataset add NAME --from SOURCE` adds one"]:
-        say(name)
+    store = open_store(load_settings())
+    found = [summarize(store, name) for name in datasets(store)]
+    if json:
+        say(as_json(listed_values(found)))
+    elif not found:
+        say("there is no dataset yet; `ganlib dataset add NAME --from SOURCE` adds one")
+    else:
+        print_datasets(found)
 
 
 def _counts(counts: Mapping[str, int]) -> str:

@@ -15,7 +15,7 @@ from ganlib.cli.datasets import dataset_app
 from ganlib.cli.generate import generate
 from ganlib.cli.look import logs, open_page
 from ganlib.cli.models import model_app
-from ganlib.cli.options import ModelName, Overrides, parse_overrides, resumable, say
+from ganlib.cli.options import Json, ModelName, Overrides, parse_overrides, resumable, say
 from ganlib.config.run import load_config, named, recipe_description, recipes
 from ganlib.errors import GanlibError
 from ganlib.settings import load_settings
@@ -66,12 +66,21 @@ def down() -> None:
 
 
 @app.command()
-def status(json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def status(json: Json = False) -> None:
     """Show the services: state, address, process, log."""
     from ganlib import stack
 
     found = stack.status(load_settings())
-    say(found.to_json() if json else str(found))
+    if not json:
+        say(str(found))
+        return
+    from ganlib.cli.output import as_json
+
+    services = [
+        {name: None if value == "" else value for name, value in service.model_dump(mode="json").items()}
+        for service in found.services
+    ]
+    say(as_json({**found.model_dump(mode="json"), "services": services}))
 
 
 @app.command()

@@ -1,14 +1,13 @@
-"""Output of `ganlib model`: rows and details as plain values, and their printing."""
+"""Output of `ganlib model show` and `compare`: typed values, for programs and for people."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
+from ganlib.cli.output import TableRow, print_rows, terminal
+from ganlib.cli.tag_values import GATE, tag_values
 from ganlib.errors import RegistryError, UnknownName
 from ganlib.names import parse_reference
 from ganlib.ports import ModelRegistry
@@ -16,8 +15,6 @@ from ganlib.registry.aliases import folded
 
 if TYPE_CHECKING:
     from ganlib.records import AliasMove, RegisteredGenerator
-
-TableRow = dict[str, str]
 
 _NUMBERS = {
     "value": "ganlib.value",
@@ -27,44 +24,6 @@ _NUMBERS = {
     "recall": "ganlib.recall",
     "copying ratio": "ganlib.copying_ratio",
 }
-_WIDE = 200
-
-
-def model_rows(registry: ModelRegistry) -> list[TableRow]:
-    """A row for each model."""
-    rows = []
-    for name in registry.models():
-        versions = registry.versions(name)
-        champion = next((found for found in versions if "champion" in found.aliases), None)
-        rows.append(
-            {
-                "model": name,
-                "versions": str(len(versions)),
-                "aliases": ", ".join(f"{a} → {v.version}" for v in versions for a in v.aliases),
-                "champion's metric": champion.tags.get("ganlib.metric", "") if champion else "",
-                "value": _short(champion.tags.get("ganlib.value", "")) if champion else "",
-            }
-        )
-    return rows
-
-
-def version_rows(catalog: ModelRegistry, model: str) -> list[TableRow]:
-    """A row for each version, the newest first. Raises ``UnknownName``."""
-    return [
-        {
-            "version": str(found.version),
-            "aliases": ", ".join(found.aliases),
-            "metric": found.tags.get("ganlib.metric", ""),
-            "value": _short(found.tags.get("ganlib.value", "")),
-            "kernel distance": _short(found.tags.get("ganlib.kernel_distance", "")),
-            "dataset": " ".join(
-                (found.tags.get("ganlib.dataset", ""), found.tags.get("ganlib.dataset_digest", "")[:8])
-            ).strip(),
-            "created": found.created,
-            "run": found.tags.get("ganlib.run", ""),
-        }
-        for found in catalog.versions(model)
-    ]
 
 
 def compared_rows(left: RegisteredGenerator, right: RegisteredGenerator) -> list[TableRow]:
@@ -97,8 +56,52 @@ def resolve_or_newest(registry: ModelRegistry, reference: str) -> RegisteredGene
         return registry.versions(model)[0]
 
 
-def version_details(registry: ModelRegistry, generator: RegisteredGenerator) -> dict[str, Any]:
-    """Everything about a version, and the history of its model's aliases, as JSON values."""
+@dataclass(frozen=True)
+class VersionDetails:
+    """Everything about a version, and the history of its model's aliases."""
+
+    generator: RegisteredGenerator
+    files: dict[str, int]
+    """Bytes by name of file."""
+    history: list[AliasMove]
+    problems: list[str]
+    """Why something is missing here, a sentence for each."""
+    differences: list[str]
+    """As :func:`differences` tells them."""
+
+    @property
+    def decision(self) -> dict[str, str]:
+        """The tags that the gate wrote, by name."""
+        return {name: text for name, text in self._sorted_tags() if name.startswith(GATE)}
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """The other tags, by name."""
+        return {name: text for name, text in self._sorted_tags() if not name.startswith(GATE)}
+
+    def values(self) -> dict[str, Any]:
+        """The details for programs: plain values, ``None`` for what is absent."""
+        found = self.generator
+        return {
+            "model": found.model,
+            "version": found.version,
+            "aliases": dict.fromkeys(found.aliases, found.version),
+            "created": found.created or None,
+            "tracking_run_id": found.tracking_run_id or None,
+            "tags": tag_values(self.tags),
+            "gate": tag_values(self.decision),
+            "files": self.files,
+            "history": [move.model_dump(mode="json") for move in self.history],
+            "problems": self.problems,
+            "differences": self.differences,
+        }
+
+    def _sorted_tags(self) -> list[tuple[str, str]]:
+        return sorted(self.generator.tags.items())
+
+
+def version_details(registry: ModelRegistry, generator: RegisteredGenerator) -> VersionDetails:
+    """Look up everything about a version. Raises ``UnknownName``."""
     found = registry.resolve(generator.model, str(generator.version))
     history = registry.history(generator.model)
     aliases = {alias: v.version for v in registry.versions(generator.model) for alias in v.aliases}
@@ -108,20 +111,8 @@ def version_details(registry: ModelRegistry, generator: RegisteredGenerator) -> 
         files = registry.files(found)
     except RegistryError as error:  # what can be said of a version is said, whatever became of its files
         problems.append(str(error))
-    decision = {name: value for name, value in found.tags.items() if name.startswith("ganlib.gate.")}
-    return {
-        "model": found.model,
-        "version": found.version,
-        "aliases": list(found.aliases),
-        "created": found.created,
-        "tracking_run_id": found.tracking_run_id,
-        "tags": {name: value for name, value in sorted(found.tags.items()) if name not in decision},
-        "gate": dict(sorted(decision.items())),
-        "files": {name: len(data) for name, data in sorted(files.items())},
-        "history": [move.model_dump(mode="json") for move in history],
-        "problems": problems,
-        "differences": differences(history, aliases),
-    }
+    sizes = {name: len(data) for name, data in sorted(files.items())}
+    return VersionDetails(found, sizes, history, problems, differences(history, aliases))
 
 
 def differences(history: Sequence[AliasMove], aliases: Mapping[str, int]) -> list[str]:
@@ -138,43 +129,32 @@ def differences(history: Sequence[AliasMove], aliases: Mapping[str, int]) -> lis
     return lines
 
 
-def print_rows(rows: Sequence[TableRow]) -> None:
-    """Print rows with the same keys as a table."""
-    table = Table(*rows[0], header_style="bold")
-    for row in rows:
-        table.add_row(*(Text(value) for value in row.values()))
-    _console().print(table)
-
-
-def print_description(described: Mapping[str, Any]) -> None:
+def print_description(described: VersionDetails) -> None:
     """Print what :func:`version_details` found."""
-    console = _console()
-    aliases = ", ".join(described["aliases"]) or "no alias"
-    title = f"{described['model']} version {described['version']} ({aliases})"
-    console.print(title, style="bold", markup=False)
-    run = described["tracking_run_id"]
-    console.print(f"created {described['created']}, tracking run {run}", markup=False)
-    for heading, values in (("tag", described["tags"]), ("gate", described["gate"])):
-        if values:
-            print_rows([{heading: name, "value": value} for name, value in values.items()])
-    if described["files"]:
-        print_rows([{"file": name, "bytes": f"{size:,}"} for name, size in described["files"].items()])
-    if described["history"]:
-        print_rows([_move_row(move) for move in reversed(described["history"])])
-    for line in (*described["problems"], *described["differences"]):
+    console, found = terminal(), described.generator
+    aliases = ", ".join(found.aliases) or "no alias"
+    console.print(f"{found.model} version {found.version} ({aliases})", style="bold", markup=False)
+    console.print(f"created {found.created}, tracking run {found.tracking_run_id}", markup=False)
+    for heading, tags in (("tag", described.tags), ("gate", described.decision)):
+        if tags:
+            print_rows([{heading: name, "value": text} for name, text in tags.items()])
+    if described.files:
+        print_rows([{"file": name, "bytes": f"{size:,}"} for name, size in described.files.items()])
+    if described.history:
+        print_rows([_move_row(move) for move in reversed(described.history)])
+    for line in (*described.problems, *described.differences):
         console.print(line, style="yellow", markup=False)
 
 
-def _move_row(move: Mapping[str, Any]) -> TableRow:
-    kind = move["kind"] if move["effective"] else "refused"
+def _move_row(move: AliasMove) -> TableRow:
     return {
-        "when": move["when"],
-        "alias": move["alias"],
-        "from": str(move["previous"] or "–"),
-        "to": str(move["version"] or "–"),
-        "": kind,
-        "who": move["who"],
-        "why": move["why"],
+        "when": move.when,
+        "alias": move.alias,
+        "from": str(move.previous or "–"),
+        "to": str(move.version or "–"),
+        "": move.kind if move.effective else "refused",
+        "who": move.who,
+        "why": move.why,
     }
 
 
@@ -187,9 +167,3 @@ def _short(text: str) -> str:
         return f"{float(text):.4g}"
     except ValueError:
         return text
-
-
-def _console() -> Console:
-    """A terminal's own width, and room for everything in a file or pipe."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=_WIDE)

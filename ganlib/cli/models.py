@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json as json_module
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ganlib.cli.options import say
+from ganlib.cli.options import Json, say
 from ganlib.errors import ConfigError, RequestRefused, ServiceError
 from ganlib.settings import load_settings
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 model_app = typer.Typer(help="Registered generators and where their aliases point.", no_args_is_help=True)
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Alias = Annotated[str, typer.Option(help="Which alias.")]
 Who = Annotated[str | None, typer.Option(help="Who does it, for the record; default: user@host.")]
 
@@ -33,16 +32,17 @@ def list_models(
     json: Json = False,
 ) -> None:
     """List the models, or the versions of one, the newest first."""
-    from ganlib.cli.model_views import model_rows, print_rows, version_rows
+    from ganlib.cli.model_lists import model_rows, print_listed, version_rows
+    from ganlib.cli.output import as_json
 
     registry = _registry(ctx)
     rows = model_rows(registry) if name is None else version_rows(registry, name)
     if json:
-        say(json_module.dumps(rows, indent=2, ensure_ascii=False))
+        say(as_json([asdict(row) for row in rows]))
     elif not rows:
         say("no generator is registered yet; publish one with `ganlib retrain`")
     else:
-        print_rows(rows)
+        print_listed(rows)
 
 
 @model_app.command()
@@ -53,13 +53,14 @@ def show(
 ) -> None:
     """Show a version: numbers, tags, files, and the history of the model's aliases."""
     from ganlib.cli.model_views import print_description, resolve_or_newest, version_details
+    from ganlib.cli.output import as_json
     from ganlib.names import parse_reference
 
     registry = _registry(ctx)
     parse_reference(generator)
     described = version_details(registry, resolve_or_newest(registry, generator))
     if json:
-        say(json_module.dumps(described, indent=2, ensure_ascii=False))
+        say(as_json(described.values()))
     else:
         print_description(described)
 
@@ -119,7 +120,8 @@ def compare(
         raise ConfigError(f"--out {out}: there is no folder {out.absolute().parent}")
     import math
 
-    from ganlib.cli.model_views import compared_rows, print_rows
+    from ganlib.cli.model_views import compared_rows
+    from ganlib.cli.output import print_rows
     from ganlib.generators.fetch import load
     from ganlib.quality.grids import side_by_side, write_png
 

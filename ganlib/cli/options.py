@@ -26,6 +26,8 @@ ModelName = Annotated[
     ),
 ]
 
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
 
 def say(line: str) -> None:
     """A line for a person, on standard output."""

@@ -23,10 +23,14 @@ class _Prepared(Record):
 
 def versions(store: ObjectStore, name: str) -> list[DatasetVersion]:
     """The prepared versions of a dataset, in the order of their digests; maybe none."""
+    return [read_version(store, name, digest) for digest in manifest_sizes(store, name)]
+
+
+def manifest_sizes(store: ObjectStore, name: str) -> dict[str, int]:
+    """Bytes of each version's manifest by the version's digest, in order; no manifest is read."""
     pattern = re.compile(re.escape(f"datasets/{name}/") + rf"([0-9a-f]{{64}})/{re.escape(_MANIFEST)}")
-    keys = (info.key for info in store.list(f"datasets/{name}/"))
-    digests = [match[1] for key in keys if (match := pattern.fullmatch(key))]
-    return [_read(store, name, digest) for digest in digests]
+    listing = store.list(f"datasets/{name}/")
+    return {match[1]: info.size for info in listing if (match := pattern.fullmatch(info.key))}
 
 
 def load_version(store: ObjectStore, name: str, digest: str) -> DatasetVersion:
@@ -38,7 +42,7 @@ def load_version(store: ObjectStore, name: str, digest: str) -> DatasetVersion:
         DigestMismatch: Its manifest does not have the digest it stands under.
     """
     try:
-        return _read(store, name, digest)
+        return read_version(store, name, digest)
     except ObjectMissing:
         known = [version.digest for version in versions(store, name)]
         prepare = f"make one with `ganlib dataset prepare {name}`"
@@ -47,7 +51,14 @@ def load_version(store: ObjectStore, name: str, digest: str) -> DatasetVersion:
         raise UnknownName(f"version of dataset {name}", digest, known, prepare) from None
 
 
-def _read(store: ObjectStore, name: str, digest: str) -> DatasetVersion:
+def read_version(store: ObjectStore, name: str, digest: str) -> DatasetVersion:
+    """Read a version's manifest and check it.
+
+    Raises:
+        ObjectMissing: There is none.
+        DataError: It cannot be read, or belongs to another dataset.
+        DigestMismatch: It does not have the digest it stands under.
+    """
     key = f"datasets/{name}/{digest}/{_MANIFEST}"
     version = DatasetVersion.from_json(store.get(key), source=key)
     actual = DatasetVersion.digest_for(version.image_shape, version.classes, version.shards)
@@ -64,7 +75,7 @@ def find_prepared(store: ObjectStore, name: str, key: str) -> DatasetVersion | N
     """The version that was made under this preparation key, if it is whole."""
     index = _index(name, key)
     try:
-        return _read(store, name, _Prepared.from_json(store.get(index), source=index).digest)
+        return read_version(store, name, _Prepared.from_json(store.get(index), source=index).digest)
     except ObjectMissing:
         return None
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -118,3 +119,15 @@ def test_what_a_newcomer_asks_first_is_answered(words: list[str], says: str) -> 
     answer = CliRunner().invoke(app, words)
     assert answer.exit_code == 0
     assert says in answer.output
+
+
+def test_the_services_state_has_nulls_for_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GANLIB_HOME", str(tmp_path / "home"))
+    for variable in ("S3_ENDPOINT_URL", "MLFLOW_URI", "PREFECT_API_URL", "RAY_ADDRESS"):
+        monkeypatch.delenv(f"GANLIB_{variable}", raising=False)
+    found = json.loads(CliRunner().invoke(app, ["status", "--json"], catch_exceptions=False).stdout)
+    assert found["free_bytes"] is None
+    assert {service["name"] for service in found["services"]} == {"s3", "mlflow", "prefect", "ray", "worker"}
+    for service in found["services"]:
+        assert [service[name] for name in ("url", "pid", "since")] == [None] * 3
+        assert service["state"] == "down"

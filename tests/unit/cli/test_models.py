@@ -61,15 +61,10 @@ def test_models_and_versions_are_listed(registry: MemoryRegistry) -> None:
     text = say(registry, "list")
     assert "shirts" in text
     assert "champion → 2" in text
-    (row,) = json.loads(say(registry, "list", "--json"))
-    assert (row["model"], row["versions"], row["value"]) == ("shirts", "3", "198.5")
-    rows = json.loads(say(registry, "list", "shirts", "--json"))
-    assert [row["version"] for row in rows] == ["3", "2", "1"]
-    assert [row["aliases"] for row in rows] == ["", "champion", ""]
-    assert rows[0]["kernel distance"] == "0.01235"
     table = say(registry, "list", "shirts")
-    for words in ("198.5", "[bold]digits dddddddd", "run-333", "fd_efficientnet_lite0"):
+    for words in ("198.5", "0.01235", "[bold]digits dddddddd", "run-333", "fd_efficientnet_lite0", "+00:00"):
         assert words in table
+    assert "no room" not in table
     assert "no generator is registered yet" in say(MemoryRegistry(), "list")
     with pytest.raises(UnknownName, match="close to it: shirts"):
         ask(registry, "list", "shirt")
@@ -78,7 +73,7 @@ def test_models_and_versions_are_listed(registry: MemoryRegistry) -> None:
 def test_a_version_is_shown_with_decision_files_and_history(registry: MemoryRegistry) -> None:
     registry.tag("shirts", 3, {"ganlib.gate.reason": "not better"})
     shown = json.loads(say(registry, "show", "shirts/3", "--json"))
-    assert (shown["version"], shown["aliases"]) == (3, [])
+    assert (shown["version"], shown["aliases"]) == (3, {})
     assert shown["gate"] == {"ganlib.gate.reason": "not better"}
     assert shown["files"] == {"grid.png": 4, "model_card.md": 8}
     assert [(move["previous"], move["version"], move["who"]) for move in shown["history"]] == [
