@@ -120,13 +120,18 @@ def _running(client: JobSubmissionClient, job: str) -> str | None:
 
 
 def _attempts(client: JobSubmissionClient, job: str) -> list[JobDetails]:
-    return [d for d in client.list_jobs() if (d.submission_id or "").rpartition("--")[0] == job]
+    return [details for name, details in _named(client) if name == job]
 
 
 def jobs_of(client: JobSubmissionClient, run: str) -> list[JobDetails]:
     """The jobs that work for a run, in no order: named by it, or by it and a stage."""
-    names = [((job.submission_id or "").rpartition("--")[0], job) for job in client.list_jobs()]
-    return [job for name, job in names if name == run or name.startswith(f"{run}-")]
+    return [details for name, details in _named(client) if name == run or name.startswith(f"{run}-")]
+
+
+def _named(client: JobSubmissionClient) -> Iterator[tuple[str, JobDetails]]:
+    """All jobs, each with its name: its submission id less the attempt's number."""
+    for details in client.list_jobs():
+        yield (details.submission_id or "").rpartition("--")[0], details
 
 
 def _submit(client: JobSubmissionClient, settings: Settings, job: str, arguments: list[str]) -> str:

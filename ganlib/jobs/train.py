@@ -76,19 +76,19 @@ def worker(parameters: dict[str, Any]) -> None:
     with worker_host(parameters, worker_place(), emit) as host:
         *_, result = rounds_on(host)
         assert isinstance(result, TrainResult), "the last of a run's rounds"
-        _evaluate(host, result, parameters["run"])
+        _evaluate(host, result)
     write_result(result, host.place)
 
 
-def _evaluate(host: Host, result: TrainResult, run: str) -> None:
+def _evaluate(host: Host, result: TrainResult) -> None:
     """Evaluate the trained run on all of its workers, unless that has been done; rank 0 records it.
 
     It comes before the result: a job that dies in between resumes at the end of its training, and ends its
     tracking run with everything in it.
     """
-    store, place = open_store(load_settings()), host.place
+    store, place, run = open_store(load_settings()), host.place, host.run
     # Only rank 0 knows the newest checkpoints; all must evaluate the same one, or none.
-    plan = gather_bytes(_to_evaluate(store, result, run) if place.rank == 0 else b"", place)[0]
+    plan = gather_bytes(_to_evaluate(store, result) if place.rank == 0 else b"", place)[0]
     if not plan:
         return
     task = Task.from_json(plan, source=f"the evaluation of {run}")
@@ -99,9 +99,9 @@ def _evaluate(host: Host, result: TrainResult, run: str) -> None:
         emit(summary(outcome.evaluation))
 
 
-def _to_evaluate(store: ObjectStore, result: TrainResult, run: str) -> bytes:
+def _to_evaluate(store: ObjectStore, result: TrainResult) -> bytes:
     """The evaluation that is still to be made, as JSON; empty when there is none."""
-    checkpoint = result.best or result.last
+    run, checkpoint = result.run, result.best or result.last
     if result.status != "finished" or checkpoint is None:
         return b""
     try:

@@ -4,9 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from torch import nn
 
 from ganlib.cli.generate import (
     kind_of,
@@ -14,13 +12,9 @@ from ganlib.cli.generate import (
     wanted_pictures,
     write_pictures,
 )
-from ganlib.core.networks import Generator
 from ganlib.errors import ConfigError
-from ganlib.fakes.stores import MemoryRegistry
-from ganlib.generators.fetch import load
 from ganlib.generators.loaded import LoadedGenerator
 from ganlib.generators.places import LIMITS, check_place
-from ganlib.ports import Publication
 
 
 @pytest.mark.parametrize(
@@ -93,38 +87,12 @@ def test_options_that_would_do_nothing_are_refused() -> None:
     assert wanted_pictures(None, None, "1,2,3", 5, None, None).total == 11
 
 
-def lively(network: nn.Module) -> nn.Module:
-    """In eval mode, with weights so large that pictures differ."""
-    for parameter in network.parameters():
-        if parameter.ndim == 4:
-            nn.init.normal_(parameter, 0, 0.3)
-    return network.eval()
-
-
-@pytest.fixture
-def loaded() -> LoadedGenerator:
-    torch.manual_seed(0)
-    registry = MemoryRegistry()
-    registry.publish(
-        Publication(
-            model="labelled",
-            run="r",
-            tracking_run_id="t",
-            generator=lively(Generator(size=28, channels=1, latent_dim=5, width=4, classes=3)),
-            latent_dim=5,
-            classes=("boot", "shirt", "bag"),
-            tags={"ganlib.latent_dim": "5"},
-        )
-    )
-    return load("labelled/1", registry)
-
-
-def test_every_kind_holds_the_same_pictures(tmp_path: Path, loaded: LoadedGenerator) -> None:
+def test_every_kind_holds_the_same_pictures(tmp_path: Path, conditional: LoadedGenerator) -> None:
     wanted = wanted_pictures(6, 3, None, None, "bag", 0.5)
-    expected = loaded.sample(6, 3, "bag", 0.5)[:, 0].numpy()
+    expected = conditional.sample(6, 3, "bag", 0.5)[:, 0].numpy()
     assert set(LIMITS) == {"png", "folder", "npz", "gif"}
     for kind in LIMITS:
-        write_pictures(tmp_path / kind, kind, loaded, wanted, fps=10)
+        write_pictures(tmp_path / kind, kind, conditional, wanted, fps=10)
     with np.load(tmp_path / "npz") as arrays:
         assert np.array_equal(arrays["images"][..., 0], expected)
         assert arrays["labels"].tolist() == [2] * 6
@@ -141,13 +109,13 @@ def test_every_kind_holds_the_same_pictures(tmp_path: Path, loaded: LoadedGenera
 
 
 def test_an_interpolation_is_written_with_its_seeds_and_class(
-    tmp_path: Path, loaded: LoadedGenerator
+    tmp_path: Path, conditional: LoadedGenerator
 ) -> None:
     wanted = wanted_pictures(None, None, "4,5", 2, None, None)
     for kind in LIMITS:
-        write_pictures(tmp_path / kind, kind, loaded, wanted, fps=10)
+        write_pictures(tmp_path / kind, kind, conditional, wanted, fps=10)
     with np.load(tmp_path / "npz") as arrays:
-        assert np.array_equal(arrays["images"][..., 0], loaded.interpolate([4, 5], 2)[:, 0].numpy())
+        assert np.array_equal(arrays["images"][..., 0], conditional.interpolate([4, 5], 2)[:, 0].numpy())
         assert arrays["labels"].tolist() == [0, 0, 0]
         assert arrays["seeds"].tolist() == [4, 5]
     assert (tmp_path / "folder" / "labels.csv").read_text().splitlines()[1:] == [

@@ -1,4 +1,4 @@
-"""What `ganlib model` prints for programs, and in narrow terminals."""
+"""Output of `ganlib model` for programs, and in narrow terminals."""
 
 from __future__ import annotations
 

@@ -65,17 +65,17 @@ def evaluated(store: MemoryStore, images_seen: int) -> None:
 
 
 def test_the_best_checkpoint_is_evaluated_with_the_configured_samples(store: MemoryStore) -> None:
-    task = Task.from_json(_to_evaluate(store, result(500), "run"), source="test")
+    task = Task.from_json(_to_evaluate(store, result(500)), source="test")
     assert (task.checkpoint, task.samples, task.draw, task.untrained) == (checkpoint(500), 64, 1, True)
-    last = Task.from_json(_to_evaluate(store, result(None), "run"), source="test")
+    last = Task.from_json(_to_evaluate(store, result(None)), source="test")
     assert last.checkpoint == checkpoint(900)
 
 
 def test_a_checkpoint_is_evaluated_once(store: MemoryStore) -> None:
     evaluated(store, 500)
-    assert _to_evaluate(store, result(500), "run") == b""
-    assert _to_evaluate(store, result(600), "run") != b"", "the run went on since"
+    assert _to_evaluate(store, result(500)) == b""
+    assert _to_evaluate(store, result(600)) != b"", "the run went on since"
 
 
 def test_a_run_that_failed_is_not_evaluated(store: MemoryStore) -> None:
-    assert _to_evaluate(store, result(500, status="failed"), "run") == b""
+    assert _to_evaluate(store, result(500, status="failed")) == b""

@@ -121,14 +121,3 @@ def test_keys_of_another_store_without_its_address_are_refused(tmp_path):
     environ = {"GANLIB_HOME": str(tmp_path / "home"), "GANLIB_S3_ACCESS_KEY_ID": "another"}
     with pytest.raises(ConfigError, match="unset GANLIB_S3_ACCESS_KEY_ID"):
         stack.status(load_settings(environ))
-
-
-def test_people_are_shown_prefects_page_and_clients_its_api():
-    prefect = ServiceStatus(name="prefect", state="up", url="http://127.0.0.1:4200/api")
-    ray = ServiceStatus(name="ray", state="up", url="http://127.0.0.1:8265")
-    shown = str(StackStatus(home="home", services=(prefect, ray)))
-    assert [line.split()[-1] for line in shown.splitlines()] == [
-        "http://127.0.0.1:4200",
-        "http://127.0.0.1:8265",
-    ]
-    assert '"http://127.0.0.1:4200/api"' in StackStatus(home="home", services=(prefect,)).to_json()

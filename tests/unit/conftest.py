@@ -1,3 +1,5 @@
+"""Generators that several folders of tests draw from."""
+
 from __future__ import annotations
 
 import pytest
