@@ -27,6 +27,7 @@ from ganlib.records import Comparison, DatasetVersion, Decision, Evaluation, Reg
 from ganlib.registry.mlflow import MlflowRegistry
 from ganlib.release.comparison_task import ComparisonTask, find_comparison, write_task
 from ganlib.release.gate import pass_gate
+from ganlib.release.registered import find_registered
 from ganlib.release.tags import CHALLENGER, CHAMPION
 from ganlib.settings import Settings, load_settings
 from ganlib.storage import open_store
@@ -131,12 +132,16 @@ def evaluate(spec: RunSpec) -> Evaluation:
 
 @task
 def publish(spec: RunSpec, result: TrainResult, evaluation: Evaluation) -> RegisteredGenerator:
-    """Register the generator as challenger."""
-    # Imported here: it needs torch, and a flow that has nothing to train must not wait for that.
+    """Register the generator as challenger, unless the training job has done it."""
+    settings = load_settings()
+    store, registry = open_store(settings), MlflowRegistry(settings)
+    found = find_registered(store, registry, spec)
+    if found is not None:
+        return found
+    # Imported here: it needs torch, and a flow that has nothing to publish must not wait for that.
     from ganlib.release.publish import publish as publish_generator
 
-    settings = load_settings()
-    return publish_generator(open_store(settings), MlflowRegistry(settings), spec, result, evaluation)
+    return publish_generator(store, registry, spec, result, evaluation)
 
 
 @task

@@ -259,7 +259,7 @@ class Evaluation(Record):
     measures: Measures
     """The trained generator's."""
     draw: Count = 1
-    """Number of the draw of latents: 1 for a run's evaluation, others for fresh ones."""
+    """Number of the draw of latents (:func:`ganlib.training.spec.run_draw`); 1 if an older ganlib made it."""
     value_untrained: float
     """The Fréchet distance before training; NaN when it was not asked for."""
     copying: Copying | None = None

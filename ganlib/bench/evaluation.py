@@ -55,7 +55,7 @@ def task_on(store: MemoryStore, dataset: LocalDataset, run: RunConfig) -> Task:
         checkpoints.wait()
         best = checkpoints.best()
     assert best is not None, "it was saved with a distance"
-    return Task(spec=spec, checkpoint=best, samples=SAMPLES, untrained=False)
+    return Task(spec=spec, checkpoint=best, samples=SAMPLES, draw=1, untrained=False)
 
 
 def worker(rank: int, task_json: str, objects: dict[str, bytes], folder: str) -> None:

@@ -131,9 +131,9 @@ def measure(run: RunConfig, dataset: LocalDataset, settings: Settings) -> Measur
         code_version=version("ganlib"),
     )
     best = train(spec, store)
-    task = Task(spec=spec, checkpoint=best, samples=run.evaluation.samples, untrained=False)
+    task = Task(spec=spec, checkpoint=best, samples=run.evaluation.samples, draw=1, untrained=False)
     shares = [share_of_task(settings, store, task, rank) for rank in range(WORKERS)]
-    evaluation, _ = judge(settings, store, task, shares)
+    evaluation = judge(settings, store, task, shares).evaluation
     precision = accelerate(torch.device("cpu"), run.compute.precision).precision
     return Measured(value=evaluation.value, precision=precision)
 

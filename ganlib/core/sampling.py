@@ -20,7 +20,6 @@ Stream = Literal[
     "generator dropout",
     "grid",
     "evaluate",
-    "gate",
     "calibrate",
     "sample",
     "truncation",

@@ -13,7 +13,7 @@ import ray
 
 from ganlib.cluster.program import connect, emit, run_main
 from ganlib.records import Comparison
-from ganlib.release.comparison_task import ComparisonTask, read_task
+from ganlib.release.comparison_task import ComparisonTask, read_task, write_comparison
 from ganlib.release.decision import comparison_summary
 from ganlib.settings import load_settings
 from ganlib.storage import open_store
@@ -36,7 +36,7 @@ def main(run: str, digest: str) -> None:
     plain = task.model_dump(mode="json")
     shares = [share.remote(plain, rank) for rank in range(workers)]
     comparison = Comparison.from_json(ray.get(judge.remote(plain, *shares)), source=task.result_key)
-    store.put(task.result_key, comparison.to_json().encode())
+    write_comparison(store, task, comparison)
     emit(f"version {task.candidate} against {task.champion}: {comparison_summary(comparison)}")
 
 
@@ -44,10 +44,10 @@ def main(run: str, digest: str) -> None:
 
 
 def _share(task: dict[str, Any], rank: int) -> bytes:
-    from ganlib.release.comparison import features_of_share
+    from ganlib.release.comparison import features_of_versions
 
     settings = load_settings()
-    return features_of_share(settings, open_store(settings), ComparisonTask.model_validate(task), rank)
+    return features_of_versions(settings, open_store(settings), ComparisonTask.model_validate(task), rank)
 
 
 def _judge(task: dict[str, Any], *shares: bytes) -> str:

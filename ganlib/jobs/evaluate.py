@@ -8,7 +8,6 @@ workers takes a share (:mod:`ganlib.release.evaluation`). It leaves ``runs/RUN/e
 from __future__ import annotations
 
 import io
-import math
 import time
 from typing import TYPE_CHECKING
 
@@ -17,18 +16,15 @@ import ray
 
 from ganlib.cluster.program import connect, emit, run_main
 from ganlib.errors import ConfigError
-from ganlib.ports import RunTracker
 from ganlib.records import CheckpointRef, Evaluation, TrainResult
+from ganlib.release.evaluation_log import log_evaluation, summary
 from ganlib.settings import load_settings
 from ganlib.storage import open_store
 from ganlib.tracking.mlflow import MlflowTracker
-from ganlib.training.spec import RunSpec, evaluation_key, read_spec, result_key
+from ganlib.training.spec import RunSpec, evaluation_key, read_spec, result_key, run_draw
 
 if TYPE_CHECKING:
     from ganlib.quality.grids import Picture
-
-RUN_DRAW = 1
-"""The latents of a run's own evaluation; the curve's are 0."""
 
 
 def main(run: str) -> None:
@@ -45,7 +41,7 @@ def main(run: str) -> None:
     if checkpoint is None:
         raise ConfigError(f"run {run} has no checkpoint to evaluate; train it first")
     connect()
-    evaluation, strip = examine(spec, checkpoint, samples=spec.config.evaluation.samples, draw=RUN_DRAW)
+    evaluation, strip = examine(spec, checkpoint, samples=spec.config.evaluation.samples, draw=run_draw(run))
     log_evaluation(MlflowTracker(settings), result.tracking_run_id, evaluation, strip)
     store.put(evaluation_key(run), evaluation.to_json().encode())
     emit(summary(evaluation))
@@ -60,7 +56,7 @@ def examine(
         spec: The run; nothing of it needs to be in the store but the checkpoint.
         checkpoint: The checkpoint to evaluate.
         samples: Generated pictures.
-        draw: Number of the draw of latents: 0 are the curve's, 1 a run's evaluation's, any other are fresh.
+        draw: Number of the draw of latents.
         untrained: Whether the generator is measured as it was before training, too.
 
     Returns:
@@ -94,40 +90,6 @@ def evaluate_checkpoint(
     return examine(spec, checkpoint, samples=samples, draw=draw, untrained=untrained)[0]
 
 
-def metrics_of(evaluation: Evaluation) -> dict[str, float]:
-    """An evaluation's numbers as trackers know them; those that are not finite are left out."""
-    measures = evaluation.measures
-    extractor = measures.metric.removeprefix("fd_").replace("fid", "inception")
-    values = {
-        measures.metric: measures.value,
-        f"kd_{extractor}": measures.kernel_distance,
-        f"kd_{extractor}_error": measures.kernel_distance_error,
-        "precision": measures.precision,
-        "recall": measures.recall,
-        "copying_ratio": math.nan if evaluation.copying is None else evaluation.copying.ratio,
-    }
-    return {name: value for name, value in values.items() if math.isfinite(value)}
-
-
-def log_evaluation(tracker: RunTracker, run_id: str, evaluation: Evaluation, strip: Picture) -> None:
-    """Log an evaluation to its run, at the checkpoint's images, and the untrained value at 0."""
-    step = evaluation.checkpoint.images_seen
-    if math.isfinite(evaluation.value_untrained):
-        tracker.metrics(run_id, 0, {evaluation.metric: evaluation.value_untrained})
-    tracker.metrics(run_id, step, metrics_of(evaluation))
-    tracker.image(run_id, "copying", step, strip)
-
-
-def summary(evaluation: Evaluation) -> str:
-    """An evaluation as a line for a person."""
-    numbers = metrics_of(evaluation)
-    first = f"{evaluation.metric} = {evaluation.value:.1f}"
-    if math.isfinite(evaluation.value_untrained):
-        first += f" (untrained {evaluation.value_untrained:.1f})"
-    rest = (f"{name} {value:.3g}" for name, value in numbers.items() if name != evaluation.metric)
-    return ", ".join([first, *rest])
-
-
 def _share(task: dict[str, object], rank: int) -> bytes:
     from ganlib.release.evaluation import Task, share_of_task
     from ganlib.training.worker import prepare_process
@@ -141,10 +103,10 @@ def _judge(task: dict[str, object], *shares: bytes) -> tuple[str, bytes]:
     from ganlib.release.evaluation import Task, judge
 
     settings = load_settings()
-    evaluation, strip = judge(settings, open_store(settings), Task.model_validate(task), list(shares))
+    outcome = judge(settings, open_store(settings), Task.model_validate(task), list(shares))
     buffer = io.BytesIO()
-    np.save(buffer, strip, allow_pickle=False)
-    return evaluation.to_json(), buffer.getvalue()
+    np.save(buffer, outcome.strip, allow_pickle=False)
+    return outcome.evaluation.to_json(), buffer.getvalue()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The training job: a Ray Train run around :class:`~ganlib.training.host.Host`.
 
-``python -m ganlib.jobs.train RUN`` on the cluster. It leaves ``runs/RUN/evaluation.json``, which the
-workers make when they have trained, and then ``runs/RUN/result.json``. Checkpoints
+``python -m ganlib.jobs.train RUN`` on the cluster. When the workers have trained they evaluate, publish and
+compare the generator (:mod:`ganlib.release.conclusion`); last comes ``runs/RUN/result.json``. Checkpoints
 go through ganlib's own object store (:mod:`ganlib.training.checkpoints`), not through Ray's, so a run
 resumes in the same way under Ray, in a test, and after the cluster itself is gone.
 """
@@ -17,17 +17,13 @@ from ray.train.torch import TorchTrainer
 
 from ganlib.cluster.program import connect, emit, run_main, worker_place
 from ganlib.config.run import RunConfig
-from ganlib.core.workers import gather_bytes
-from ganlib.errors import ConfigError, ObjectMissing, TrainingError
-from ganlib.jobs.evaluate import RUN_DRAW, log_evaluation, summary
-from ganlib.ports import ObjectStore
-from ganlib.records import Evaluation, TrainResult
-from ganlib.release.evaluation import Task, evaluate_over_workers
+from ganlib.errors import ConfigError, TrainingError
+from ganlib.records import TrainResult
+from ganlib.release.conclusion import conclude_run, services_of
 from ganlib.settings import load_settings
 from ganlib.storage import open_store
 from ganlib.tracking.mlflow import MlflowTracker
-from ganlib.training.host import Host
-from ganlib.training.spec import evaluation_key, read_spec, require_same_code, result_key
+from ganlib.training.spec import read_spec, require_same_code, result_key
 from ganlib.training.worker import rounds_on, worker_host, write_result
 
 
@@ -76,43 +72,8 @@ def worker(parameters: dict[str, Any]) -> None:
     with worker_host(parameters, worker_place(), emit) as host:
         *_, result = rounds_on(host)
         assert isinstance(result, TrainResult), "the last of a run's rounds"
-        _evaluate(host, result)
+        conclude_run(services_of(load_settings()), host, result)
     write_result(result, host.place)
-
-
-def _evaluate(host: Host, result: TrainResult) -> None:
-    """Evaluate the trained run on all of its workers, unless that has been done; rank 0 records it.
-
-    It comes before the result: a job that dies in between resumes at the end of its training, and ends its
-    tracking run with everything in it.
-    """
-    store, place, run = open_store(load_settings()), host.place, host.run
-    # Only rank 0 knows the newest checkpoints; all must evaluate the same one, or none.
-    plan = gather_bytes(_to_evaluate(store, result) if place.rank == 0 else b"", place)[0]
-    if not plan:
-        return
-    task = Task.from_json(plan, source=f"the evaluation of {run}")
-    outcome = evaluate_over_workers(store, task, host.dataset, host.extractor, place)
-    if outcome is not None:
-        log_evaluation(host.tracker, host.tracking_run_id, outcome.evaluation, outcome.strip)
-        store.put(evaluation_key(run), outcome.evaluation.to_json().encode())
-        emit(summary(outcome.evaluation))
-
-
-def _to_evaluate(store: ObjectStore, result: TrainResult) -> bytes:
-    """The evaluation that is still to be made, as JSON; empty when there is none."""
-    run, checkpoint = result.run, result.best or result.last
-    if result.status != "finished" or checkpoint is None:
-        return b""
-    try:
-        done = Evaluation.from_json(store.get(evaluation_key(run)), source=evaluation_key(run))
-    except ObjectMissing:
-        done = None
-    if done is not None and done.checkpoint == checkpoint:
-        return b""
-    spec = read_spec(store, run)
-    samples = spec.config.evaluation.samples
-    return Task(spec=spec, checkpoint=checkpoint, samples=samples, draw=RUN_DRAW).to_json().encode()
 
 
 def _worker_counts(config: RunConfig) -> int | tuple[int, int]:

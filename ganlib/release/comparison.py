@@ -1,43 +1,42 @@
-"""The computing part of the comparison job; the job's main process needs none of the packages used here."""
+"""The computing part of a comparison of two versions.
+
+A run's own workers draw the champion's pictures while they evaluate the run
+(:mod:`ganlib.release.conclusion`). Where that was not done, or the champion has been moved since, the
+comparison job does the same with both registered programs; its main process needs none of the packages used
+here.
+"""
 
 from __future__ import annotations
-
-from functools import partial
 
 import torch
 from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
-from ganlib.core.sampling import generate, labels_in_turn, latents
 from ganlib.core.steps import WorkerPlace
-from ganlib.core.workers import share_of
 from ganlib.data.cache import pull
 from ganlib.data.versions import load_version
-from ganlib.ports import ModelRegistry, ObjectStore
+from ganlib.ports import ModelRegistry, ObjectStore, RunTracker
 from ganlib.quality.extractors import open_extractor
-from ganlib.quality.generated import generate_features, to_uint8
 from ganlib.quality.grids import side_by_side
 from ganlib.quality.kernel import gram
-from ganlib.quality.measure import measure
+from ganlib.quality.measure import Reference, measure
 from ganlib.quality.reference import reference_over_workers
-from ganlib.records import Comparison, RegisteredGenerator
+from ganlib.records import Comparison, Measures, RegisteredGenerator
 from ganlib.registry.inputs import class_count, latent_dim_of
 from ganlib.registry.mlflow import MlflowRegistry
 from ganlib.release.comparison_task import ComparisonTask
 from ganlib.release.decision import Interval, difference_interval
+from ganlib.release.drawn import features_of_share, given_to, some_pictures
 from ganlib.settings import Settings
 from ganlib.tracking.mlflow import MlflowTracker
-from ganlib.training.spec import RunSpec
-
-PICTURES = 64
-"""Pictures of each version that are shown side by side."""
+from ganlib.training.spec import run_draw
 
 PAIRED = 4000
 """Most generated and real pictures that the bootstrap works with: it holds a number for each pair."""
 
 
-def features_of_share(settings: Settings, store: ObjectStore, task: ComparisonTask, rank: int) -> bytes:
+def features_of_versions(settings: Settings, store: ObjectStore, task: ComparisonTask, rank: int) -> bytes:
     """One worker's share: features of both versions' pictures, and on rank 0 some pictures; safetensors."""
     spec = task.spec
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -49,16 +48,12 @@ def features_of_share(settings: Settings, store: ObjectStore, task: ComparisonTa
     )
     found: dict[str, Tensor] = {}
     for name, version in zip(("candidate", "champion"), _resolve(registry, task), strict=True):
-        program = registry.load(version).to(device)
-        noise, labels = _given(spec, version, task.candidate)
-        here = share_of(len(noise), place)
-        make = partial(generate, program)
-        found[name] = generate_features(
-            make, extractor, noise[here], None if labels is None else labels[here]
-        ).cpu()
+        program = registry.load(version)
+        samples, draw = spec.config.evaluation.samples, run_draw(spec.run)
+        given = given_to(spec.config, draw, samples, latent_dim_of(version), class_count(version))
+        found[name] = features_of_share(program, given, extractor, place)
         if rank == 0:
-            some = slice(PICTURES)
-            found[f"{name} pictures"] = to_uint8(make(noise[some], None if labels is None else labels[some]))
+            found[f"{name}_pictures"] = some_pictures(program, given, device)
     return save_safetensors(found)
 
 
@@ -71,25 +66,55 @@ def judge(settings: Settings, store: ObjectStore, task: ComparisonTask, shares: 
     reference = reference_over_workers(store, dataset, extractor, config.reference_images, WorkerPlace())
     parts = [load_safetensors(share) for share in shares]
     candidate, champion = (torch.cat([part[name] for part in parts]) for name in ("candidate", "champion"))
-    bounds = spec.config.gate
+    new, _ = _resolve(MlflowRegistry(settings), task)
+    pictures = parts[0]["champion_pictures"], parts[0]["candidate_pictures"]
+    log_pictures(MlflowTracker(settings), new.tracking_run_id, task.champion, *pictures)
+    measures = measure(candidate, reference, extractor.metric)
+    return compared(task, measures, candidate, champion, reference)
+
+
+def compared(
+    task: ComparisonTask, measures: Measures, candidate: Tensor, champion: Tensor, reference: Reference
+) -> Comparison:
+    """The comparison from both versions' features.
+
+    Args:
+        task: The two versions.
+        measures: The candidate's measures, from its features.
+        candidate: The candidate's features, float32 [n, dimensions].
+        champion: The champion's, of the same latents.
+        reference: The held-out pictures.
+    """
+    bounds = task.spec.config.gate
     interval = paired_interval(
         candidate, champion, reference.features, resamples=bounds.resamples, confidence=bounds.confidence
     )
-    picture = side_by_side(parts[0]["champion pictures"], parts[0]["candidate pictures"], columns=8)
-    new, old = _resolve(MlflowRegistry(settings), task)
-    MlflowTracker(settings).image(new.tracking_run_id, "champion and candidate", int(old.version), picture)
-
     return Comparison(
-        dataset_digest=spec.dataset_digest,
-        candidate=measure(candidate, reference, extractor.metric),
-        candidate_version=new.version,
-        champion=measure(champion, reference, extractor.metric),
-        champion_version=old.version,
+        dataset_digest=task.spec.dataset_digest,
+        candidate=measures,
+        candidate_version=task.candidate,
+        champion=measure(champion, reference, measures.metric),
+        champion_version=task.champion,
         difference=interval.value,
         low=interval.low,
         high=interval.high,
         confidence=bounds.confidence,
     )
+
+
+def log_pictures(
+    tracker: RunTracker, run_id: str, champion: int, champions: Tensor, candidates: Tensor
+) -> None:
+    """Show the champion's and the candidate's pictures side by side in the candidate's tracking run.
+
+    Args:
+        tracker: Takes the picture.
+        run_id: The candidate's tracking run.
+        champion: Number of the champion's version, which is the picture's step.
+        champions: uint8 [n, c, h, w].
+        candidates: uint8 [n, c, h, w].
+    """
+    tracker.image(run_id, "champion and candidate", champion, side_by_side(champions, candidates, columns=8))
 
 
 def paired_interval(
@@ -116,13 +141,3 @@ def _resolve(
         registry.resolve(task.model, str(version)) for version in (task.candidate, task.champion)
     )
     return candidate, champion
-
-
-def _given(spec: RunSpec, version: RegisteredGenerator, candidate: int) -> tuple[Tensor, Tensor | None]:
-    """Latents and labels: the same for both versions, and fresh ones for each candidate.
-
-    The champion was chosen on the latents of its own comparison; on them it would look too good.
-    """
-    count = spec.config.evaluation.samples
-    noise = latents(spec.config.seed, "gate", candidate, count, latent_dim_of(version))
-    return noise, labels_in_turn(class_count(version), count)

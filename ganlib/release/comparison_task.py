@@ -76,3 +76,8 @@ def find_comparison(store: ObjectStore, task: ComparisonTask) -> Comparison | No
         return Comparison.from_json(store.get(task.result_key), source=task.result_key)
     except ObjectMissing:
         return None
+
+
+def write_comparison(store: ObjectStore, task: ComparisonTask, comparison: Comparison) -> None:
+    """Put a task's result where :func:`find_comparison` looks for it."""
+    store.put(task.result_key, comparison.to_json().encode())

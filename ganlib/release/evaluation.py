@@ -11,7 +11,6 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -22,21 +21,23 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from ganlib.core.hardware import allow_tf32
-from ganlib.core.sampling import generate, labels_in_turn, latents
+from ganlib.core.sampling import generate
 from ganlib.core.steps import WorkerPlace
 from ganlib.core.workers import barrier, gather_bytes, share_of
 from ganlib.data.cache import LocalDataset, pull
 from ganlib.data.threads import decode_threads
 from ganlib.data.versions import load_version
+from ganlib.generators.loaded import LoadedGenerator
 from ganlib.ports import ObjectStore
 from ganlib.quality.copying import BLOCK, SAMPLES, Nearest, copying, merge, nearest, strip, vectors
 from ganlib.quality.extractors import open_extractor
 from ganlib.quality.features import Extractor
-from ganlib.quality.generated import generate_features, to_uint8
+from ganlib.quality.generated import to_uint8
 from ganlib.quality.grids import Picture
 from ganlib.quality.measure import Reference, measure
 from ganlib.quality.reference import reference_over_workers
-from ganlib.records import CheckpointRef, DatasetVersion, Evaluation, Measures, Record
+from ganlib.records import CheckpointRef, Evaluation, Measures, Record
+from ganlib.release.drawn import features_of_share, given_to, some_pictures
 from ganlib.settings import Settings
 from ganlib.training.generator import trained_generator, untrained_generator
 from ganlib.training.spec import RunSpec, count_classes
@@ -49,10 +50,24 @@ class Task(Record):
     checkpoint: CheckpointRef
     samples: int = Field(ge=16)
     """Generated pictures."""
-    draw: int = Field(default=1, ge=0)
+    draw: int = Field(ge=0)
     """Number of the draw of latents."""
     untrained: bool = True
     """Whether the generator is measured as it was before training, too."""
+
+
+class Rival(NamedTuple):
+    """The champion beside the evaluated generator, both with an evaluation's latents."""
+
+    features: Tensor
+    """The champion's, float32 [samples, dimensions]."""
+    pictures: Tensor
+    """Some of its pictures, uint8 [n, c, h, w]."""
+    candidate_features: Tensor
+    """The evaluated generator's, float32 [samples, dimensions]."""
+    candidate_pictures: Tensor
+    """Its pictures of the same latents, uint8 [n, c, h, w]."""
+    reference: Reference
 
 
 class EvaluationOutcome(NamedTuple):
@@ -62,6 +77,8 @@ class EvaluationOutcome(NamedTuple):
     """The numbers, with ``seconds`` left at 0."""
     strip: Picture
     """Generated and held-out pictures above the training pictures nearest to them."""
+    rival: Rival | None = None
+    """The champion on the same latents, when one was given."""
 
 
 def share_of_task(settings: Settings, store: ObjectStore, task: Task, rank: int) -> bytes:
@@ -77,25 +94,35 @@ def share_of_task(settings: Settings, store: ObjectStore, task: Task, rank: int)
 
 
 def _share(
-    store: ObjectStore, task: Task, dataset: LocalDataset, extractor: Extractor, place: WorkerPlace
+    store: ObjectStore,
+    task: Task,
+    dataset: LocalDataset,
+    extractor: Extractor,
+    place: WorkerPlace,
+    champion: LoadedGenerator | None = None,
 ) -> bytes:
     spec, device = task.spec, place.device
     # A worker that trained may have allowed it; numbers must not depend on who evaluates.
     allow_tf32(False)
-    noise, labels = noise_of(task, dataset.version)
-    here = share_of(task.samples, place)
+    latent_dim, classes = spec.config.network.latent_dim, count_classes(spec.config, dataset.version)
+    given = given_to(spec.config, task.draw, task.samples, latent_dim, classes)
+    trained = trained_generator(store, spec, task.checkpoint, dataset.version)
 
     def features_of(generator: nn.Module) -> Tensor:
-        program = partial(generate, generator.to(device))
-        return generate_features(program, extractor, noise[here], None if labels is None else labels[here])
+        return features_of_share(generator, given, extractor, place)
 
-    trained = trained_generator(store, spec, task.checkpoint, dataset.version)
     tensors = {"trained": features_of(trained)}
     if task.untrained:
         tensors["untrained"] = features_of(untrained_generator(spec, dataset.version))
     held_out = held_out_pictures(dataset)
-    few = slice(0, len(held_out))
-    made = to_uint8(generate(trained, noise[few], None if labels is None else labels[few]))
+    few = given.rows(slice(len(held_out)))
+    made = to_uint8(generate(trained, few.latents, few.labels))
+    if champion is not None:
+        theirs = given_to(spec.config, task.draw, task.samples, champion.latent_dim, len(champion.classes))
+        tensors["champion"] = features_of_share(champion.program, theirs, extractor, place)
+        if place.rank == 0:
+            tensors["champion_pictures"] = some_pictures(champion.program, theirs, device)
+            tensors["candidate_pictures"] = some_pictures(trained, given, device)
     if place.rank == 0:
         tensors["made"] = made
     for name, pictures in (("generated", made), ("held_out", held_out)):
@@ -117,13 +144,27 @@ def judge(settings: Settings, store: ObjectStore, task: Task, shares: list[bytes
 
 
 def evaluate_over_workers(
-    store: ObjectStore, task: Task, dataset: LocalDataset, extractor: Extractor, place: WorkerPlace
+    store: ObjectStore,
+    task: Task,
+    dataset: LocalDataset,
+    extractor: Extractor,
+    place: WorkerPlace,
+    champion: LoadedGenerator | None = None,
 ) -> EvaluationOutcome | None:
-    """Evaluate on all workers of a process group, each of which calls this; ``None`` but on rank 0."""
+    """Evaluate on all workers of a process group, each of which calls this; ``None`` but on rank 0.
+
+    Args:
+        store: Holds the checkpoint and the reference's features.
+        task: The evaluation, the same on all workers.
+        dataset: The run's dataset version.
+        extractor: Of the task's configuration.
+        place: This worker's place.
+        champion: A registered generator to draw from the same latents, on all workers or on none.
+    """
     began = time.monotonic()
     limit = task.spec.config.evaluation.reference_images
     reference = reference_over_workers(store, dataset, extractor, limit, place)
-    shares = gather_bytes(_share(store, task, dataset, extractor, place), place)
+    shares = gather_bytes(_share(store, task, dataset, extractor, place, champion), place)
     outcome = None
     if place.rank == 0:
         with _all_threads(place.workers):
@@ -176,14 +217,16 @@ def _judge(
         resizing=extractor.resizing,
         seconds=0.0,
     )
-    return EvaluationOutcome(evaluation, picture)
-
-
-def noise_of(task: Task, version: DatasetVersion) -> tuple[Tensor, Tensor | None]:
-    """An evaluation's latents, float32 [samples, latent_dim], and labels int64 [samples] if it has any."""
-    config = task.spec.config
-    noise = latents(config.seed, "evaluate", task.draw, task.samples, config.network.latent_dim)
-    return noise, labels_in_turn(count_classes(config, version), task.samples)
+    rival = None
+    if "champion" in parts[0]:
+        rival = Rival(
+            features=torch.cat([part["champion"] for part in parts]),
+            pictures=parts[0]["champion_pictures"],
+            candidate_features=torch.cat([part["trained"] for part in parts]),
+            candidate_pictures=parts[0]["candidate_pictures"],
+            reference=reference,
+        )
+    return EvaluationOutcome(evaluation, picture, rival)
 
 
 def held_out_pictures(dataset: LocalDataset) -> Tensor:

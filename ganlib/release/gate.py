@@ -41,7 +41,7 @@ def pass_gate(
         RegistryError: Each time that the candidate had been compared, the champion had been moved by others.
     """
     for _ in range(_ROUNDS):
-        champion = _champion(registry, candidate.model)
+        champion = champion_of(registry, candidate.model)
         if champion is not None and champion.version == candidate.version:
             reason = champion.tags.get("ganlib.gate.reason", "it was made the champion by hand")
             return Decision(promoted=True, reason=reason)
@@ -82,7 +82,8 @@ def has_passed(catalog: ModelRegistry, generator: RegisteredGenerator) -> bool:
     )
 
 
-def _champion(registry: ModelRegistry, model: str) -> RegisteredGenerator | None:
+def champion_of(registry: ModelRegistry, model: str) -> RegisteredGenerator | None:
+    """The present champion of a model, if it has one."""
     try:
         return registry.resolve(model, CHAMPION)
     except UnknownName:

@@ -20,7 +20,8 @@ from ganlib.sweep.stopping import RECIPE
 from ganlib.training.spec import RunSpec, read_spec
 
 DRAW = 2
-"""Number of the final's draw of latents; curves use 0, evaluations of finished runs 1."""
+"""Number of the final's draw of latents; curves use 0, a finished run's own evaluation
+:func:`~ganlib.training.spec.run_draw`."""
 
 
 class EvaluateCheckpoint(Protocol):

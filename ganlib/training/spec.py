@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from importlib.metadata import version
 
 from pydantic import Field
@@ -61,6 +62,15 @@ def result_key(run: str) -> str:
 def evaluation_key(run: str) -> str:
     """Object key of a run's :class:`~ganlib.records.Evaluation`."""
     return f"runs/{run}/evaluation.json"
+
+
+def run_draw(run: str) -> int:
+    """The draw of latents of a run's own evaluation and of its comparison with a champion.
+
+    Each run has its own: a champion was chosen on the latents of its run, and would look too good on
+    them. Draw 0 is that of all curves, and the draws of a sweep's finals are below 2¹⁶.
+    """
+    return 2**16 + int.from_bytes(hashlib.blake2b(run.encode(), digest_size=4).digest(), "big")
 
 
 def write_spec(store: ObjectStore, spec: RunSpec) -> None:

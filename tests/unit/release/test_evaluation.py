@@ -12,18 +12,15 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from PIL import Image
+from shades import add, spec
 
 from ganlib.config.parts import EvaluationConfig
 from ganlib.config.run import load_config
 from ganlib.core.steps import WorkerPlace
 from ganlib.data.cache import LocalDataset, pull
-from ganlib.data.prepare import Preparation, prepare
-from ganlib.data.raw.add import add_dataset
 from ganlib.data.versions import load_version
 from ganlib.errors import ConfigError, DataError, DigestMismatch
 from ganlib.fakes.stores import MemoryStore, MemoryTracker
-from ganlib.jobs.evaluate import log_evaluation, metrics_of, summary
 from ganlib.ports import RunStart
 from ganlib.quality import classifier
 from ganlib.quality.classifier import Classifier
@@ -41,81 +38,10 @@ from ganlib.release.evaluation import (
     nearest_of_share,
     share_of_task,
 )
+from ganlib.release.evaluation_log import log_evaluation, metrics_of, summary
 from ganlib.settings import Settings
-from ganlib.training.build import fresh_state
-from ganlib.training.checkpoints import Checkpoints
-from ganlib.training.spec import RunSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore::ganlib.quality.distances.TooFewSamples")
-
-TINY: dict[str, Any] = {
-    "dataset.name": "shades",
-    "network.generator_width": 4,
-    "network.critic_width": 4,
-    "network.latent_dim": 4,
-    "batch_size": 60,
-    "evaluation.samples": 50,
-    "evaluation.extractor": "classifier",
-}
-
-
-def add(store: MemoryStore, name: str, classes: tuple[str, ...], folder: Path) -> LocalDataset:
-    """Upright and lying stripes of all shades."""
-    random = np.random.default_rng(0)
-    for label, kind in enumerate(classes):
-        for index in range(120 // len(classes)):
-            picture = random.integers(0, 100, (28, 28), dtype=np.uint8)
-            (picture if label == 0 else picture.T)[:: 3 + index % 5] += np.uint8(50 + index)
-            path = folder / name / kind / f"{index}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(picture).save(path)
-    add_dataset(store, name, str(folder / name), open_store=lambda _: store, scratch=folder / "s")
-    version = prepare(store, name, Preparation(size=28, channels=1), scratch=folder / "s")
-    return pull(store, version, folder / "home" / "cache")
-
-
-@pytest.fixture(scope="module")
-def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    return Settings(home=tmp_path_factory.mktemp("judge") / "home")
-
-
-@pytest.fixture(scope="module")
-def store() -> MemoryStore:
-    return MemoryStore()
-
-
-@pytest.fixture(scope="module")
-def dataset(store: MemoryStore, settings: Settings) -> LocalDataset:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(classifier, "MAX_EPOCHS", 4)
-        found = add(store, "shades", ("upright", "lying"), settings.home.parent)
-        open_extractor(store, found, EvaluationConfig(extractor="classifier"), settings.cache)
-        return found
-
-
-@pytest.fixture(scope="module")
-def checkpoint(store: MemoryStore, dataset: LocalDataset) -> CheckpointRef:
-    """Checkpoint of a run whose generator has changed since the beginning."""
-    config = spec(dataset, 1).config
-    state = fresh_state(config, dataset.version, torch.device("cpu"))
-    with torch.no_grad():
-        for parameter in state.average.parameters():
-            parameter.mul_(1.5)
-    state.images_seen = 640
-    with Checkpoints(store, "run", config, ("0", "0")) as checkpoints:
-        checkpoints.save(state, 1, 1.0, 1.0)
-        checkpoints.wait()
-        best = checkpoints.best()
-    assert best is not None
-    return best
-
-
-def spec(dataset: LocalDataset, workers: int) -> RunSpec:
-    version = dataset.version
-    config = load_config("digits-wgan", {**TINY, "compute.workers": workers})
-    return RunSpec(
-        run="run", config=config, dataset_name="shades", dataset_digest=version.digest, code_version="0"
-    )
 
 
 def evaluate(settings: Settings, store: MemoryStore, task: Task) -> EvaluationOutcome:
@@ -127,7 +53,7 @@ def evaluate(settings: Settings, store: MemoryStore, task: Task) -> EvaluationOu
 def judged(
     settings: Settings, store: MemoryStore, dataset: LocalDataset, checkpoint: CheckpointRef
 ) -> EvaluationOutcome:
-    return evaluate(settings, store, Task(spec=spec(dataset, 1), checkpoint=checkpoint, samples=50))
+    return evaluate(settings, store, Task(spec=spec(dataset, 1), checkpoint=checkpoint, samples=50, draw=1))
 
 
 def test_every_field_of_an_evaluation_is_filled(judged: EvaluationOutcome, checkpoint: CheckpointRef) -> None:
@@ -153,7 +79,7 @@ def test_a_runs_own_workers_evaluate_as_the_evaluation_job_does(
     checkpoint: CheckpointRef,
     judged: EvaluationOutcome,
 ) -> None:
-    task = Task(spec=spec(dataset, 1), checkpoint=checkpoint, samples=50)
+    task = Task(spec=spec(dataset, 1), checkpoint=checkpoint, samples=50, draw=1)
     extractor = open_extractor(store, dataset, task.spec.config.evaluation, settings.cache)
     own = evaluate_over_workers(store, task, dataset, extractor, WorkerPlace())
     assert own is not None
@@ -189,7 +115,7 @@ def test_two_workers_of_a_run_evaluate_it_together_and_rank_0_holds_the_evaluati
     tmp_path: Path,
 ) -> None:
     objects = {found.key: store.get(found.key) for found in store.list("")}
-    task = Task(spec=spec(dataset, 2), checkpoint=checkpoint, samples=50)
+    task = Task(spec=spec(dataset, 2), checkpoint=checkpoint, samples=50, draw=1)
     mp.spawn(own_worker, (tmp_path, objects, task.model_dump(mode="json")), nprocs=2)
     [path] = tmp_path.glob("evaluation-*.json")
     assert path.name == "evaluation-0.json"
@@ -206,8 +132,10 @@ def test_workers_change_nothing_but_rounding(
     judged: EvaluationOutcome,
 ) -> None:
     one = judged.evaluation
-    three, strip = evaluate(
-        settings, store, Task(spec=spec(dataset, 3), checkpoint=checkpoint, samples=50, untrained=False)
+    three, strip, _ = evaluate(
+        settings,
+        store,
+        Task(spec=spec(dataset, 3), checkpoint=checkpoint, samples=50, draw=1, untrained=False),
     )
     assert math.isnan(three.value_untrained)
     for name in ("value", "kernel_distance", "kernel_distance_error", "precision", "recall"):
