@@ -11,6 +11,7 @@ import asyncio
 import json
 import logging
 import re
+import shlex
 import time
 import urllib.error
 import urllib.request
@@ -21,6 +22,7 @@ from typing import Any
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from ganlib.cluster.follow import CONNECTION_LOST, follow
+from ganlib.cluster.node import stand_in
 from ganlib.errors import ConfigError, JobFailed, ServiceError
 from ganlib.settings import ADDRESS_VARIABLE, Settings
 
@@ -139,10 +141,10 @@ def _submit(client: JobSubmissionClient, settings: Settings, job: str, arguments
     for number in range(first, first + _SUBMISSIONS):
         try:
             return client.submit_job(
-                entrypoint="python -m " + " ".join(arguments),
+                entrypoint=" ".join([python_of(settings), "-m", *arguments]),
                 submission_id=f"{job}--{number}",
                 metadata={"job_name": job},  # what Ray's page calls it
-                runtime_env={"env_vars": public_environment(settings)},
+                runtime_env=runtime_environment(settings),
             )
         except RuntimeError as error:
             # Ray answers HTTP 500 when somebody else submitted under this id since we looked.
@@ -156,6 +158,20 @@ def _submit(client: JobSubmissionClient, settings: Settings, job: str, arguments
         ADDRESS_VARIABLE["ray"],
         f"others submitted {job} {_SUBMISSIONS} times, and each ended at once; see the jobs there",
     )
+
+
+def python_of(settings: Settings) -> str:
+    """The command that starts Python on the cluster: on the embedded one a fork, elsewhere plain Python."""
+    path = stand_in(settings.home / "ray")
+    # A cluster of one's own may run on other machines, and an older `ganlib up` wrote no stand-in.
+    return shlex.quote(str(path)) if "ray" not in settings.own and path.exists() else "python"
+
+
+def runtime_environment(settings: Settings) -> dict[str, Any]:
+    """Ray's runtime environment for a job: its variables, and the Python that its workers start with."""
+    python = python_of(settings)
+    workers = {} if python == "python" else {"py_executable": python}
+    return {"env_vars": public_environment(settings), **workers}
 
 
 def public_environment(settings: Settings) -> dict[str, str]:

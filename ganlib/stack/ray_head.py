@@ -52,7 +52,10 @@ class RayHead(Service):
         }
         flags = ["start", "--head", "--block", "--disable-usage-stats"]
         return module(
-            "ray.scripts.scripts", *flags, *(f"--{name}={value}" for name, value in options.items())
+            "ganlib.cluster.node",
+            str(context.ray_folder),  # the short path, for the socket in it
+            *flags,
+            *(f"--{name}={value}" for name, value in options.items()),
         )
 
     def extra_environment(self, context: Context) -> dict[str, str]:
