@@ -9,10 +9,12 @@ BIN := $(VENV)/bin
 SITE := $(VENV)/lib/python3.11/site-packages
 LOCK := requirements.lock
 
-# Tests that start no services run on all processors; the others share one stack and run one after another,
-# what fails fast first.
+# All tests run on all processors. Those that need services run a file at a time, what takes longest first:
+# each process of pytest starts a stack of its own for its first such test, and waits for it half of the time.
 ALONE := unit distributed
-TIERS := contracts integration docs e2e
+TIERS := docs e2e contracts integration
+PARALLEL := --numprocesses logical
+BY_FILE := $(PARALLEL) --dist loadfile --no-loadscope-reorder
 
 # The first of these that is Python 3.11; `make PYTHON=/path/to/python3.11` names another.
 PYTHON ?= $(shell for python in python3.11 python3 python; do \
@@ -43,11 +45,11 @@ down:  ## Stop them; their state stays
 status:  ## Tell which of them answer
 
 check: static  ## The quick part of the tests: format, lint, types, imports, unit tests
-	$(BIN)/pytest --numprocesses logical tests/unit
+	$(BIN)/pytest $(PARALLEL) tests/unit
 
 test: static  ## Everything, as CI runs it
-	$(BIN)/pytest --durations=10 --numprocesses logical $(ALONE:%=tests/%)
-	$(BIN)/pytest --durations=30 $(TIERS:%=tests/%)
+	$(BIN)/pytest --durations=10 $(PARALLEL) $(ALONE:%=tests/%)
+	$(BIN)/pytest --durations=30 $(BY_FILE) $(TIERS:%=tests/%)
 
 static: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import requests
 
 from ganlib import stack
 from ganlib.settings import Settings, load_settings
@@ -60,3 +61,24 @@ def stack_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setting
 def stack_environ(stack_settings: Settings) -> dict[str, str]:
     """Environment for subprocesses that use the session's stack, as in ``python -m ganlib.cli``."""
     return environ_for(stack_settings.home)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def job_budget(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a module that starts more jobs on the stack's cluster than its ``JOBS``: each takes seconds.
+
+    Jobs of session fixtures count for the module that needs them first.
+    """
+    most = getattr(request.module, "JOBS", None)
+    if most is None:
+        yield
+        return
+    url = f"{request.getfixturevalue('stack_settings').require('ray')}/api/jobs/"
+
+    def jobs() -> set[str]:
+        return {job["submission_id"] or job["job_id"] for job in requests.get(url, timeout=30).json()}
+
+    before = jobs()
+    yield
+    started = sorted(jobs() - before)
+    assert len(started) <= most, f"{len(started)} jobs, and JOBS = {most}: {started}"

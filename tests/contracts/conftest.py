@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import socket
 import time
 import uuid
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -16,6 +18,9 @@ import pytest
 from ganlib.fakes.stores import MemoryRegistry, MemoryStore, MemoryTracker
 from ganlib.ports import ModelRegistry, ObjectStore, RunStart, RunTracker
 from ganlib.settings import Settings
+
+if TYPE_CHECKING:
+    import torch
 
 SERVICES = pytest.mark.services
 TIMEOUT_SECONDS = 10.0
@@ -25,6 +30,33 @@ TIMEOUT_SECONDS = 10.0
 def settings(stack_settings: Settings) -> Settings:
     """Points at running services that only the tests use."""
     return stack_settings
+
+
+@pytest.fixture(scope="session", autouse=True)
+def exports() -> Iterator[None]:
+    """Equal networks are exported once: the tests publish the same few again and again."""
+    import torch
+
+    export, known = torch.export.export, {}
+
+    def export_once(network: torch.nn.Module, inputs: tuple[torch.Tensor, ...], **options: object) -> object:
+        digest = hashlib.sha256(repr((network, options)).encode())
+        for name, tensor in network.state_dict().items():
+            digest.update(name.encode() + tensor.numpy().tobytes())
+        shapes = tuple((tensor.shape, tensor.dtype) for tensor in inputs)
+        key = _types(network), shapes, digest.digest()
+        if key not in known:
+            known[key] = export(network, inputs, **options)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.export, "export", export_once)
+        yield
+
+
+def _types(network: torch.nn.Module) -> tuple[type, ...]:
+    """The classes of all parts: two of one name may compute different things."""
+    return tuple(type(part) for part in network.modules())
 
 
 @pytest.fixture

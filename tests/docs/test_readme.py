@@ -13,6 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+JOBS = 4
+"""Most jobs that this module starts on the cluster (``job_budget`` in ``tests/conftest.py``)."""
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
     ROOT / "README.md",

@@ -30,6 +30,8 @@ from ganlib.storage import S3Store
 pytestmark = [pytest.mark.services, pytest.mark.timeout(1500)]
 
 MODEL = "digits-wgan"
+JOBS = 8
+"""Most jobs that this module starts on the cluster (``job_budget`` in ``tests/conftest.py``)."""
 
 
 def test_a_champion_is_registered_with_its_run_dataset_curves_and_pictures(

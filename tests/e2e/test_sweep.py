@@ -18,6 +18,9 @@ from ganlib.sweep.records import SweepResult
 # The limits are generous for busy machines: they only end a test that hangs.
 pytestmark = [pytest.mark.services, pytest.mark.timeout(1500)]
 
+JOBS = 2
+"""Most jobs that this module starts on the cluster (``job_budget`` in ``tests/conftest.py``)."""
+
 RECIPE = "digits-wgan"
 WORDS = [
     "sweep",

@@ -37,6 +37,9 @@ from ganlib.training.spec import read_spec, result_key
 # The limits are generous for busy machines: they only end a test that hangs.
 pytestmark = [pytest.mark.services, pytest.mark.timeout(1500)]
 
+JOBS = 4
+"""Most jobs that this module starts on the cluster (``job_budget`` in ``tests/conftest.py``)."""
+
 SMALL = {
     **{field: value for field, value in TINY.items() if not field.startswith(("budget", "evaluation.every"))},
     "batch_size": 8,
