@@ -263,13 +263,16 @@ class JobFailed(GanlibError):
     """A cluster job ended without a result.
 
     Args:
-        job_id: Ray's submission id.
+        job_id: Ray's submission id, or the job's name.
         status: The status it ended with.
         reason: The last lines that explain it.
+        on_cluster: Whether Ray has its log.
     """
 
-    def __init__(self, job_id: str, status: str, reason: str) -> None:
-        super().__init__(f"job {job_id} ended as {status}: {reason}")
+    def __init__(self, job_id: str, status: str, reason: str, *, on_cluster: bool = True) -> None:
+        name, attempt, _ = job_id.rpartition("--")
+        hint = f"; see `ganlib logs {name if attempt else job_id}`" if on_cluster else ""
+        super().__init__(f"job {job_id} ended as {status}: {reason.rstrip('. ')}{hint}")
         self.job_id, self.status = job_id, status
 
 

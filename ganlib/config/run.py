@@ -231,6 +231,14 @@ def _values(name: str) -> dict[str, Any]:
     return {field: value for field, value in _recipe(name).items() if field != "description"}
 
 
+def recipe_fields(name: str) -> set[str]:
+    """Dotted names of the fields that a recipe's file gives."""
+    found: set[str] = set()
+    for field, value in _values(name).items():
+        found |= {f"{field}.{inner}" for inner in value} if isinstance(value, Mapping) else {field}
+    return found
+
+
 def recipe_description(name: str) -> str:
     """Return a line for people about what a recipe trains."""
     return str(_recipe(name)["description"])
