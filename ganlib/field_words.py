@@ -146,7 +146,7 @@ def _figures(number: float) -> str:
     return f"{int(number):,}" if number == int(number) else f"{number:g}"
 
 
-def shown(value: Any) -> str:
+def in_error(value: Any) -> str:
     """A value as it is told in an error, in at most 80 characters."""
     text = f"{value:g}" if isinstance(value, float) else repr(value)
     return text if len(text) <= 80 else f"{text[:79]}…"

@@ -16,7 +16,7 @@ from ganlib.settings import load_settings
 
 if TYPE_CHECKING:
     from ganlib.cli.output import TableRow
-    from ganlib.registry.runs import TrackedRun
+    from ganlib.registry.newest_runs import TrackedRun
 
 _LEAST = ("metric", "dataset", "version", "age")
 """Columns that a narrow terminal can do without, the first to go first."""
@@ -30,7 +30,7 @@ def list_runs(
 ) -> None:
     """List the training runs, the newest first; `ganlib logs RUN` shows what one wrote."""
     from ganlib.cli.output import as_json
-    from ganlib.registry.runs import newest_runs
+    from ganlib.registry.newest_runs import newest_runs
 
     found = newest_runs(load_settings(), count)
     if json:

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, in ganlib's own words: all of it at once, a line for each field.
+"""Complaints about a configuration in ganlib's own words: all of them at once, a line for each field.
 
 Each line names the field, the value given, the values accepted, and what else helps.
 """
@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails
 
 from ganlib.config.fields import ConfigField, kinds_with, unknown_field
 from ganlib.errors import ConfigError
-from ganlib.field_words import alternatives, shown
+from ganlib.field_words import alternatives, in_error
 
 
 def complaints(
@@ -58,8 +58,8 @@ def _complaint(
     if error["type"] == "missing":
         return ConfigError(f"{called} is missing: {allowed}")
     if field is not None and field.type.element is not None and isinstance(error["loc"][-1], int):
-        return ConfigError(f"{called} cannot hold {shown(given)}: {allowed}")
-    return ConfigError(f"{called} = {shown(given)} cannot be used: {allowed}{_nearest(given, field)}")
+        return ConfigError(f"{called} cannot hold {in_error(given)}: {allowed}")
+    return ConfigError(f"{called} = {in_error(given)} cannot be used: {allowed}{_nearest(given, field)}")
 
 
 def _place(loc: Sequence[int | str], fields: Sequence[ConfigField]) -> tuple[str, str]:
@@ -84,7 +84,7 @@ def _not_here(name: str, kind: str, given: Any, fields: Sequence[ConfigField], r
         return unknown_field(name, sorted({field.name for field in fields}), remedy)
     part = name.partition(".")[0]
     return ConfigError(
-        f"{name} = {shown(given)} cannot be used: {part} {kind} has none; leave it out, or choose "
+        f"{name} = {in_error(given)} cannot be used: {part} {kind} has none; leave it out, or choose "
         f"{part}.kind = {alternatives(kinds)}"
     )
 

@@ -9,9 +9,9 @@ import pytest
 from ganlib.core.networks import Generator
 from ganlib.errors import ServiceError
 from ganlib.ports import Publication, RunStart
-from ganlib.registry import runs
+from ganlib.registry import newest_runs as listing
 from ganlib.registry.mlflow import MlflowRegistry
-from ganlib.registry.runs import newest_runs
+from ganlib.registry.newest_runs import newest_runs
 from ganlib.settings import Settings
 from ganlib.tracking.mlflow import MlflowTracker
 
@@ -40,7 +40,7 @@ def test_the_newest_runs_come_first_with_their_versions_and_without_trials(
         registry.publish(publication)
         registry.move(model, "champion", 1, expected=None, who="tests", why="its log has versions, too")
 
-    monkeypatch.setattr(runs, "_RUNS_A_PAGE", 2)
+    monkeypatch.setattr(listing, "_RUNS_A_PAGE", 2)
     second, found = newest_runs(settings, 2)
     assert (second.run, second.status, second.versions) == (newer.name, "running", ())
     assert (second.metric, second.value) == (None, None)

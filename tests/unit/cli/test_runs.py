@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from ganlib.cli.main import app
 from ganlib.cli.runs import age
-from ganlib.registry import runs
-from ganlib.registry.runs import TrackedRun
+from ganlib.registry import newest_runs as listing
+from ganlib.registry.newest_runs import TrackedRun
 from ganlib.settings import Settings
 
 FINISHED = TrackedRun(
@@ -32,7 +32,7 @@ def say(monkeypatch: pytest.MonkeyPatch, found: list[TrackedRun], *words: str, w
     def newest(settings: Settings, count: int) -> list[TrackedRun]:
         return found[:count]
 
-    monkeypatch.setattr(runs, "newest_runs", newest)
+    monkeypatch.setattr(listing, "newest_runs", newest)
     monkeypatch.setattr("ganlib.cli.output._PAPER", width)
     return CliRunner().invoke(app, ["runs", *words], catch_exceptions=False).stdout
 
