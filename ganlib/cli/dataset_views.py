@@ -70,7 +70,7 @@ def print_details(found: DatasetDetails, address: str) -> None:
     what = "pictures" if found.format == "pictures" else "IDX files"
     console.print(f"dataset {name}", style="bold", markup=False)
     lines = [
-        f"{found.objects:,} {what}, {found.bytes / 1e6:,.1f} MB, in {address}raw/{name}/",
+        f"{found.objects:,} {what}, {_size(found.bytes)}, in {address}raw/{name}/",
         f"from {', '.join(found.sources)}",
         f"{len(found.classes):,} classes: {_class_counts(found.classes)}" if found.classes else "no classes",
     ]
@@ -81,8 +81,13 @@ def print_details(found: DatasetDetails, address: str) -> None:
         return
     print_datasets([found.summary])
     for version in found.summary.versions:
-        size = "" if version.bytes is None else f"{version.bytes / 1e6:,.1f} MB in "
+        size = "" if version.bytes is None else f"{_size(version.bytes)} in "
         console.print(f"{size}{address}datasets/{name}/{version.digest}/", markup=False, soft_wrap=True)
+
+
+def _size(count: int) -> str:
+    """Bytes in kB, or from a million on in MB."""
+    return f"{count / 1e6:,.1f} MB" if count >= 10**6 else f"{count / 1e3:,.1f} kB"
 
 
 def _class_counts(classes: Mapping[str, int | None]) -> str:

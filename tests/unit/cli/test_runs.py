@@ -25,7 +25,9 @@ FINISHED = TrackedRun(
     started=1_764_000_000.5,
     versions=("digits-wgan/1",),
 )
-RUNNING = TrackedRun("run-b", "running", "digits-wgan", None, None, None, None, time.time() - 150, ())
+RUNNING = TrackedRun(
+    "run-b", "running", "digits-wgan", None, None, None, None, time.time() - 3 * 86_400 - 3_600, ()
+)
 
 
 def say(monkeypatch: pytest.MonkeyPatch, found: list[TrackedRun], *words: str, width: int = 200) -> str:
@@ -63,7 +65,7 @@ def test_runs_are_rows_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
         "",
         "",
         "",
-        "2 min",
+        "3 d",
         "",
     ]
     assert any("digits dddddddd" in line and "247.5" in line and "digits-wgan/1" in line for line in lines)
