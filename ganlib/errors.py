@@ -4,6 +4,7 @@
 
     GanlibError                 a message for a person: the value, the limit, the remedy
     ├── ConfigError             a setting or a run configuration that cannot be used
+    │   ├── SeveralProblems     several of them at once
     │   └── UnknownName         a recipe, dataset, model, alias or version that does not exist
     ├── ServiceError            a service that cannot be reached or refuses us
     │   └── RequestRefused      a service that works and refuses one request for good
@@ -33,6 +34,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+_MOST_NAMES = 20
+"""Most names that an error lists in full."""
+
 
 class GanlibError(Exception):
     """Base of the tree."""
@@ -56,23 +60,58 @@ class ConfigError(GanlibError):
     exit_code = 2
 
 
+class SeveralProblems(ConfigError):
+    """Several settings or fields are refused, told in a line each.
+
+    Args:
+        problems: What is wrong, each as a sentence.
+    """
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__(
+            "".join([f"{len(self.problems)} problems:", *(f"\n  {text}" for text in self.problems)])
+        )
+
+
+def together(errors: Iterable[ConfigError]) -> ConfigError:
+    """One error for one or more: the only one itself, or :class:`SeveralProblems`."""
+    found = list(errors)
+    if len(found) == 1:
+        return found[0]
+    texts = [error.problems if isinstance(error, SeveralProblems) else (str(error),) for error in found]
+    return SeveralProblems(dict.fromkeys(text for some in texts for text in some))
+
+
 class UnknownName(ConfigError):
     """A name that does not exist.
 
     Args:
         kind: What was asked for, in the singular: ``"recipe"``, ``"dataset"``, ``"model"``.
         name: The name as it was given.
-        known: The names that exist; close ones are suggested first.
-        remedy: What to do when nothing exists yet, as a command or a sentence.
+        known: The names that exist; close ones are suggested first, and of many no others are told.
+        remedy: What else helps, as a command or a sentence.
+        close: The names to suggest; left out: those that are spelled alike.
     """
 
-    def __init__(self, kind: str, name: str, known: Iterable[str], remedy: str = "") -> None:
+    def __init__(
+        self,
+        kind: str,
+        name: str,
+        known: Iterable[str],
+        remedy: str = "",
+        *,
+        close: Iterable[str] | None = None,
+    ) -> None:
         names = sorted(known)
-        close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        alike = list(difflib.get_close_matches(name, names, n=3, cutoff=0.5) if close is None else close)
         parts = [f"there is no {kind} {name!r}"]
-        if close:
-            parts.append("close to it: " + ", ".join(close))
-        parts.append("known: " + ", ".join(names) if names else f"no {kind} exists yet")
+        if alike:
+            parts.append("close to it: " + ", ".join(alike))
+        if len(names) <= _MOST_NAMES:
+            parts.append("known: " + ", ".join(names) if names else f"no {kind} exists yet")
+        elif not alike:
+            parts.append(f"none of the {len(names):,} known is close to it")
         if remedy:
             parts.append(remedy)
         super().__init__("; ".join(parts))
@@ -224,13 +263,16 @@ class JobFailed(GanlibError):
     """A cluster job ended without a result.
 
     Args:
-        job_id: Ray's submission id.
+        job_id: Ray's submission id, or the job's name.
         status: The status it ended with.
         reason: The last lines that explain it.
+        on_cluster: Whether Ray has its log.
     """
 
-    def __init__(self, job_id: str, status: str, reason: str) -> None:
-        super().__init__(f"job {job_id} ended as {status}: {reason}")
+    def __init__(self, job_id: str, status: str, reason: str, *, on_cluster: bool = True) -> None:
+        name, attempt, _ = job_id.rpartition("--")
+        hint = f"; see `ganlib logs {name if attempt else job_id}`" if on_cluster else ""
+        super().__init__(f"job {job_id} ended as {status}: {reason.rstrip('. ')}{hint}")
         self.job_id, self.status = job_id, status
 
 

@@ -14,6 +14,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from ganlib.errors import ConfigError
+from ganlib.field_words import Words
 
 
 def _no_folder(name: str) -> str:
@@ -22,7 +23,11 @@ def _no_folder(name: str) -> str:
     return name
 
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+Name = Annotated[
+    str,
+    Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"),
+    Words("a name of 1 to 63 lower-case letters, digits and inner dashes"),
+]
 """A name in a configuration: 1 to 63 lower-case letters, digits and inner dashes."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

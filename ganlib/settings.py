@@ -17,11 +17,12 @@ import os
 import shutil
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from ganlib.errors import ConfigError, DiskFull
+from ganlib.field_words import Words, type_of
 
 ServiceName = Literal["s3", "mlflow", "prefect", "ray"]
 ADDRESS_VARIABLE: dict[ServiceName, str] = {
@@ -73,7 +74,9 @@ class Settings(BaseModel):
     s3_endpoint_url: str | None = None
     """S3 endpoint; ``None`` means that no S3 is configured. Use ``https://s3.amazonaws.com`` for AWS."""
     s3_region: str = "us-east-1"
-    s3_bucket: str = Field(default="ganlib", min_length=3, max_length=63)
+    s3_bucket: Annotated[str, Words("3 to 63 characters")] = Field(
+        default="ganlib", min_length=3, max_length=63
+    )
     s3_access_key_id: str | None = None
     """``None`` leaves credentials to boto3's own chain: profile, instance role."""
     s3_secret_access_key: SecretStr | None = None
@@ -172,8 +175,10 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else "settings"
+        info = Settings.model_fields.get(name)
+        allowed = "there is no such setting" if info is None else f"it must be {type_of(info)}"
         raise ConfigError(
-            f"{_VARIABLES.get(name, name)} cannot be used: {first['msg']} (from the environment or {home})"
+            f"{_VARIABLES.get(name, name)} cannot be used: {allowed} (from the environment or {home})"
         ) from error
 
 

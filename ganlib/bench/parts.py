@@ -87,7 +87,8 @@ def run_part(part: TimedPart, environ: Mapping[str, str] | None = None) -> Measu
     lines = [line for line in done.stdout.splitlines() if line.strip()]
     if done.returncode != 0 or not lines:
         said = [line for line in (*lines, *done.stderr.splitlines()) if line.strip()] or ["it said nothing"]
-        raise JobFailed(" ".join(command[2:]), f"exit code {done.returncode}", said[-1].strip())
+        name = " ".join(command[2:])
+        raise JobFailed(name, f"exit code {done.returncode}", said[-1].strip(), on_cluster=False)
     return Measured.from_json(lines[-1], source=part.label)
 
 

@@ -1,12 +1,15 @@
-"""The list of `ganlib dataset list`: rows as typed values, for programs and for people."""
+"""Output of `ganlib dataset list` and `show`: typed values for programs, tables for people."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ganlib.cli.output import TableRow, print_rows, terminal, without
-from ganlib.data.summary import DatasetSummary, VersionSummary
+from ganlib.data.summary import DatasetDetails, DatasetSummary, VersionSummary
+
+MOST_CLASSES = 40
+"""Classes that are printed; programs get all."""
 
 
 def listed_values(found: Sequence[DatasetSummary]) -> list[dict[str, Any]]:
@@ -34,6 +37,62 @@ def print_datasets(found: Sequence[DatasetSummary]) -> None:
                 terminal().print(line, style="yellow", markup=False)
         if dataset.left_out:
             terminal().print(f"{dataset.name}: {dataset.left_out:,} more, not read", markup=False)
+
+
+def detailed_values(found: DatasetDetails, address: str) -> dict[str, Any]:
+    """A dataset for programs; ``address`` is the object store's, as ``s3://BUCKET/``."""
+    name = found.summary.name
+    return {
+        "dataset": name,
+        "format": found.format,
+        "sources": list(found.sources),
+        "raw": {
+            "objects": found.objects,
+            "bytes": found.bytes,
+            "classes": found.classes,
+            "place": f"{address}raw/{name}/",
+        },
+        "versions": [
+            {
+                **_version_values(version),
+                "bytes": version.bytes,
+                "place": f"{address}datasets/{name}/{version.digest}/",
+            }
+            for version in found.summary.versions
+        ],
+        "versions_left_out": found.summary.left_out,
+    }
+
+
+def print_details(found: DatasetDetails, address: str) -> None:
+    """Print everything about a dataset."""
+    console, name = terminal(), found.summary.name
+    what = "pictures" if found.format == "pictures" else "IDX files"
+    console.print(f"dataset {name}", style="bold", markup=False)
+    lines = [
+        f"{found.objects:,} {what}, {_size(found.bytes)}, in {address}raw/{name}/",
+        f"from {', '.join(found.sources)}",
+        f"{len(found.classes):,} classes: {_class_counts(found.classes)}" if found.classes else "no classes",
+    ]
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
+    if not found.summary.versions:
+        console.print(f"no version yet; `ganlib dataset prepare {name} --size 32` makes one", markup=False)
+        return
+    print_datasets([found.summary])
+    for version in found.summary.versions:
+        size = "" if version.bytes is None else f"{_size(version.bytes)} in "
+        console.print(f"{size}{address}datasets/{name}/{version.digest}/", markup=False, soft_wrap=True)
+
+
+def _size(count: int) -> str:
+    """Bytes in kB, or from a million on in MB."""
+    return f"{count / 1e6:,.1f} MB" if count >= 10**6 else f"{count / 1e3:,.1f} kB"
+
+
+def _class_counts(classes: Mapping[str, int | None]) -> str:
+    shown = [name if count is None else f"{name} {count:,}" for name, count in classes.items()]
+    return ", ".join(shown[:MOST_CLASSES]) + (", …" if len(shown) > MOST_CLASSES else "")
 
 
 def _version_values(version: VersionSummary) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, get_args
 
 import typer
 
+from ganlib.cli.help import Group, command
 from ganlib.cli.options import Json, say
 from ganlib.config.parts import DatasetConfig
 from ganlib.errors import ConfigError, DataError
@@ -15,17 +16,26 @@ from ganlib.settings import load_settings
 
 # Only light modules above: `ganlib --help` and a refused option must not wait for torch.
 
-dataset_app = typer.Typer(help="Datasets in the object store.", no_args_is_help=True)
+dataset_app = typer.Typer(cls=Group, help="Datasets in the object store.", no_args_is_help=True)
 
 SIZES: tuple[int, ...] = get_args(DatasetConfig.model_fields["size"].annotation)
 """Sides of pictures that there are networks for, in pixels."""
 
 
-@dataset_app.command("add")
+DatasetArgument = Annotated[str, typer.Argument(metavar="NAME", help="The dataset.")]
+
+
+@command(dataset_app, "add", example="ganlib dataset add digits")
 def dataset_add(
-    name: str,
+    name: DatasetArgument,
     source: Annotated[
-        str | None, typer.Option("--from", metavar="FOLDER_OR_S3_PREFIX", help="Where the pictures are.")
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="FOLDER_OR_S3_PREFIX",
+            help="Where the pictures are.",
+            show_default="a known dataset's own source",
+        ),
     ] = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="Remove what was added before and is not in the source.")
@@ -57,13 +67,25 @@ def dataset_add(
         say("no classes: the pictures are in no folders")
 
 
-@dataset_app.command("prepare")
+@command(dataset_app, "prepare", example="ganlib dataset prepare digits --size 28")
 def dataset_prepare(
-    name: str,
+    name: DatasetArgument,
     size: Annotated[
-        int, typer.Option(help=f"Side of the square pictures, pixels: {', '.join(map(str, SIZES))}.")
+        int,
+        typer.Option(
+            metavar="PIXELS", help=f"Side of the square pictures, pixels: {', '.join(map(str, SIZES))}."
+        ),
     ],
-    channels: Annotated[int | None, typer.Option(min=1, max=3, help="1 grey or 3 colour.")] = None,
+    channels: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=3,
+            metavar="1|3",
+            help="1 grey or 3 colour.",
+            show_default="1 for IDX files, 3 for pictures",
+        ),
+    ] = None,
     fit: Annotated[Literal["crop", "stretch"], typer.Option(help="How pictures become square.")] = "crop",
 ) -> None:
     """Make a version of a dataset: pictures of one size, a held-out split, a digest."""
@@ -100,9 +122,9 @@ def dataset_prepare(
         say(f"it cannot be trained on yet: {error}")
 
 
-@dataset_app.command("remove")
+@command(dataset_app, "remove", example="ganlib dataset remove digits")
 def dataset_remove(
-    name: str,
+    name: DatasetArgument,
     versions: Annotated[
         bool, typer.Option("--versions", help="Remove its prepared versions, too, but those that runs use.")
     ] = False,
@@ -132,7 +154,7 @@ def dataset_remove(
         say(f"kept version {digest}")
 
 
-@dataset_app.command("list")
+@command(dataset_app, "list", example="ganlib dataset list")
 def dataset_list(json: Json = False) -> None:
     """List the datasets in the object store and, of each version, pictures, classes and shape."""
     from ganlib.cli.dataset_views import listed_values, print_datasets
@@ -149,6 +171,22 @@ def dataset_list(json: Json = False) -> None:
         say("there is no dataset yet; `ganlib dataset add NAME --from SOURCE` adds one")
     else:
         print_datasets(found)
+
+
+@command(dataset_app, "show", example="ganlib dataset show digits")
+def dataset_show(name: DatasetArgument, json: Json = False) -> None:
+    """Show a dataset: what was added, its classes, its versions, and where they lie."""
+    from ganlib.cli.dataset_views import detailed_values, print_details
+    from ganlib.cli.output import as_json
+    from ganlib.data.summary import describe
+    from ganlib.storage import open_store
+
+    settings = load_settings()
+    found, address = describe(open_store(settings), name), f"s3://{settings.s3_bucket}/"
+    if json:
+        say(as_json(detailed_values(found, address)))
+    else:
+        print_details(found, address)
 
 
 def _counts(counts: Mapping[str, int]) -> str:

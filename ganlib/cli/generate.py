@@ -24,26 +24,39 @@ COUNT, STEPS, FPS = 64, 16, 12.0
 
 
 def generate(
-    generator: Annotated[str, typer.Argument(help="NAME@ALIAS, NAME/VERSION or NAME.")],
+    generator: Annotated[str, typer.Argument(metavar="GENERATOR", help="NAME@ALIAS, NAME/VERSION or NAME.")],
     out: Annotated[
         Path,
         typer.Option(
+            metavar="FILE_OR_FOLDER",
             help="Where the pictures go: a grid (.png), arrays (.npz), an animation (.gif), or a new or "
-            "empty folder, which gets a PNG for each."
+            "empty folder, which gets a PNG for each.",
         ),
     ],
     kind: Annotated[
-        Kind | None, typer.Option("--format", help="What --out is, where its name does not tell.")
+        Kind | None, typer.Option("--format", help="What --out is.", show_default="what its name tells")
     ] = None,
     count: Annotated[
-        int | None, typer.Option(min=1, max=1_000_000, help=f"Pictures; default: {COUNT}.")
+        int | None,
+        typer.Option(min=1, max=1_000_000, metavar="COUNT", help="Pictures.", show_default=str(COUNT)),
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(min=0, max=2**31 - 1, help="The same seed gives the same pictures; default: 0."),
+        typer.Option(
+            min=0,
+            max=2**31 - 1,
+            metavar="SEED",
+            help="The same seed gives the same pictures.",
+            show_default="0",
+        ),
     ] = None,
     label: Annotated[
-        str | None, typer.Option(help="Class of the pictures, where the generator was trained with labels.")
+        str | None,
+        typer.Option(
+            metavar="CLASS",
+            help="Class of the pictures, where the generator was trained with labels.",
+            show_default="all in turn",
+        ),
     ] = None,
     truncation: Annotated[
         float | None,
@@ -52,21 +65,33 @@ def generate(
             max=4,
             metavar="THRESHOLD",
             help="Draw components of latents beyond ±THRESHOLD again from within: the smaller, the more "
-            "typical and the more alike the pictures; default: none.",
+            "typical and the more alike the pictures.",
+            show_default="none",
         ),
     ] = None,
     interpolate: Annotated[
         str | None,
         typer.Option(
-            metavar="SEED,SEED[,SEED]…", help="Go from the first picture of each seed to that of the next."
+            metavar="SEED,SEED,…",
+            help="Go from the first picture of each seed to that of the next.",
+            show_default="pictures of one seed",
         ),
     ] = None,
     steps: Annotated[
         int | None,
-        typer.Option(min=1, max=1000, help=f"From one seed of --interpolate to the next; default: {STEPS}."),
+        typer.Option(
+            min=1,
+            max=1000,
+            metavar="COUNT",
+            help="From one seed of --interpolate to the next.",
+            show_default=str(STEPS),
+        ),
     ] = None,
     fps: Annotated[
-        float | None, typer.Option(min=1, max=50, help=f"Pictures a second of a .gif; default: {FPS:g}.")
+        float | None,
+        typer.Option(
+            min=1, max=50, metavar="RATE", help="Pictures a second of a .gif.", show_default=f"{FPS:g}"
+        ),
     ] = None,
 ) -> None:
     """Make pictures with a registered generator."""

@@ -16,11 +16,16 @@ Page = Literal["mlflow", "prefect", "ray"]
 
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is written from now on.")]
 Lines = Annotated[
-    int, typer.Option("--lines", "-n", min=1, max=1_000_000, help="Lines from the end of a service's log.")
+    int,
+    typer.Option(
+        "--lines", "-n", min=1, max=1_000_000, metavar="COUNT", help="Lines from the end of a service's log."
+    ),
 ]
 
 
-def open_page(service: Annotated[Page, typer.Argument(help="mlflow, prefect or ray")]) -> None:
+def open_page(
+    service: Annotated[Page, typer.Argument(metavar="mlflow|prefect|ray", help="Which page.")],
+) -> None:
     """Open a service's page in the browser, and print its address."""
     import requests
 

@@ -11,27 +11,37 @@ from typing import Annotated, Literal
 import typer
 
 from ganlib.cli import sweep as sweep_commands
+from ganlib.cli.configs import config_app, list_recipes
 from ganlib.cli.datasets import dataset_app
 from ganlib.cli.generate import generate
+from ganlib.cli.help import Group, command, section_of
 from ganlib.cli.look import logs, open_page
 from ganlib.cli.models import model_app
-from ganlib.cli.options import Json, ModelName, Overrides, parse_overrides, resumable, say
-from ganlib.config.run import load_config, named, recipe_description, recipes
+from ganlib.cli.options import Json, ModelName, Overrides, Recipe, parse_overrides, resumable, say
+from ganlib.cli.runs import list_runs
+from ganlib.config.run import load_config, named
 from ganlib.errors import GanlibError
 from ganlib.settings import load_settings
 
 # Only light modules above: `ganlib --help` and a refused option must not wait for torch.
 
 app = typer.Typer(
+    cls=Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="More of a command, with an example:  ganlib retrain -h",
 )
-app.add_typer(dataset_app, name="dataset")
-app.add_typer(model_app, name="model")
+app.add_typer(dataset_app, name="dataset", rich_help_panel=section_of("dataset"))
+app.add_typer(model_app, name="model", rich_help_panel=section_of("model"))
+app.add_typer(config_app, name="config", rich_help_panel=section_of("config"))
 
 sweep_commands.add_to(app)
+command(app, "recipes", example="ganlib recipes")(list_recipes)
+command(app, "runs", example="ganlib runs -n 5")(list_runs)
+command(app, "generate", example="ganlib generate fashion-mnist-wgan@champion --out grid.png")(generate)
+command(app, "open", example="ganlib open mlflow")(open_page)
+command(app, "logs", example="ganlib logs mlflow -n 50")(logs)
 
 
 def _print_version(wanted: bool) -> None:
@@ -49,7 +59,7 @@ def options(
     """Retrain image GANs on a schedule and keep the best generator in a registry."""
 
 
-@app.command()
+@command(app, "up", example="ganlib up")
 def up() -> None:
     """Start the embedded services that are not running."""
     from ganlib import stack
@@ -57,7 +67,7 @@ def up() -> None:
     stack.up(load_settings(), report=say)
 
 
-@app.command()
+@command(app, "down", example="ganlib down")
 def down() -> None:
     """End the services that `ganlib up` started; their state stays."""
     from ganlib import stack
@@ -65,7 +75,7 @@ def down() -> None:
     stack.down(load_settings(), report=say)
 
 
-@app.command()
+@command(app, "status", example="ganlib status")
 def status(json: Json = False) -> None:
     """Show the services: state, address, process, log."""
     from ganlib import stack
@@ -83,7 +93,7 @@ def status(json: Json = False) -> None:
     say(as_json({**found.model_dump(mode="json"), "services": services}))
 
 
-@app.command()
+@command(app, "demo", example="ganlib demo")
 def demo(overrides: Overrides = None) -> None:
     """Services, dataset, training, registered generator, picture: everything once."""
     values = parse_overrides(overrides)
@@ -94,13 +104,18 @@ def demo(overrides: Overrides = None) -> None:
         Demo(say=say, overrides=values).run()
 
 
-@app.command()
+@command(app, "retrain", example="ganlib retrain fashion-mnist-wgan --set objective.clip=0.05")
 def retrain(
-    recipe: str,
+    recipe: Recipe,
     overrides: Overrides = None,
     name: ModelName = None,
     request: Annotated[
-        str | None, typer.Option(help="Tells apart runs of equal data and configuration.")
+        str | None,
+        typer.Option(
+            metavar="WORD",
+            help="Tells apart runs of equal data and configuration.",
+            show_default="manual, or with --force one of its own",
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Train although nothing has changed.")] = False,
 ) -> None:
@@ -118,18 +133,19 @@ def retrain(
     say(f"gate: {done.decision.reason}")
 
 
-@app.command("recipes")
-def list_recipes() -> None:
-    """List the recipes, with what each trains."""
-    width = max(map(len, recipes()))
-    for name in recipes():
-        say(f"{name:<{width}}  {recipe_description(name)}")
-
-
-@app.command()
+@command(app, "schedule", example="ganlib schedule status")
 def schedule(
-    state: Annotated[Literal["on", "off", "status"], typer.Argument(help="on, off or status")],
-    cron: Annotated[str | None, typer.Option(help="When, with `on`; default: nightly at 03:00 UTC.")] = None,
+    state: Annotated[
+        Literal["on", "off", "status"], typer.Argument(metavar="on|off|status", help="What to do.")
+    ],
+    cron: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CRON",
+            help='When, with on, as in "30 4 * * *".',
+            show_default="as it was; at first 0 3 * * *, UTC",
+        ),
+    ] = None,
 ) -> None:
     """Turn the nightly retraining on or off."""
     from ganlib import stack
@@ -137,23 +153,28 @@ def schedule(
     stack.schedule(load_settings(), state, cron=cron, report=say)
 
 
-app.command()(generate)
-app.command("open")(open_page)
-app.command()(logs)
-
-
-@app.command()
+@command(app, "bench", example="ganlib bench loop --seconds 1")
 def bench(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]…", help="Which, by name or row; default: all.")
+        list[str] | None,
+        typer.Argument(metavar="NAME", help="Which, by name or row.", show_default="all"),
     ] = None,
     seconds: Annotated[
-        float | None, typer.Option(min=0.1, help="Of measuring in each timed part, instead of the usual.")
+        float | None,
+        typer.Option(
+            min=0.1,
+            metavar="SECONDS",
+            help="Length of the measurement in each timed part.",
+            show_default="each part's own",
+        ),
     ] = None,
     source: Annotated[
         Path | None,
         typer.Option(
-            "--from", metavar="FOLDER", help="Where Fashion-MNIST is, when it is not to be looked for."
+            "--from",
+            metavar="FOLDER",
+            help="Where Fashion-MNIST is.",
+            show_default="looked for in the usual places",
         ),
     ] = None,
 ) -> None:

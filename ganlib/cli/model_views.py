@@ -1,4 +1,4 @@
-"""Output of `ganlib model show` and `compare`: typed values, for programs and for people."""
+"""Output of ``ganlib model show`` and ``compare``: typed values, for programs and for people."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ganlib.cli.help import Group, command
 from ganlib.cli.options import Json, say
 from ganlib.errors import ConfigError, RequestRefused, ServiceError
 from ganlib.settings import load_settings
@@ -19,16 +20,26 @@ if TYPE_CHECKING:
     from ganlib.ports import ModelRegistry
     from ganlib.records import RegisteredGenerator
 
-model_app = typer.Typer(help="Registered generators and where their aliases point.", no_args_is_help=True)
+model_app = typer.Typer(
+    cls=Group, help="Registered generators and where their aliases point.", no_args_is_help=True
+)
 
-Alias = Annotated[str, typer.Option(help="Which alias.")]
-Who = Annotated[str | None, typer.Option(help="Who does it, for the record; default: user@host.")]
+Alias = Annotated[str, typer.Option(metavar="ALIAS", help="Which alias.")]
+Who = Annotated[
+    str | None,
+    typer.Option(metavar="WHO", help="Who does it, for the record.", show_default="user@host"),
+]
 
 
-@model_app.command("list")
+@command(model_app, "list", example="ganlib model list")
 def list_models(
     ctx: typer.Context,
-    name: Annotated[str | None, typer.Argument(help="A model, to list its versions.")] = None,
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="MODEL", help="A model, to list its versions.", show_default="list the models"
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """List the models, or the versions of one, the newest first."""
@@ -40,15 +51,15 @@ def list_models(
     if json:
         say(as_json([asdict(row) for row in rows]))
     elif not rows:
-        say("no generator is registered yet; publish one with `ganlib retrain`")
+        say("no generator is registered yet; publish one with `ganlib retrain RECIPE`")
     else:
         print_listed(rows)
 
 
-@model_app.command()
+@command(model_app, "show", example="ganlib model show fashion-mnist-wgan")
 def show(
     ctx: typer.Context,
-    generator: Annotated[str, typer.Argument(help="NAME, NAME@ALIAS or NAME/VERSION.")],
+    generator: Annotated[str, typer.Argument(metavar="GENERATOR", help="NAME, NAME@ALIAS or NAME/VERSION.")],
     json: Json = False,
 ) -> None:
     """Show a version: numbers, tags, files, and the history of the model's aliases."""
@@ -65,11 +76,11 @@ def show(
         print_description(described)
 
 
-@model_app.command()
+@command(model_app, "promote", example='ganlib model promote fashion-mnist-wgan/1 --why "sharper logos"')
 def promote(
     ctx: typer.Context,
-    generator: Annotated[str, typer.Argument(help="NAME/VERSION or NAME@ALIAS.")],
-    why: Annotated[str, typer.Option(help="The reason, for the record.")],
+    generator: Annotated[str, typer.Argument(metavar="GENERATOR", help="NAME/VERSION or NAME@ALIAS.")],
+    why: Annotated[str, typer.Option(metavar="REASON", help="The reason, for the record.")],
     alias: Alias = "champion",
     who: Who = None,
 ) -> None:
@@ -86,12 +97,14 @@ def promote(
     say(f"{alias} of {found.model} is version {move.version} now{_before(move.previous)}")
 
 
-@model_app.command()
+@command(model_app, "rollback", example="ganlib model rollback fashion-mnist-wgan")
 def rollback(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(help="The model.")],
+    name: Annotated[str, typer.Argument(metavar="MODEL", help="The model.")],
     alias: Alias = "champion",
-    why: Annotated[str, typer.Option(help="The reason, for the record.")] = "rolled back by hand",
+    why: Annotated[
+        str, typer.Option(metavar="REASON", help="The reason, for the record.")
+    ] = "rolled back by hand",
     who: Who = None,
 ) -> None:
     """Point an alias to where it was before its last move; again: one move further back."""
@@ -104,14 +117,18 @@ def rollback(
     say(f"{alias} of {name} is version {target} again{_before(present)}")
 
 
-@model_app.command()
+@command(
+    model_app,
+    "compare",
+    example="ganlib model compare fashion-mnist-wgan/1 fashion-mnist-wgan@champion --out both.png",
+)
 def compare(
     ctx: typer.Context,
-    left: Annotated[str, typer.Argument(help="NAME/VERSION or NAME@ALIAS.")],
-    right: Annotated[str, typer.Argument(help="Another one.")],
-    out: Annotated[Path, typer.Option(help="Where the picture goes, a PNG.")],
-    count: Annotated[int, typer.Option(min=1, max=1024, help="Pictures of each.")] = 64,
-    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Of the latents.")] = 0,
+    left: Annotated[str, typer.Argument(metavar="LEFT", help="NAME/VERSION or NAME@ALIAS.")],
+    right: Annotated[str, typer.Argument(metavar="RIGHT", help="Another one.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where the picture goes, a PNG.")],
+    count: Annotated[int, typer.Option(min=1, max=1024, metavar="COUNT", help="Pictures of each.")] = 64,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, metavar="SEED", help="Of the latents.")] = 0,
 ) -> None:
     """Draw two generators on the same latents side by side, beside their recorded numbers."""
     if out.suffix.lower() != ".png":
@@ -136,10 +153,10 @@ def compare(
     say(f"{count} pictures of each on the same latents in {out}, {left} on the left")
 
 
-@model_app.command()
+@command(model_app, "fetch", example="ganlib model fetch fashion-mnist-wgan --to champion")
 def fetch(
     ctx: typer.Context,
-    generator: Annotated[str, typer.Argument(help="NAME, NAME@ALIAS or NAME/VERSION.")],
+    generator: Annotated[str, typer.Argument(metavar="GENERATOR", help="NAME, NAME@ALIAS or NAME/VERSION.")],
     to: Annotated[Path, typer.Option(metavar="FOLDER", help="A folder that is not there yet, or empty.")],
 ) -> None:
     """Bring all files of a version into a folder, verified, whole or not at all."""

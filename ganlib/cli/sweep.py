@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ganlib.cli.options import ModelName, Overrides, parse_overrides, resumable, say
+from ganlib.cli.help import command
+from ganlib.cli.options import (
+    ModelName,
+    Overrides,
+    Recipe,
+    complete_field,
+    parse_overrides,
+    resumable,
+    say,
+)
 from ganlib.config.run import named
 from ganlib.settings import load_settings
 
@@ -15,59 +24,112 @@ if TYPE_CHECKING:
 
 _SEARCH_HELP = (
     "What differs between trials, once for each field. FIELD=0.01,0.03,0.1 is a list of values; "
-    "FIELD=log:0.01:0.5, FIELD=uniform:0:1 and FIELD=integers:1:8 are ranges. "
-    "Default: cadence.n_critic and objective.clip."
+    "FIELD=log:0.01:0.5, FIELD=uniform:0:1 and FIELD=integers:1:8 are ranges."
 )
 
 
 def add_to(app: typer.Typer) -> None:
     """Register the commands."""
-    app.command()(sweep)
-    app.command("sweep-status")(sweep_status)
-    app.command("sweep-demo")(sweep_demo)
+    example = "ganlib sweep fashion-mnist-wgan --search objective.clip=log:0.01:0.5 --dry-run"
+    command(app, "sweep", example=example)(sweep)
+    command(app, "sweep-status", example="ganlib sweep-status")(sweep_status)
+    command(app, "sweep-demo", example="ganlib sweep-demo")(sweep_demo)
 
 
 def sweep(
-    recipe: str,
+    recipe: Recipe,
     search: Annotated[
-        list[str] | None, typer.Option("--search", metavar="FIELD=SPEC", help=_SEARCH_HELP)
+        list[str] | None,
+        typer.Option(
+            "--search",
+            metavar="FIELD=SPEC",
+            help=_SEARCH_HELP,
+            show_default="cadence.n_critic and objective.clip",
+            autocompletion=complete_field,
+        ),
     ] = None,
     overrides: Overrides = None,
     name: ModelName = None,
     algorithm: Annotated[
         Literal["grid", "random", "tpe"] | None,
-        typer.Option(help="Every combination of lists, independent draws, or Optuna's TPE. Default: random."),
+        typer.Option(
+            help="Every combination of lists, independent draws, or Optuna's TPE.", show_default="random"
+        ),
     ] = None,
     scheduler: Annotated[
         Literal["none", "asha", "median", "pbt"] | None,
-        typer.Option(help="What stops bad trials early, or replaces them in mid-run (pbt). Default: asha."),
+        typer.Option(
+            help="What stops bad trials early, or replaces them in mid-run (pbt).", show_default="asha"
+        ),
     ] = None,
     trials: Annotated[
-        int | None, typer.Option(min=1, help="Configurations, the recipe itself among them.")
+        int | None,
+        typer.Option(
+            metavar="COUNT",
+            help="Configurations, the recipe itself among them.",
+            show_default="all of a grid, else 12 or as many as there are",
+        ),
     ] = None,
     budget_kimg: Annotated[
-        float | None, typer.Option(help="Thousand pictures for each trial. Default: the recipe's budget.")
+        float | None,
+        typer.Option(
+            metavar="KIMG", help="Thousand pictures for each trial.", show_default="the recipe's budget"
+        ),
     ] = None,
     grace_kimg: Annotated[
-        float | None, typer.Option(help="Thousand pictures before a trial may be stopped: the first rung.")
+        float | None,
+        typer.Option(
+            metavar="KIMG",
+            help="Thousand pictures before a trial may be stopped: the first rung.",
+            show_default="a ninth of the budget",
+        ),
     ] = None,
     reduction: Annotated[
-        float | None, typer.Option(help="Distance between rungs, and one in so many trials passes each.")
+        float | None,
+        typer.Option(
+            metavar="FACTOR",
+            help="From one rung to the next; one in so many trials passes each.",
+            show_default="3",
+        ),
     ] = None,
     finalists: Annotated[
-        int | None, typer.Option(min=1, help="Best trials that are evaluated again with fresh latents.")
+        int | None,
+        typer.Option(
+            metavar="COUNT",
+            help="Best trials that are evaluated again with fresh latents.",
+            show_default="3",
+        ),
     ] = None,
     concurrency: Annotated[
-        int | None, typer.Option(min=1, help="Trials at a time. Default: what the cluster has room for.")
+        int | None,
+        typer.Option(metavar="COUNT", help="Trials at a time.", show_default="what the cluster has room for"),
     ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Data-parallel workers of a trial.")] = None,
-    gpus: Annotated[float | None, typer.Option(help="GPUs of a trial's worker; 0.25 shares one.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of what the search draws at random.")] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(metavar="COUNT", help="Data-parallel workers of a trial.", show_default="1"),
+    ] = None,
+    gpus: Annotated[
+        float | None,
+        typer.Option(
+            metavar="GPUS",
+            help="GPUs of a trial's worker where there are any; 0.25 shares one.",
+            show_default="1",
+        ),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(metavar="SEED", help="Of what the search draws at random.", show_default="0"),
+    ] = None,
     train_on: Annotated[
         bool, typer.Option("--train-on", help="Then train the best one on to the recipe's full budget.")
     ] = False,
     publish: Annotated[bool, typer.Option("--publish", help="Then register the best generator.")] = False,
-    request: Annotated[str | None, typer.Option(help="Tells apart sweeps that are otherwise equal.")] = None,
+    request: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WORD", help="Tells apart sweeps that are otherwise equal.", show_default="manual"
+        ),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -139,7 +201,12 @@ def _show_outcome(done: Swept) -> None:
 
 def sweep_status(
     name: Annotated[
-        str | None, typer.Argument(help="A sweep's name, or how it begins. Left out: list the sweeps.")
+        str | None,
+        typer.Argument(
+            metavar="SWEEP",
+            help="A sweep's name, or how it begins.",
+            show_default="list the sweeps",
+        ),
     ] = None,
 ) -> None:
     """Show the trials of a sweep, also of one that runs; or list the sweeps there are."""

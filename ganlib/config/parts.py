@@ -9,45 +9,56 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from ganlib.field_words import Words
 from ganlib.names import Name
 
 NormName = Literal["batch", "layer", "group", "none"]
 
 
 class ConfigPart(BaseModel):
-    """Base of the parts: frozen, unknown fields refused, numbers finite."""
+    """Base of the parts: frozen, unknown fields refused, numbers finite.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    The text below each field is its description, which ``ganlib config show`` prints: plain words, no markup.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
 class DatasetConfig(ConfigPart):
     """Which pictures, and how they are prepared."""
 
     name: Name
+    """Name of the dataset in the object store."""
     size: Literal[28, 32, 64, 128] = 32
     """Side of the square pictures, pixels; there is a network for each."""
     channels: Literal[1, 3] | None = None
-    """1 grey, 3 colour, ``None``: 1 for IDX files, 3 for picture files."""
+    """1 grey, 3 colour, null: 1 for IDX files, 3 for picture files."""
     fit: Literal["crop", "stretch"] = "crop"
     """Method by which a picture becomes square."""
     flip: bool = False
     """Mirror every other training picture left to right, others in each epoch. Not for clothes' logos,
     digits, or whatever else has a left and a right."""
-    licence: str = Field(default="unknown", pattern=r"^[^\x00-\x1f|]{1,200}\z")
-    """Licence of the pictures, for the generator's card: ``MIT``, ``CC-BY-4.0``, or a sentence."""
+    licence: Annotated[str, Words("1 to 200 characters without line breaks and |")] = Field(
+        default="unknown", pattern=r"^[^\x00-\x1f|]{1,200}\z"
+    )
+    """Licence of the pictures, for the generator's card: MIT, CC-BY-4.0, or a sentence."""
 
 
 class DcganConfig(ConfigPart):
     """The DCGAN pair (arXiv:1511.06434)."""
 
     kind: Literal["dcgan"] = "dcgan"
+    """dcgan: convolutions; dense: fully connected layers."""
     latent_dim: int = Field(default=100, ge=1, le=1024)
+    """Random numbers from which the generator makes a picture."""
     generator_width: int = Field(default=64, ge=4, le=512)
     """Channels of the generator's largest hidden feature map."""
     critic_width: int = Field(default=64, ge=4, le=512)
     """Channels of the critic's largest hidden feature map."""
     generator_norm: NormName = "batch"
+    """Normalization between the generator's layers."""
     critic_norm: NormName = "batch"
+    """Normalization between the critic's layers; batch does not go with a gradient penalty."""
     extra_layers: int = Field(default=0, ge=0, le=16)
     """3×3 convolutions that each network has beside, at its largest hidden feature map."""
     conditional: bool = False
@@ -66,7 +77,9 @@ class DenseConfig(ConfigPart):
     """The fully connected pair."""
 
     kind: Literal["dense"] = "dense"
+    """dcgan: convolutions; dense: fully connected layers."""
     latent_dim: int = Field(default=100, ge=1, le=1024)
+    """Random numbers from which the generator makes a picture."""
     generator_widths: Widths = (256, 512, 1024)
     """Features of the generator's hidden layers, from the latent on."""
     critic_widths: Widths = (1024, 512, 256)
@@ -86,6 +99,7 @@ class WassersteinConfig(ConfigPart):
     """WGAN with weight clipping (arXiv:1701.07875)."""
 
     kind: Literal["wasserstein"] = "wasserstein"
+    """Loss: Wasserstein with weight clipping or with gradient penalty, or the non-saturating one."""
     clip: float = Field(default=0.01, gt=0, le=10)
     """Every critic parameter is kept in [−clip, clip]."""
 
@@ -94,6 +108,7 @@ class WassersteinGradientPenaltyConfig(ConfigPart):
     """WGAN with gradient penalty (arXiv:1704.00028)."""
 
     kind: Literal["wasserstein-gp"] = "wasserstein-gp"
+    """Loss: Wasserstein with weight clipping or with gradient penalty, or the non-saturating one."""
     penalty: float = Field(default=10.0, gt=0, le=10_000)
     """Weight of the penalty."""
 
@@ -102,6 +117,7 @@ class NonSaturatingConfig(ConfigPart):
     """The non-saturating loss (arXiv:1406.2661)."""
 
     kind: Literal["non-saturating"] = "non-saturating"
+    """Loss: Wasserstein with weight clipping or with gradient penalty, or the non-saturating one."""
     real_label: float = Field(default=0.9, gt=0.5, le=1)
     """The critic's target for real pictures; below 1 it is one-sided label smoothing."""
 
@@ -110,6 +126,7 @@ class CadenceConfig(ConfigPart):
     """Critic steps for each generator step."""
 
     n_critic: int = Field(default=5, ge=1, le=100)
+    """Critic steps before each generator step."""
     bursts: bool = True
     """100 critic steps for each of the first 25 generator steps and at every 500th, as in the
     authors' code."""
@@ -119,16 +136,22 @@ class RmspropConfig(ConfigPart):
     """RMSprop for both networks, as in the WGAN paper: momentum unsettles a clipped critic."""
 
     kind: Literal["rmsprop"] = "rmsprop"
+    """Optimizer of both networks."""
     generator_learning_rate: float = Field(default=5e-5, gt=0, le=1)
+    """The generator's learning rate."""
     critic_learning_rate: float = Field(default=5e-5, gt=0, le=1)
+    """The critic's learning rate."""
 
 
 class AdamConfig(ConfigPart):
     """Adam for both networks."""
 
     kind: Literal["adam"] = "adam"
+    """Optimizer of both networks."""
     generator_learning_rate: float = Field(default=1e-4, gt=0, le=1)
+    """The generator's learning rate."""
     critic_learning_rate: float = Field(default=1e-4, gt=0, le=1)
+    """The critic's learning rate."""
     beta1: float = Field(default=0.0, ge=0, lt=1)
     """Decay rate of the gradient's running mean."""
     beta2: float = Field(default=0.9, ge=0, lt=1)
@@ -139,8 +162,9 @@ class ScheduleConfig(ConfigPart):
     """Learning rates over the run."""
 
     kind: Literal["constant", "linear"] = "constant"
-    """``linear``: the full rate up to ``decay_from`` of ``budget.total_kimg``, then down to 0 at its end."""
+    """linear: the full rate up to decay_from of budget.total_kimg, then down to 0 at its end."""
     decay_from: float = Field(default=0.5, ge=0, lt=1)
+    """Share of budget.total_kimg after which a linear schedule begins to fall."""
 
 
 class AveragingConfig(ConfigPart):
@@ -158,25 +182,26 @@ class BudgetConfig(ConfigPart):
     total_kimg: float = Field(default=1000.0, gt=0, le=1_000_000)
     """Thousand real pictures that the critic sees; the run ends at the first generator step at or after."""
     max_seconds: float | None = Field(default=None, gt=0, le=30 * 86_400)
-    """Seconds in the loop, evaluations and start-up not counted; ``None``: no such limit."""
+    """Seconds in the loop, evaluations and start-up not counted; null: no such limit."""
 
 
 class EvaluationConfig(ConfigPart):
     """Distance to the held-out split."""
 
     every_kimg: float = Field(default=100.0, gt=0, le=1_000_000)
+    """Thousand pictures from one evaluation during the run to the next."""
     samples: int = Field(default=2000, ge=16, le=100_000)
-    """Generated pictures in the evaluation of the finished run: the metric ``fd_<extractor>``."""
+    """Generated pictures in the evaluation of the finished run: the metric fd_<extractor>."""
     curve_samples: int = Field(default=500, ge=16, le=100_000)
-    """Generated pictures in the evaluations during the run: the metric ``fd_<extractor>_curve``. Fewer
+    """Generated pictures in the evaluations during the run: the metric fd_<extractor>_curve. Fewer
     samples make a distance larger, so the two are never one curve."""
     reference_images: int = Field(default=10_000, ge=16, le=1_000_000)
     """Held-out pictures at the most."""
     extractor: Literal["efficientnet_lite0", "inception", "classifier"] = "efficientnet_lite0"
-    """Network that computes the features. ``inception`` is the standard network of the FID; ``classifier``
+    """Network that computes the features. inception is the standard network of the FID; classifier
     is trained on the dataset's own labels."""
     weights: str | None = None
-    """Where the weights of ``inception`` are: a path, or ``s3://BUCKET/KEY``. Needed once: the object store
+    """Where the weights of inception are: a path, or s3://BUCKET/KEY. Needed once: the object store
     keeps them. What they are is fixed, so this is no part of a run's identity."""
 
     @property
@@ -198,6 +223,7 @@ class CheckpointConfig(ConfigPart):
     """Intervals of saving the state, which is also saved at evaluations and at the end."""
 
     every_kimg: float = Field(default=25.0, gt=0, le=1_000_000)
+    """Thousand pictures from one saved state to the next."""
 
 
 WatchAction = Literal["off", "warn", "stop"]
@@ -226,19 +252,19 @@ class Compute(ConfigPart):
     workers: int = Field(default=2, ge=1, le=1024)
     """Data-parallel processes; the batch is divided between them."""
     max_workers: int | None = Field(default=None, ge=1, le=1024)
-    """Makes the run elastic: it takes as many as there is room for, from ``workers`` up to this many, and
-    starts anew from its last checkpoint when nodes come or go. ``None``: always ``workers``."""
+    """Makes the run elastic: it takes as many as there is room for, from workers up to this many, and
+    starts anew from its last checkpoint when nodes come or go. null: always workers."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """``auto``: CUDA when the cluster offers a GPU for each worker."""
+    """auto: CUDA when the cluster offers a GPU for each worker."""
     precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto"
-    """``auto``: bf16 where the hardware multiplies it natively, else fp32; ``tf32`` is for CUDA."""
+    """auto: bf16 where the hardware multiplies it natively, else fp32; tf32 is for CUDA."""
     layout: Literal["auto", "contiguous", "channels_last"] = "auto"
-    """Order of a picture's numbers in memory; ``auto``: channels last."""
+    """Order of a picture's numbers in memory; auto: channels last."""
     optimizer_kernels: Literal["auto", "foreach", "fused", "loop"] = "auto"
-    """All parameters at once in a few calls (``foreach``), in one (``fused``, for Adam), or one after
-    another; ``auto``: fused where the optimizer has it, else foreach."""
+    """All parameters at once in a few calls (foreach), in one (fused, for Adam), or one after
+    another; auto: fused where the optimizer has it, else foreach."""
     compilation: Literal["auto", "off", "default", "reduce-overhead"] = "auto"
-    """torch.compile's mode for both networks; ``auto``: off. ``reduce-overhead`` uses CUDA graphs."""
+    """torch.compile's mode for both networks; auto: off. reduce-overhead uses CUDA graphs."""
     max_failures: int = Field(default=3, ge=0, le=1000)
     """Times that a run whose workers died is taken up again from its last checkpoint."""
 

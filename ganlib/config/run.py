@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from importlib import resources
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import Field, ValidationError, model_validator
 
+from ganlib.config.complaints import complaints
+from ganlib.config.fields import ConfigField, fields_of, unknown_field
 from ganlib.config.parts import (
     AdamConfig,
     AveragingConfig,
@@ -38,7 +39,7 @@ from ganlib.config.parts import (
     WassersteinGradientPenaltyConfig,
     WatchConfig,
 )
-from ganlib.errors import ConfigError, UnknownName
+from ganlib.errors import ConfigError, UnknownName, together
 from ganlib.names import Name
 from ganlib.records import digest_of
 
@@ -79,7 +80,7 @@ class RunConfig(ConfigPart):
     recipe: Name
     """Name of the recipe."""
     name: Name | None = None
-    """Name of the registered model; ``None``: :attr:`model_name` makes one."""
+    """Name of the registered model; null: the recipe's name, or RECIPE-DATASET for another dataset."""
     dataset: DatasetConfig
     network: NetworkConfig = DcganConfig()
     objective: ObjectiveConfig = WassersteinConfig()
@@ -95,6 +96,7 @@ class RunConfig(ConfigPart):
     watch: WatchConfig = WatchConfig()
     gate: GateConfig = GateConfig()
     seed: int = Field(default=0, ge=0, lt=2**31)
+    """Seed of weights, noise and order of the pictures."""
     compute: Compute = Compute()
 
     @model_validator(mode="before")
@@ -110,44 +112,44 @@ class RunConfig(ConfigPart):
         return {**values, **parts}
 
     @model_validator(mode="after")
-    def _penalty_without_batch_norm(self) -> RunConfig:
+    def _fields_go_together(self) -> RunConfig:
+        found = [*self._penalty_problems(), *self._kernel_problems(), *self._batch_problems()]
+        if found:
+            raise ValueError("\n".join(found))  # a line for each
+        return self
+
+    def _penalty_problems(self) -> Iterator[str]:
         critic_norm = getattr(self.network, "critic_norm", "none")
         if self.objective.kind == "wasserstein-gp" and critic_norm == "batch":
-            raise ValueError(
+            yield (
                 "network.critic_norm = batch cannot go with objective.kind = wasserstein-gp, whose penalty "
                 "belongs to each picture by itself; choose layer, group or none"
             )
-        return self
 
-    @model_validator(mode="after")
-    def _kernels_exist(self) -> RunConfig:
+    def _kernel_problems(self) -> Iterator[str]:
         if self.compute.optimizer_kernels == "fused" and self.optimizer.kind == "rmsprop":
-            raise ValueError(
+            yield (
                 "compute.optimizer_kernels = fused cannot go with optimizer.kind = rmsprop, which torch has "
                 "no fused kernels for; choose foreach"
             )
-        return self
 
-    @model_validator(mode="after")
-    def _batch_divides(self) -> RunConfig:
+    def _batch_problems(self) -> Iterator[str]:
         few, many = self.compute.workers, self.compute.max_workers or self.compute.workers
         if many < few:
-            raise ValueError(
-                f"compute.max_workers {many} must not be below compute.workers {few}, the fewest of them"
-            )
+            yield f"compute.max_workers {many} must not be below compute.workers {few}, the fewest of them"
+            return
         uneven = [workers for workers in range(few, many + 1) if self.batch_size % workers]
         if uneven:
             elastic = f", one of the counts up to compute.max_workers {many}" if many > few else ""
-            raise ValueError(
+            yield (
                 f"batch_size {self.batch_size} cannot be divided between compute.workers {uneven[0]}"
                 f"{elastic}; choose a multiple of {math.lcm(*range(few, many + 1))}"
             )
-        if self.batch_size // many < 2 and self.network.normalizes_batches:
-            raise ValueError(
+        elif self.batch_size // many < 2 and self.network.normalizes_batches:
+            yield (
                 f"batch_size {self.batch_size} leaves compute.workers {many} one picture "
                 "each, and batch norm needs two; raise batch_size or lower compute.workers"
             )
-        return self
 
     @property
     def digest(self) -> str:
@@ -229,6 +231,14 @@ def _values(name: str) -> dict[str, Any]:
     return {field: value for field, value in _recipe(name).items() if field != "description"}
 
 
+def recipe_fields(name: str) -> set[str]:
+    """Dotted names of the fields that a recipe's file gives."""
+    found: set[str] = set()
+    for field, value in _values(name).items():
+        found |= {f"{field}.{inner}" for inner in value} if isinstance(value, Mapping) else {field}
+    return found
+
+
 def recipe_description(name: str) -> str:
     """Return a line for people about what a recipe trains."""
     return str(_recipe(name)["description"])
@@ -243,10 +253,12 @@ def load_config(recipe: str, overrides: Mapping[str, Any] | None = None) -> RunC
 
     Raises:
         UnknownName: No such recipe, or no such field.
-        ConfigError: A value is out of bounds; the message names field, value and bound.
+        ConfigError: A value is out of bounds, or does not go with others; the message names field, value and
+            what is accepted. Several wrong fields are told at once; whether values go together is looked at
+            when each is right by itself.
     """
     if recipe not in recipes():
-        raise UnknownName("recipe", recipe, recipes())
+        raise UnknownName("recipe", recipe, recipes(), "`ganlib recipes` tells what they train")
     return _overridden({"recipe": recipe, **_values(recipe)}, overrides or {})
 
 
@@ -268,10 +280,20 @@ def change_config(config: RunConfig, overrides: Mapping[str, Any]) -> RunConfig:
 
 
 def _overridden(values: dict[str, Any], overrides: Mapping[str, Any]) -> RunConfig:
+    problems: list[ConfigError] = []
     # Kinds go first: another kind has other fields, and keeps none of the recipe's.
     for field, value in sorted(overrides.items(), key=lambda item: not item[0].endswith(".kind")):
-        _override(values, field, value)
-    return build_config(values)
+        try:
+            _override(values, field, value)
+        except ConfigError as error:
+            problems.append(error)
+    try:
+        config = build_config(values)
+    except ConfigError as error:
+        problems.append(error)
+    if problems:
+        raise together(problems)
+    return config
 
 
 def build_config(values: Mapping[str, Any]) -> RunConfig:
@@ -279,57 +301,23 @@ def build_config(values: Mapping[str, Any]) -> RunConfig:
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:
-        raise ConfigError("; ".join(map(_complaint, error.errors()))) from error
+        remedy = _where_listed(values.get("recipe"))
+        raise together(complaints(error, config_fields(), remedy=remedy)) from error
 
 
-def _complaint(error: ErrorDetails) -> str:
-    """Return the message for one invalid field: its name, the value given and the values accepted."""
-    path = [str(part) for part in error["loc"]]
-    kind = path.pop(1) if len(path) > 1 and path[0] in KINDS else None
-    field = ".".join(path)
-    message = error["msg"].removeprefix("Value error, ")
-    if not field:
-        return message
-    given = error["input"]
-    if error["type"] == "extra_forbidden":
-        if field in (names := [name for name, _ in known_fields()]):
-            message = f"{path[0]} {kind} has none"
-        else:
-            return str(_unknown_field(field, names))
-    elif error["type"] == "union_tag_invalid":
-        field, given = f"{field}.kind", error["ctx"]["tag"]
-        message = f"it must be one of {error['ctx']['expected_tags']}"
-    shown = f"{given:g}" if isinstance(given, float) else repr(given)
-    return f"{field} = {shown} cannot be used: {message}"
+def config_fields() -> tuple[ConfigField, ...]:
+    """All fields of a run's configuration; one that several kinds of a part have comes once for each."""
+    return fields_of(RunConfig)
 
 
-def _unknown_field(field: str, names: Sequence[str]) -> UnknownName:
-    """Return the error for a field that does not exist; naming those of its part, else the parts."""
-    part = field.partition(".")[0]
-    close = [name for name in names if name.partition(".")[0] == part]
-    return UnknownName("field", field, close or sorted({name.partition(".")[0] for name in names}))
+def field_names() -> list[str]:
+    """Dotted names of the fields that can be changed, each once."""
+    return list(dict.fromkeys(field.name for field in config_fields() if field.name != "recipe"))
 
 
-def known_fields() -> list[tuple[str, Any]]:
-    """Dotted names of all fields, with their types."""
-    return list(dict(_all_fields()).items())
-
-
-def _all_fields(model: type[BaseModel] = RunConfig, prefix: str = "") -> list[tuple[str, Any]]:
-    """As :func:`known_fields`; a field that several kinds of a part have comes once for each."""
-    rows: list[tuple[str, Any]] = []
-    for name, info in model.model_fields.items():
-        kind = info.annotation
-        parts = [
-            part
-            for part in (kind, *get_args(kind))
-            if isinstance(part, type) and issubclass(part, ConfigPart)
-        ]
-        for part in parts:
-            rows += _all_fields(part, f"{prefix}{name}.")
-        if not parts:
-            rows.append((f"{prefix}{name}", kind))
-    return rows
+def _where_listed(recipe: Any) -> str:
+    """What lists the fields, for a message."""
+    return f"`ganlib config show {recipe}` lists all fields" if recipe in recipes() else ""
 
 
 def read_value(field: str, text: str) -> Any:
@@ -362,27 +350,13 @@ def read_value(field: str, text: str) -> Any:
 
 def value_types(field: str) -> set[type]:
     """The Python types that a field's value may have; none when there is no such field."""
-    return {kind for name, annotation in _all_fields() if name == field for kind in _plain_types(annotation)}
-
-
-def _plain_types(annotation: Any) -> Iterator[type]:
-    if get_origin(annotation) is Literal:
-        yield from map(type, get_args(annotation))
-    elif get_origin(annotation) is tuple:
-        yield tuple
-    elif get_origin(annotation) is Annotated:
-        yield from _plain_types(get_args(annotation)[0])
-    elif get_args(annotation):
-        for part in get_args(annotation):
-            yield from _plain_types(part)
-    elif isinstance(annotation, type):
-        yield annotation
+    return {kind for known in config_fields() if known.name == field for kind in known.type.types}
 
 
 def _override(values: dict[str, Any], field: str, value: Any) -> None:
-    names = [name for name, _ in known_fields()]
-    if field not in names or field == "recipe":
-        raise _unknown_field(field, [name for name in names if name != "recipe"])
+    names = field_names()
+    if field not in names:
+        raise unknown_field(field, names, _where_listed(values.get("recipe")))
     *parents, last = field.split(".")
     for parent in parents:
         part = dict(values.get(parent) or {})

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
+from ganlib.data.layout import describe_raw, raw_objects
 from ganlib.data.threads import TRANSFER_THREADS, ordered_map
 from ganlib.data.versions import manifest_sizes, read_version
 from ganlib.errors import DataError
@@ -27,6 +29,8 @@ class VersionSummary:
     """How many; 0 when the pictures have none."""
     shape: tuple[int, int, int] | None = None
     """Channels, height, width."""
+    bytes: int | None = None
+    """Size of its shards."""
     problem: str | None = None
     """Why its manifest cannot be read."""
 
@@ -40,6 +44,41 @@ class DatasetSummary:
     """At most :data:`MOST_VERSIONS`."""
     left_out: int = 0
     """Versions beyond those, unread."""
+
+
+@dataclass(frozen=True)
+class DatasetDetails:
+    """Everything about a dataset: what was added, and its prepared versions."""
+
+    summary: DatasetSummary
+    format: str
+    """``pictures`` or ``idx``."""
+    sources: tuple[str, ...]
+    objects: int
+    """Raw pictures or IDX files."""
+    bytes: int
+    """Their size."""
+    classes: dict[str, int | None]
+    """Raw pictures by class, in the order of the labels; ``None``: not known before they are read."""
+
+
+def describe(store: ObjectStore, name: str) -> DatasetDetails:
+    """Look up everything about a dataset; no picture is read.
+
+    Raises:
+        UnknownName: It was never added.
+        DataError: It was added in part only, or its description cannot be read.
+    """
+    raw, objects = describe_raw(store, name), raw_objects(store, name)
+    found = Counter(relative.partition("/")[0] for relative in objects) if raw.format == "pictures" else None
+    return DatasetDetails(
+        summary=summarize(store, name),
+        format=raw.format,
+        sources=raw.sources,
+        objects=len(objects),
+        bytes=sum(info.size for info in objects.values()),
+        classes={each: None if found is None else found[each] for each in raw.classes},
+    )
 
 
 def summarize(store: ObjectStore, name: str) -> DatasetSummary:
@@ -72,4 +111,5 @@ def _summary(store: ObjectStore, name: str, digest: str, size: int) -> VersionSu
         held_out=version.count("held_out"),
         classes=len(version.classes),
         shape=version.image_shape,
+        bytes=sum(shard.bytes for shard in version.shards),
     )

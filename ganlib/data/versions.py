@@ -45,7 +45,7 @@ def load_version(store: ObjectStore, name: str, digest: str) -> DatasetVersion:
         return read_version(store, name, digest)
     except ObjectMissing:
         known = [version.digest for version in versions(store, name)]
-        prepare = f"make one with `ganlib dataset prepare {name}`"
+        prepare = f"make one with `ganlib dataset prepare {name} --size 32`"
         if not known and name not in datasets(store):
             raise unknown_dataset(store, name) from None
         raise UnknownName(f"version of dataset {name}", digest, known, prepare) from None

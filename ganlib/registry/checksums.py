@@ -67,7 +67,7 @@ def verify_listing(folder: Path, digest: str, what: str) -> None:
             )
 
 
-_REMEDY = "use another version, or publish it anew with `ganlib retrain --force`"
+_REMEDY = "use another version, or publish it anew with `ganlib retrain RECIPE --force`"
 
 
 def _names(folder: Path) -> list[str]:

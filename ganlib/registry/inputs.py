@@ -85,5 +85,5 @@ def _number(generator: RegisteredGenerator, tag: str, *, least: int) -> int:
 def _unusable(generator: RegisteredGenerator, reason: str) -> RegistryError:
     return RegistryError(
         f"{generator.model} version {generator.version} was not registered by ganlib, or was altered: "
-        f"{reason}. Use another version, or publish one with `ganlib retrain`"
+        f"{reason}. Use another version, or publish one with `ganlib retrain RECIPE`"
     )

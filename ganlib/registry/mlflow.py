@@ -245,5 +245,5 @@ def _gone(generator: RegisteredGenerator, error: Exception) -> RegistryError:
     reason = " ".join(str(error).split())[:300]
     return RegistryError(
         f"the files of {_named(generator)} cannot be fetched, although the registry lists it: {reason}. If "
-        "they were deleted, use another version, or publish it anew with `ganlib retrain --force`"
+        "they were deleted, use another version, or publish it anew with `ganlib retrain RECIPE --force`"
     )

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from ganlib.config.fields import unknown_field
 from ganlib.config.parts import ConfigPart
-from ganlib.config.run import RunConfig, change_config, known_fields, value_types
-from ganlib.errors import ConfigError, UnknownName
+from ganlib.config.run import RunConfig, change_config, field_names, value_types
+from ganlib.errors import ConfigError, together
 from ganlib.records import digest_of
 from ganlib.sweep.records import Scalar
 from ganlib.sweep.space import Range, Search
@@ -40,6 +42,8 @@ _NOT_SEARCHED = {
 _PERTURBED = ("objective.", "cadence.", "optimizer.", "averaging.")
 _MOST_COMBINATIONS = 4096
 """Most combinations that are built in full as a check, which takes about a second."""
+_MOST_PROBLEMS = 10
+"""Most problems of combinations that are told."""
 
 
 class SweepConfig(ConfigPart):
@@ -92,62 +96,83 @@ class SweepConfig(ConfigPart):
 
     @model_validator(mode="after")
     def _usable(self) -> SweepConfig:
-        # These raise ganlib's own errors, which pydantic lets through.
+        # Our own errors, which pydantic lets through.
+        problems = [*self._field_problems(), *self._budget_problems(), *self._algorithm_problems()]
+        # Lists are combined, and ranges drawn from, only once each field may be searched.
+        problems = problems or list(islice(self._corner_problems(), _MOST_PROBLEMS))
+        problems = problems or list(self._trial_problems())
+        if problems:
+            raise together(problems)
+        return self
+
+    def _field_problems(self) -> Iterator[ConfigError]:
         for field, search in self.search.items():
-            _check_field(field, self.scheduler)
+            found = _unsearchable(field, self.scheduler)
             types = value_types(field)
-            if isinstance(search, Range) and not search.whole and int in types and float not in types:
-                raise ConfigError(
+            if found is not None:
+                yield found
+            elif isinstance(search, Range) and not search.whole and int in types and float not in types:
+                yield ConfigError(
                     f"{field} = {search} cannot be searched: it takes whole numbers, as integers:LOW:HIGH or "
                     "log-integers:LOW:HIGH give them"
                 )
-        self._check_budget()
-        self._check_algorithm()
-        for values in self._corners():
-            self.trial_config(values)
-        return self
 
-    def _check_budget(self) -> None:
+    def _budget_problems(self) -> Iterator[ConfigError]:
         if self.scheduler != "none" and self.total_kimg < self.grace_kimg:
-            raise ConfigError(
+            yield ConfigError(
                 f"total_kimg = {self.total_kimg:g} is below the first rung, grace_kimg = "
                 f"{self.grace_kimg:g}: scheduler {self.scheduler} would never look at a trial; raise the one "
                 "or lower the other"
             )
         few = self.base.evaluation.curve_samples
         if self.final_samples < few:
-            raise ConfigError(
+            yield ConfigError(
                 f"final_samples = {self.final_samples} must be at least evaluation.curve_samples = {few}: "
                 "the final is to be surer than the curves"
             )
 
-    def _check_algorithm(self) -> None:
-        ranges = [field for field, search in self.search.items() if isinstance(search, Range)]
-        if self.algorithm == "grid" and ranges:
-            raise ConfigError(
-                f"{ranges[0]} is a range, and a grid needs lists: name its values, or choose random or tpe"
+    def _algorithm_problems(self) -> Iterator[ConfigError]:
+        for field in self._ranges() if self.algorithm == "grid" else ():
+            yield ConfigError(
+                f"{field} is a range, and a grid needs lists: name its values, or choose random or tpe"
             )
         if self.algorithm == "tpe" and self.scheduler == "pbt":
-            raise ConfigError("algorithm tpe cannot go with scheduler pbt; choose random or grid")
+            yield ConfigError("algorithm tpe cannot go with scheduler pbt; choose random or grid")
         if self.scheduler == "pbt" and (self.workers > 1 or self.concurrency is not None):
             name = "workers" if self.workers > 1 else "concurrency"
-            raise ConfigError(
+            yield ConfigError(
                 f"{name} = {getattr(self, name)} cannot go with scheduler pbt, whose trials are of one "
                 f"worker and take turns on what the cluster has room for; leave {name} out"
             )
+
+    def _trial_problems(self) -> Iterator[ConfigError]:
         if self.scheduler == "pbt" and self.trial_count < 3:
-            raise ConfigError(
+            yield ConfigError(
                 f"{self.trial_count} trials are no population: pbt needs 3 or more, of which trial 0 stays "
                 "as it is; raise trials or name more values"
             )
-        if ranges or self.trials is None:
+        if self._ranges() or self.trials is None:
             return
         room = 1 + len(self.combinations())
         if self.trials > room:
-            raise ConfigError(
+            yield ConfigError(
                 f"trials = {self.trials} is more than the {room} configurations that the lists and the "
                 f"recipe itself give; choose at most {room} or name more values"
             )
+
+    def _corner_problems(self) -> Iterator[ConfigError]:
+        """Each problem of a combination of values, or of the ends of ranges, once."""
+        known: set[str] = set()
+        for values in self._corners():
+            try:
+                self.trial_config(values)
+            except ConfigError as error:
+                if str(error) not in known:
+                    known.add(str(error))
+                    yield error
+
+    def _ranges(self) -> list[str]:
+        return [field for field, search in self.search.items() if isinstance(search, Range)]
 
     def _corners(self) -> list[dict[str, Scalar]]:
         """Every combination of values, and of the ends of ranges."""
@@ -237,18 +262,17 @@ def values_of(config: RunConfig, fields: Sequence[str] | Mapping[str, Any]) -> d
     return found
 
 
-def _check_field(field: str, scheduler: Scheduler) -> None:
-    """Refuse a field that does not exist or cannot differ between the trials of a sweep."""
-    names = [
-        name for name, _ in known_fields() if name != "recipe" and name.partition(".")[0] not in _NOT_SEARCHED
-    ]
-    reason = _NOT_SEARCHED.get(field.partition(".")[0])
+def _unsearchable(field: str, scheduler: Scheduler) -> ConfigError | None:
+    """The error for a field that does not exist or cannot differ between the trials of a sweep."""
+    known = field_names()
+    names = [name for name in known if name.partition(".")[0] not in _NOT_SEARCHED]
     if field not in names:
-        if reason is not None and field in dict(known_fields()):
-            raise ConfigError(f"{field} cannot be searched: {reason}")
-        raise UnknownName("field to search", field, names)
+        if field in known:
+            return ConfigError(f"{field} cannot be searched: {_NOT_SEARCHED[field.partition('.')[0]]}")
+        return unknown_field(field, names, "", "field to search")
     if scheduler == "pbt" and (not field.startswith(_PERTURBED) or field.endswith(".kind")):
-        raise ConfigError(
+        return ConfigError(
             f"{field} cannot be searched with scheduler pbt, which changes it in the middle of a trial; "
             f"it takes fields of {', '.join(name.rstrip('.') for name in _PERTURBED)}, kinds apart"
         )
+    return None

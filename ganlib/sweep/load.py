@@ -7,10 +7,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ganlib.config.complaints import complaints
+from ganlib.config.fields import fields_of, unknown_field
 from ganlib.config.run import RunConfig, load_config
-from ganlib.errors import ConfigError, UnknownName
+from ganlib.errors import ConfigError, together
 from ganlib.sweep.config import Algorithm, Scheduler, SweepConfig, values_of
 from ganlib.sweep.space import Choice, Range, Search
+
+OPTIONS = {"total_kimg": "--budget-kimg"}
+"""Options of the command line by the fields of :class:`SweepConfig`, where they have another name."""
 
 
 def default_search(base: RunConfig, algorithm: Algorithm, scheduler: Scheduler) -> dict[str, Search]:
@@ -60,20 +65,25 @@ def load_sweep(
         UnknownName: No such recipe, field or option.
         ConfigError: A value, a range or a combination of them cannot be used.
     """
-    base = load_config(recipe, overrides)
     given = {name: value for name, value in options.items() if value is not None}
-    unknown = [name for name in given if name not in SweepConfig.model_fields]
-    if unknown:
-        raise UnknownName("option of a sweep", unknown[0], SweepConfig.model_fields)
+    known = [name for name in SweepConfig.model_fields if name not in ("base", "search")]
+    problems: list[ConfigError] = [
+        unknown_field(name, known, "", "option of a sweep") for name in given if name not in known
+    ]
+    try:
+        base = load_config(recipe, overrides)
+    except ConfigError as error:
+        raise together([error, *problems]) from error
+    if problems:
+        raise together(problems)
     algorithm, scheduler = given.get("algorithm", "random"), given.get("scheduler", "asha")
     searched = dict(search) if search else default_search(base, algorithm, scheduler)
     values: dict[str, Any] = {"base": base, "search": searched, "total_kimg": base.budget.total_kimg}
     values |= {"final_samples": base.evaluation.samples} | given
-    values.setdefault("grace_kimg", values["total_kimg"] / 9)
+    total = values["total_kimg"]
+    usable = isinstance(total, int | float) and total > 0  # else it is refused below, and alone
+    values.setdefault("grace_kimg", total / 9 if usable else 1)
     try:
         return SweepConfig.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"] if part not in ("choice", "range"))
-        message = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{field} = {first['input']!r} cannot be used: {message}") from error
+        raise together(complaints(error, fields_of(SweepConfig), options=OPTIONS)) from error

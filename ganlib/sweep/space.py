@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
@@ -9,15 +10,18 @@ from pydantic import Field, model_validator
 
 from ganlib.config.parts import ConfigPart
 from ganlib.config.run import read_value, value_types
-from ganlib.errors import ConfigError
+from ganlib.errors import ConfigError, together
 from ganlib.sweep.records import Scalar
+
+MOST_VALUES = 1000
+"""Most values of a list."""
 
 
 class Choice(ConfigPart):
     """One of some values."""
 
     kind: Literal["choice"] = "choice"
-    values: tuple[Scalar, ...] = Field(min_length=1, max_length=1000)
+    values: tuple[Scalar, ...] = Field(min_length=1, max_length=MOST_VALUES)
 
     @model_validator(mode="after")
     def _no_value_twice(self) -> Choice:
@@ -89,19 +93,23 @@ def parse_search(texts: Sequence[str]) -> dict[str, Choice | Range]:
         ConfigError: One is not of that form, or lists or spans nothing.
     """
     found: dict[str, Choice | Range] = {}
+    problems: list[ConfigError] = []
     for text in texts:
         field, equals, what = text.partition("=")
         if not equals or not field.strip():
-            raise ConfigError(f"{text!r} names no field: write FIELD=V1,V2 or FIELD=log:LOW:HIGH")
-        if field in found:
-            raise ConfigError(f"{field} is searched twice; name all its values at once")
-        try:
-            found[field] = _parse(field, what)
-        except ValueError as error:
-            # pydantic's ValidationError is a ValueError; its first message comes from our validators.
-            errors = getattr(error, "errors", None)
-            reason = errors()[0]["msg"].removeprefix("Value error, ") if errors else str(error)
-            raise ConfigError(f"{text!r} cannot be searched: {reason}") from error
+            problems.append(ConfigError(f"{text!r} names no field: write FIELD=V1,V2 or FIELD=log:LOW:HIGH"))
+        elif field in found:
+            problems.append(ConfigError(f"{field} is searched twice; name all its values at once"))
+        else:
+            try:
+                found[field] = _parse(field, what)
+            except ValueError as error:
+                # pydantic's ValidationError is a ValueError; its first message comes from our validators.
+                errors = getattr(error, "errors", None)
+                reason = errors()[0]["msg"].removeprefix("Value error, ") if errors else str(error)
+                problems.append(ConfigError(f"{text!r} cannot be searched: {reason}"))
+    if problems:
+        raise together(problems)
     return found
 
 
@@ -114,11 +122,21 @@ def _parse(field: str, what: str) -> Choice | Range:
         low, colon, high = ends.partition(":")
         if not colon:
             raise ValueError(f"a range has two ends, as in {scale}:1:8")
-        return Range.model_validate({"low": float(low), "high": float(high), "scale": scale})
+        return Range.model_validate({"low": _end(low), "high": _end(high), "scale": scale})
     values = [read_value(field, part) for part in what.split(",") if part.strip()]
-    if not values:
-        raise ValueError("the list is empty")
+    if not 1 <= len(values) <= MOST_VALUES:
+        raise ValueError(f"a list has 1 to {MOST_VALUES:,} values, not {len(values):,}")
     return Choice(values=tuple(map(_scalar, values)))
+
+
+def _end(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"an end of a range is a number, not {text!r}")
+    return number
 
 
 def _scalar(value: object) -> Scalar:

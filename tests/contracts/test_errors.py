@@ -23,6 +23,7 @@ from ganlib import errors
         errors.NonFiniteLoss("loss", float("inf"), 640),
         errors.JobFailed("job-1", "FAILED", "why"),
         errors.ConfigError("no"),
+        errors.SeveralProblems(["one", "two"]),
         errors.AliasMoved("shirts", "champion", wanted=3, expected=None, actual=2, moved=": by anna"),
     ],
     ids=lambda error: type(error).__name__,

@@ -19,7 +19,7 @@ JOBS = 4
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
     ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("generate", "registry", "sweep", "data")),
+    *(ROOT / "docs" / f"{name}.md" for name in ("train", "generate", "registry", "sweep", "data")),
 ]
 """In the order in which they are run; the README's come first, and data.md removes what it added."""
 BLOCKS = [

@@ -15,6 +15,9 @@ NOTHING: dict[str, list[str]] = {
     "dataset add": ["not-there", "--from", "pictures"],
     "dataset prepare": ["not-there", "--size", "28"],
     "dataset remove": ["not-there", "--yes"],
+    "dataset show": ["not-there"],
+    "config show": ["not-there@champion"],
+    "config diff": ["digits-wgan", "not-00000000-00000000-there"],
     "model show": ["not-there"],
     "model promote": ["not-there/1", "--why", "it is better"],
     "model rollback": ["not-there"],
@@ -25,6 +28,7 @@ EMPTY: dict[str, list[str]] = {
     "dataset list": [],
     "model list": [],
     "sweep-status": [],
+    "runs": [],
     "schedule": ["status"],
 }
 FLOWS = ("retrain", "sweep")
@@ -60,7 +64,7 @@ def test_a_command_that_does_not_find_what_it_needs_says_so(
 ) -> None:
     assert run([*name.split(), *NOTHING[name]], monkeypatch) in (1, 2)
     line = error_of(capsys.readouterr().err)
-    assert "not-there" in line or "pictures holds no picture" in line
+    assert "not-" in line or "pictures holds no picture" in line
     assert [path.name for path in here.iterdir()] == ["pictures"]
 
 

@@ -55,8 +55,11 @@ def test_a_part_is_a_process_with_the_threads_it_is_given() -> None:
 def test_a_part_that_fails_says_why(tmp_path: Path) -> None:
     environ = {**os.environ, "GANLIB_HOME": str(tmp_path)}
     nowhere = str(tmp_path / "nowhere")
-    with pytest.raises(JobFailed, match=r"benchmark_data fashion-mnist .* ended as exit code 1: .*nowhere"):
+    with pytest.raises(
+        JobFailed, match=r"benchmark_data fashion-mnist .* ended as exit code 1: .*nowhere"
+    ) as raised:
         run_part(TimedPart("looking", "benchmark_data", ("fashion-mnist", nowhere)), environ)
+    assert "ganlib logs" not in str(raised.value), "it was no job of the cluster"
 
 
 def test_a_fetched_generator_takes_turns_with_the_bare_network() -> None:

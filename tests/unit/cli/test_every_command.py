@@ -11,11 +11,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import click
 import pytest
 import typer
+from typer.core import TyperArgument, TyperCommand, TyperOption
+from typer.testing import CliRunner
 
+from ganlib.cli.help import SECTIONS
 from ganlib.cli.main import app, main
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -26,12 +29,14 @@ NEEDS_SERVICES: dict[str, list[str]] = {
     "sweep": ["digits-wgan"],
     "sweep-status": [],
     "logs": ["digits-wgan-1234"],
+    "runs": [],
     "open": ["ray"],
     "schedule": ["status"],
     "generate": ["digits-wgan@champion", "--out", "made.png"],
     "dataset add": ["flowers", "--from", "pictures"],
     "dataset prepare": ["flowers", "--size", "28"],
     "dataset list": [],
+    "dataset show": ["flowers"],
     "dataset remove": ["flowers", "--yes"],
     "model list": [],
     "model show": ["digits-wgan"],
@@ -40,13 +45,19 @@ NEEDS_SERVICES: dict[str, list[str]] = {
     "model compare": ["digits-wgan/1", "digits-wgan/2", "--out", "both.png"],
     "model fetch": ["digits-wgan", "--to", "there"],
 }
-NEEDS_NONE: dict[str, list[str]] = {"status": [], "down": [], "recipes": []}
+NEEDS_NONE: dict[str, list[str]] = {
+    "status": [],
+    "down": [],
+    "recipes": [],
+    "config show": ["digits-wgan"],
+    "config diff": ["digits-wgan", "fashion-mnist-wgan"],
+}
 STARTS_SERVICES = {"up", "demo", "sweep-demo", "bench"}
 
 
-def leaves(command: click.Command, words: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
+def leaves(command: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, TyperCommand]]:
     """Every command of the command line by its words."""
-    below: dict[str, click.Command] | None = getattr(command, "commands", None)
+    below: dict[str, Any] | None = getattr(command, "commands", None)
     if below is None:
         yield " ".join(words), command
         return
@@ -136,6 +147,58 @@ def test_a_command_without_its_services_ends_in_one_line(
     assert not Path("there").exists()
 
 
+def help_of(name: str) -> str:
+    """A command's help page in a wide terminal."""
+    answer = CliRunner(env={"COLUMNS": "200"}).invoke(app, [*name.split(), "-h"])
+    assert answer.exit_code == 0, answer.output
+    return answer.output
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_commands_help_ends_with_an_example_of_it(name: str) -> None:
+    last = help_of(name).strip().splitlines()[-1].strip()
+    ganlib, *words = shlex.split(last.removeprefix("Example:  "))
+    assert ganlib == "ganlib"
+    assert words[: len(name.split())] == name.split()
+    # Refuses an unknown option, a missing one, and a value of another type.
+    COMMANDS[name].make_context(name, words[len(name.split()) :])
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_tells_its_default_and_what_it_takes(name: str) -> None:
+    text = help_of(name)
+    assert not re.search(r"<(bool|str|int|float|path|list\[str\])\b", text), text
+    for parameter in COMMANDS[name].params:
+        assert isinstance(parameter, TyperOption | TyperArgument)
+        assert parameter.help, parameter.name
+        flag = isinstance(parameter, TyperOption) and parameter.is_flag
+        told = parameter.default is not None or isinstance(parameter.show_default, str)
+        assert flag or parameter.required or told, f"{name}: {parameter.name} has no default to show"
+
+
+def test_the_commands_of_every_day_come_first_and_every_command_has_a_heading() -> None:
+    text = CliRunner().invoke(app, ["-h"]).output
+    lines = [words[1] for line in text.splitlines() if len(words := line.split()) > 2 and words[0] == "│"]
+    first = {name.split()[0] for name in COMMANDS}
+    assert [word for word in lines if word in first] == [
+        name for names in SECTIONS.values() for name in names
+    ]
+    assert "─ Commands ─" not in text
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("ganlib config show dig", "digits-wgan"),
+        ("ganlib retrain digits-wgan --set cadence.n", "cadence.n_critic="),
+    ],
+)
+def test_a_shell_completes_recipes_and_fields(words: str, offered: str) -> None:
+    environ = {"_GANLIB_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    answer = CliRunner(env=environ).invoke(app, [], prog_name="ganlib")
+    assert answer.output.split() == [offered]
+
+
 def texts(path: Path) -> Iterator[str]:
     """Every string in a module; what is put into one when it runs is a placeholder."""
     for node in ast.walk(ast.parse(path.read_text())):
@@ -165,18 +228,7 @@ def test_a_command_that_a_message_names_can_be_run(path: str, hint: str) -> None
         groups = {command.split()[0] for command in COMMANDS if " " in command}
         assert words[0] in groups, f"{path}: there is no `{hint}`"
         return
-    command, given = COMMANDS[name], words[len(name.split()) :]
-    options = {
-        option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)
-    }
-    named = [word.partition("=")[0] for word in given if word.startswith("--")]
-    assert set(named) <= options, f"{path}: `{hint}` has an option that does not exist"
-    required = [parameter for parameter in command.params if parameter.required]
-    if not given:
-        return  # it names the command, for its help to tell the rest
-    missing = [
-        parameter.opts[0]
-        for parameter in required
-        if isinstance(parameter, click.Option) and not set(parameter.opts) & set(named)
-    ]
-    assert not missing, f"{path}: `{hint}` lacks {', '.join(missing)}"
+    if "-h" in hint.split():
+        return
+    # Refuses an option that does not exist, and one or an argument that is missing.
+    COMMANDS[name].make_context(name, words[len(name.split()) :])

@@ -39,7 +39,7 @@ def invoke(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Res
         (["fashion-mnist"], "close to it: fashion-mnist-wgan"),
         (["digits-wgan", "--search", "objective.clop=1,2"], "close to it: objective.clip"),
         (["digits-wgan", "--search", "objective.clip"], "names no field"),
-        (["digits-wgan", "--search", "objective.clip="], "the list is empty"),
+        (["digits-wgan", "--search", "objective.clip="], "a list has 1 to 1,000 values, not 0"),
         (["digits-wgan", "--search", "objective.clip=log:0.5:0.1"], "is empty"),
         (["digits-wgan", "--search", "objective.clip=log:0:0.1"], "begins above 0"),
         (["digits-wgan", "--search", "objective.clip=0.1,-1"], "objective.clip = -1"),

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
+from ganlib.config.fields import ConfigField
 from ganlib.config.parts import (
     AdamConfig,
     DcganConfig,
@@ -13,8 +15,8 @@ from ganlib.config.parts import (
     WassersteinConfig,
     WassersteinGradientPenaltyConfig,
 )
-from ganlib.config.run import build_config, load_config, named, recipes
-from ganlib.errors import ConfigError, UnknownName
+from ganlib.config.run import build_config, config_fields, load_config, named, recipes
+from ganlib.errors import ConfigError, SeveralProblems, UnknownName
 from ganlib.records import DatasetVersion
 from ganlib.training.spec import run_name
 
@@ -37,10 +39,10 @@ def test_equal_configurations_have_equal_digests_and_compute_does_not_count() ->
 @pytest.mark.parametrize(
     ("field", "value", "says"),
     [
-        ("objective.clip", 0, r"objective\.clip = 0 .*greater than 0"),
+        ("objective.clip", 0, r"objective\.clip = 0 .*a number above 0 and at most 10$"),
         ("objective.clip", float("nan"), r"objective\.clip = nan"),
-        ("cadence.n_critic", 101, r"cadence\.n_critic = 101 .*less than or equal to 100"),
-        ("cadence.n_critic", 0, r"cadence\.n_critic = 0 .*greater than or equal to 1"),
+        ("cadence.n_critic", 101, r"cadence\.n_critic = 101 .*a whole number from 1 to 100$"),
+        ("cadence.n_critic", 0, r"cadence\.n_critic = 0 .*a whole number from 1 to 100$"),
         ("dataset.size", 30, r"dataset\.size = 30 .*28, 32, 64 or 128"),
         ("dataset.name", "Fashion MNIST", r"dataset\.name"),
         ("compute.workers", 3, "batch_size 64 cannot be divided between compute.workers 3"),
@@ -50,11 +52,21 @@ def test_equal_configurations_have_equal_digests_and_compute_does_not_count() ->
         ("budget.max_seconds", -1, r"budget\.max_seconds = -1"),
         ("objective.penalty", 10, r"objective\.penalty = 10 .*objective wasserstein has none"),
         ("optimizer.beta1", 0.5, r"optimizer\.beta1 = 0\.5 .*optimizer rmsprop has none"),
+        ("network.kind", 3, r"network\.kind = 3 .*dcgan or dense$"),
+        ("network.generator_norm", "bacth", "batch, layer, group or none; close to it: batch"),
+        ("dataset.channels", 2, r"channels = 2 .*must be 1, 3 or null$"),
+        ("dataset.licence", "a|b", r"licence = 'a\|b' .*without line breaks and \|$"),
+        ("evaluation.weights", "there", r"^evaluation\.weights cannot go with evaluation\.extractor"),
+        ("network.dropout", 0.5, r"choose network\.kind = dense$"),
         ("network.dropout", 0.5, r"network\.dropout = 0\.5 .*network dcgan has none"),
-        ("objective.kind", "hinge", r"objective.*hinge"),
+        (
+            "objective.kind",
+            "hinge",
+            r"objective\.kind = 'hinge' .*must be wasserstein, wasserstein-gp or non-sat",
+        ),
         ("objective.kind", "wasserstein-gp", r"critic_norm = batch cannot go with .*wasserstein-gp"),
-        ("network.extra_layers", 17, r"network\.extra_layers = 17 .*less than or equal to 16"),
-        ("schedule.decay_from", 1.0, r"schedule\.decay_from = 1 .*less than 1"),
+        ("network.extra_layers", 17, r"network\.extra_layers = 17 .*a whole number from 0 to 16$"),
+        ("schedule.decay_from", 1.0, r"schedule\.decay_from = 1 .*a number at least 0 and below 1$"),
     ],
 )
 def test_a_value_out_of_bounds_is_refused_by_field_value_and_bound(field: str, value: Any, says: str) -> None:
@@ -100,6 +112,71 @@ def test_an_unknown_field_or_recipe_names_what_is_close() -> None:
         load_config("fashion-mnist-wgan", {"objective.clop": 1})
     with pytest.raises(UnknownName, match="close to it: fashion-mnist-wgan"):
         load_config("fashion-mnist-gan")
+
+
+@pytest.mark.parametrize(
+    ("name", "close"),
+    [
+        ("clip", "objective.clip"),
+        ("n_critics", "cadence.n_critic"),
+        ("objectve.kind", "objective.kind"),
+        ("sede", "seed"),
+        ("optimizer.generatr_learning_rate", "optimizer.generator_learning_rate"),
+    ],
+)
+def test_a_field_is_suggested_that_is_spelled_or_ends_alike(name: str, close: str) -> None:
+    with pytest.raises(UnknownName, match=f"'{name}'; close to it: {close}[;,]") as raised:
+        load_config("digits-wgan", {name: 1})
+    assert "`ganlib config show digits-wgan` lists all fields" in str(raised.value)
+    assert len(str(raised.value)) < 250, "not every name there is"
+
+
+def test_all_wrong_fields_are_told_at_once() -> None:
+    wrong = {"objective.clip": -1, "sede": 3, "optimizer.beta1": 0.5, "dataset.name": "A b", "seed": "010x"}
+    with pytest.raises(SeveralProblems) as raised:
+        load_config("digits-wgan", wrong)
+    assert sorted(problem.split()[0] for problem in raised.value.problems if "sede" not in problem) == [
+        "dataset.name",
+        "objective.clip",
+        "optimizer.beta1",
+        "seed",
+    ]
+    assert str(raised.value).count("\n") == len(raised.value.problems) == 5
+    with pytest.raises(SeveralProblems, match="(?s)^2 problems:.*critic_norm.*batch_size 64"):
+        load_config("fashion-mnist-wgan", {"objective.kind": "wasserstein-gp", "compute.workers": 3})
+
+
+PYDANTIC = ("Input should", "Value error", "validation error", "Extra inputs", "pydantic", "String should")
+
+
+def wrong_values(field: ConfigField) -> list[Any]:
+    """Values that no field of this type takes."""
+    every: list[Any] = [{"a": 1}, [[]], object(), float("inf")]
+    high = [] if field.type.maximum is None else [field.type.maximum + 1]
+    return every + high + (["nonsense"] if field.type.kind != "text" or field.type.choices else [5])
+
+
+@pytest.mark.parametrize("field", config_fields(), ids=lambda field: f"{field.name}-{field.kind}")
+def test_every_field_is_refused_in_our_own_words(field: ConfigField) -> None:
+    values = load_config("digits-wgan").model_dump()
+    *parents, last = field.name.split(".")
+    part = values
+    for parent in parents:
+        part[parent] = {"kind": field.kind} if field.kind else part[parent]
+        part = part[parent]
+    for wrong in wrong_values(field):
+        part[last] = wrong
+        with pytest.raises(ConfigError, match=re.escape(field.name)) as raised:
+            build_config(values)
+        assert not [phrase for phrase in PYDANTIC if phrase in str(raised.value)], raised.value
+
+
+def test_every_field_is_described_and_every_default_is_of_its_type() -> None:
+    for field in config_fields():
+        assert field.description.endswith("."), field.name
+        assert "`" not in field.description, field.name
+        if field.type.choices and not field.required:
+            assert field.default in field.type.choices or (field.default is None and field.type.nullable)
 
 
 def test_flat_names_are_those_of_overrides() -> None:

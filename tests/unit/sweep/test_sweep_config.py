@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from ganlib.config.run import load_config
-from ganlib.errors import ConfigError, UnknownName
+from ganlib.errors import ConfigError, SeveralProblems, UnknownName
 from ganlib.sweep.config import SweepConfig, values_of
 from ganlib.sweep.load import load_sweep
 from ganlib.sweep.search import draw
@@ -66,7 +66,12 @@ def test_a_sweep_is_the_same_after_a_way_through_json() -> None:
 
 WRONG: list[tuple[dict[str, Any], list[str], type[ConfigError], str]] = [
     ({}, ["cadence.n_critics=1,2"], UnknownName, "close to it: cadence.n_critic"),
-    ({}, ["objective.clip=0,1"], ConfigError, "objective.clip = 0 cannot be used: .* greater than 0"),
+    (
+        {},
+        ["objective.clip=0,1"],
+        ConfigError,
+        "objective.clip = 0 cannot be used: .* a number above 0 and at most 10",
+    ),
     ({}, ["objective.clip=log:0.1:20"], ConfigError, "objective.clip = 20"),
     ({}, ["cadence.n_critic=integers:1:101"], ConfigError, "cadence.n_critic = 101"),
     ({}, ["objective.penalty=1,10"], ConfigError, "objective.penalty = 1 .*wasserstein has none"),
@@ -75,7 +80,7 @@ WRONG: list[tuple[dict[str, Any], list[str], type[ConfigError], str]] = [
     ({"total_kimg": 10, "grace_kimg": 20}, [], ConfigError, "below the first rung, grace_kimg = 20"),
     ({"algorithm": "grid"}, ["objective.clip=log:0.1:1"], ConfigError, "a grid needs lists"),
     ({"algorithm": "grid", "trials": 13}, [], ConfigError, "more than the 12 configurations"),
-    ({"trials": 0}, [], ConfigError, "trials = 0 cannot be used: .* greater than or equal to 1"),
+    ({"trials": 0}, [], ConfigError, "trials = 0 cannot be used: .* from 1 to 1,000, or null"),
     ({"algorithm": "bayes"}, [], ConfigError, "algorithm = 'bayes'"),
     ({"algorithm": "tpe", "scheduler": "pbt"}, [], ConfigError, "choose random or grid"),
     ({"scheduler": "pbt", "trials": 2}, [], ConfigError, "2 trials are no population"),
@@ -92,6 +97,28 @@ def test_a_sweep_that_cannot_be_is_refused_when_it_is_built(
 ) -> None:
     with pytest.raises(kind, match=says):
         load_sweep(RECIPE, search=parse_search(search), **options)
+
+
+def test_everything_that_is_wrong_with_a_sweep_is_told_at_once() -> None:
+    with pytest.raises(SeveralProblems) as options:
+        load_sweep(RECIPE, total_kimg=-1, trials=0, algorithm="grd")
+    assert set(options.value.problems) == {
+        "algorithm = 'grd' cannot be used: it must be grid, random or tpe; close to it: grid",
+        "total_kimg (--budget-kimg) = -1 cannot be used: it must be a number above 0 and at most 1,000,000",
+        "trials = 0 cannot be used: it must be a whole number from 1 to 1,000, or null",
+    }
+    with pytest.raises(SeveralProblems, match="(?s)seed = -1 .*option of a sweep 'foo'"):
+        load_sweep(RECIPE, {"seed": -1}, foo=3)
+    with pytest.raises(SeveralProblems, match="(?s)^3 problems:.*clip = -1 .*n_critic = 0 .*clip = 20 "):
+        load_sweep(RECIPE, search=parse_search(["objective.clip=-1,0.1,20", "cadence.n_critic=0,1"]))
+    with pytest.raises(SeveralProblems, match="(?s)'a=log:1' .*'=3' names no field"):
+        parse_search(["a=log:1", "b=1,2", "=3"])
+    with pytest.raises(
+        SeveralProblems, match="(?s)'objective.clop'.*budget.total_kimg .*final_samples = 100"
+    ):
+        load_sweep(
+            RECIPE, search=parse_search(["objective.clop=1", "budget.total_kimg=1"]), final_samples=100
+        )
 
 
 def test_a_recipe_without_a_clip_value_has_nothing_to_search_by_itself() -> None:
@@ -162,14 +189,16 @@ def test_a_range_between_whole_numbers_is_refused_for_a_field_that_counts() -> N
     ("text", "says"),
     [
         ("a", "names no field"),
-        ("a=", "the list is empty"),
+        ("a=", "a list has 1 to 1,000 values, not 0"),
         ("a=1,1", "'1' is listed twice"),
         ("batch_size=8,08", "8 is listed twice"),
         ("a=uniform:2:1", "empty: name the lower end first"),
         ("a=log:0:1", "begins above 0"),
         ("a=integers:1.5:3", "ends with integers"),
+        ("a=log:1:inf", "an end of a range is a number, not 'inf'"),
+        ("a=" + ",".join(map(str, range(1001))), "a list has 1 to 1,000 values, not 1,001"),
         ("a=log:1", "two ends, as in log:1:8"),
-        ("a=log:x:1", "could not convert"),
+        ("a=log:x:1", "an end of a range is a number, not 'x'"),
         ("network.generator_widths=[1],2", r"\[1\] is neither a number nor a word"),
     ],
 )
