@@ -13,9 +13,10 @@ import typer
 from ganlib.cli import sweep as sweep_commands
 from ganlib.cli.datasets import dataset_app
 from ganlib.cli.generate import generate
+from ganlib.cli.interrupts import resumable
 from ganlib.cli.look import logs, open_page
 from ganlib.cli.models import model_app
-from ganlib.cli.options import Json, ModelName, Overrides, parse_overrides, resumable, say
+from ganlib.cli.options import Json, ModelName, Overrides, Verbose, parse_overrides, say
 from ganlib.config.run import load_config, named, recipe_description, recipes
 from ganlib.errors import GanlibError
 from ganlib.settings import load_settings
@@ -84,14 +85,14 @@ def status(json: Json = False) -> None:
 
 
 @app.command()
-def demo(overrides: Overrides = None) -> None:
+def demo(overrides: Overrides = None, verbose: Verbose = False) -> None:
     """Services, dataset, training, registered generator, picture: everything once."""
     values = parse_overrides(overrides)
     load_config("fashion-mnist-wgan", values)  # a wrong field is refused before anything starts
     from ganlib.cli.demo import Demo
 
     with resumable():
-        Demo(say=say, overrides=values).run()
+        Demo(say=say, overrides=values, verbose=verbose).run()
 
 
 @app.command()
@@ -103,6 +104,7 @@ def retrain(
         str | None, typer.Option(help="Tells apart runs of equal data and configuration.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Train although nothing has changed.")] = False,
+    verbose: Verbose = False,
 ) -> None:
     """Run the flow `retrain` for RECIPE here, and show its progress."""
     values = named(parse_overrides(overrides), name)
@@ -110,7 +112,7 @@ def retrain(
     from ganlib.cli.flow_runs import retrain as run_flow
 
     with resumable():
-        done = run_flow(load_settings(), recipe, values, request=request, force=force)
+        done = run_flow(load_settings(), recipe, values, verbose=verbose, request=request, force=force)
     if done.decision is None:
         say(f"nothing to train: {done.skipped}")
         return
