@@ -1,4 +1,4 @@
-"""What a flow says: to Prefect's log, and to the screen of the person who started it.
+"""The log of a flow: on Prefect's server, and on the screen of the person who started it.
 
 A job's log reaches the flow line by line (:mod:`ganlib.cluster.lines`). ganlib's own lines are handed on;
 those of Ray and other libraries stay in the job's log, which ``ganlib logs RUN`` prints, and are shown only
@@ -16,7 +16,7 @@ from typing import Literal, Self
 from prefect import get_run_logger
 
 from flows.screen import KIND, current
-from ganlib.cluster.lines import Progress, Stage, plain, read_line
+from ganlib.cluster.lines import Stage, StageProgress, plain, read_line
 from ganlib.errors import JobFailed
 
 LOG_EVERY_SECONDS = 60.0
@@ -32,9 +32,9 @@ def tell(text: str, level: int = logging.INFO, *, logger: Logger | None = None) 
     _log(logger or get_run_logger(), text, "milestone", level)
 
 
-def begin(stage: Stage, *, logger: Logger | None = None) -> None:
+def begin(stage: Stage, note: str = "", *, logger: Logger | None = None) -> None:
     """Show that a stage begins, from inside a flow or a task."""
-    progress = Progress(stage=stage)
+    progress = StageProgress(stage=stage, note=note)
     if (screen := current()) is not None:
         screen.show(progress)
     _log(logger or get_run_logger(), str(progress), "progress")
@@ -64,7 +64,7 @@ class JobLog:
     def __call__(self, line: str) -> None:
         """Take one line."""
         said = read_line(line)
-        if isinstance(said, Progress):
+        if isinstance(said, StageProgress):
             self._progress(said)
         elif said is not None:
             if said:
@@ -72,7 +72,7 @@ class JobLog:
         elif text := plain(line):
             self._hide(text)
 
-    def _progress(self, progress: Progress) -> None:
+    def _progress(self, progress: StageProgress) -> None:
         if (screen := current()) is not None:
             screen.show(progress)
         now = time.monotonic()

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, Task, TaskID
 from rich.progress import Progress as LiveLine
 from rich.text import Text
 
-from ganlib.cluster.lines import Progress, clock, percent
+from ganlib.cluster.lines import StageProgress, as_clock, percent
 
 KIND = "ganlib_kind"
 """Attribute of the log records that are for a person: ``"milestone"`` or ``"progress"``."""
@@ -34,6 +34,7 @@ class Screen(logging.Handler):
 
     def __init__(self, verbose: bool = False, console: Console | None = None) -> None:
         super().__init__()
+        self.setFormatter(logging.Formatter("%(levelname)s %(name)s: %(message)s"))
         self.verbose = verbose
         self._console = console or Console(stderr=True)
         self._line: LiveLine | None = None
@@ -62,7 +63,7 @@ class Screen(logging.Handler):
             self._line.stop()
             self._line = None
 
-    def show(self, progress: Progress) -> None:
+    def show(self, progress: StageProgress) -> None:
         """Draw the progress, on a terminal."""
         if self._line is None:
             return
@@ -76,7 +77,8 @@ class Screen(logging.Handler):
             self._task,
             # Without a total the bar moves to and fro.
             total=None if share is None else 1.0,
-            completed=share or 0.0,
+            # The spinner would vanish at 100%, and what comes after it in a stage takes seconds.
+            completed=min(share or 0.0, 0.999),
             percent="" if share is None else f"{percent(share):>4}",
             details=progress.details,
         )
@@ -100,11 +102,11 @@ class Screen(logging.Handler):
 
 
 class _Details(ProgressColumn):
-    """What is known of the stage; how long it takes already where that is nothing."""
+    """The details of the stage, and how long it takes already where nobody knows how far it is."""
 
     def render(self, task: Task) -> Text:
-        text = task.fields["details"] or clock(task.elapsed or 0.0)
-        return Text(text, no_wrap=True, overflow="ellipsis")
+        parts = [task.fields["details"], as_clock(task.elapsed or 0.0) if task.total is None else ""]
+        return Text(" · ".join(filter(None, parts)), no_wrap=True, overflow="ellipsis")
 
 
 _current: Screen | None = None
@@ -127,7 +129,6 @@ def on_screen(screen: Screen) -> Iterator[Screen]:
     for handler in before:
         # The records of Prefect's loggers come here, and its handler prints them all.
         if type(handler).__name__ == "PrefectConsoleHandler":
-            screen.setFormatter(handler.formatter)
             root.removeHandler(handler)
     root.addHandler(screen)
     _current = screen

@@ -94,8 +94,8 @@ def train(spec: RunSpec) -> TrainResult:
     store = open_store(settings)
     result = _finished_result(store, spec.run)
     if result is None:
-        begin("train")
-        tell(f"run {spec.run}; `ganlib logs {spec.run}` prints its whole log")
+        begin("train", "starting the job")
+        tell(f"the job's whole log: ganlib logs {spec.run}")
         with JobLog() as lines, ended_in_tracker(settings, spec.tracking(settings.s3_bucket)):
             run_job(settings, f"{spec.run}-train", ["ganlib.jobs.train", spec.run], lines)
         result = TrainResult.from_json(store.get(result_key(spec.run)), source=result_key(spec.run))

@@ -118,8 +118,8 @@ def search_best(spec: SweepSpec) -> SweepResult:
         result = None
     if result is None or result.status != "finished":
         write_sweep_spec(store, spec)
-        begin("sweep")
-        tell(f"sweep {spec.sweep}; `ganlib logs {spec.sweep}` prints its whole log")
+        begin("sweep", "starting the job")
+        tell(f"the job's whole log: ganlib logs {spec.sweep}")
         with JobLog() as lines, ended_in_tracker(settings, spec.tracking(settings.s3_bucket)):
             run_job(settings, f"{spec.sweep}-sweep", ["ganlib.jobs.sweep", spec.sweep], lines)
         result = read_sweep_result(store, spec.sweep)

@@ -1,11 +1,11 @@
-"""Lines of a job's log: what ganlib says there, how far the work is, and everything else.
+"""Lines of a job's log: ganlib's own, with the progress of a stage, and those of other programs.
 
 ganlib's own lines begin with a mark, since a job's log also has the lines of Ray, of torch and of Python's
 warnings, which say little to a person who waits for a result. A line is either text::
 
     [ganlib] evaluated at 100000 images: fd_efficientnet_lite0_curve = 93.1
 
-or a :class:`Progress` as JSON, which the flow turns into its live line::
+or a :class:`StageProgress` as JSON, which the flow turns into its live line::
 
     [ganlib:progress] {"stage":"train","share":0.41,"images":49152,"rate":1020.5}
 
@@ -28,14 +28,14 @@ Stage = Literal["prepare", "pull", "train", "sweep", "evaluate", "publish", "gat
 LONGEST_PROGRESS = 2_000
 """Characters of the longest JSON that is read as progress."""
 
-_OURS = re.compile(r"(?:\([^()]*\) )?\[ganlib(?P<progress>:progress)?\] (?P<text>.*)", re.DOTALL)
+_OURS = re.compile(r"(?:\([^()]*\) )?\[ganlib(?P<progress>:progress)?\](?: (?P<text>.*))?", re.DOTALL)
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
-class Progress(Record):
+class StageProgress(Record):
     """How far a stage is; whatever is ``None`` is not known, or has no meaning in this stage."""
 
     stage: Stage
@@ -51,7 +51,7 @@ class Progress(Record):
     """At the last evaluation."""
     seconds_left: Annotated[int, Field(ge=0, le=10**9)] | None = None
     note: Annotated[str, Field(max_length=300, pattern=r"^[^\x00-\x1f\x7f-\x9f]*\z")] = ""
-    """What else there is to say, for a person."""
+    """Anything else, for a person."""
 
     @property
     def details(self) -> str:
@@ -67,7 +67,7 @@ class Progress(Record):
         if self.note:
             parts.append(self.note)
         if self.seconds_left is not None:
-            parts.append(f"{clock(self.seconds_left)} left")
+            parts.append(f"{as_clock(self.seconds_left)} left")
         return " · ".join(parts)
 
     def __str__(self) -> str:
@@ -76,11 +76,11 @@ class Progress(Record):
         return f"{self.stage}{share}" + (f" · {details}" if details else "" if share else " …")
 
 
-Say = Callable[[str | Progress], None]
-"""Takes what is said in a job's log."""
+Say = Callable[[str | StageProgress], None]
+"""A function that puts a line or the progress into a job's log."""
 
 
-def clock(seconds: float) -> str:
+def as_clock(seconds: float) -> str:
     """Seconds as ``m:ss``, from an hour on as ``h:mm:ss``."""
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
@@ -92,25 +92,25 @@ def percent(share: float) -> str:
     return f"{int(100 * share + 1e-9)}%"
 
 
-def marked(said: str | Progress) -> str:
-    """What ganlib says, as one or more lines of a job's log."""
-    if isinstance(said, Progress):
+def marked(said: str | StageProgress) -> str:
+    """The lines of a job's log in which ganlib says this."""
+    if isinstance(said, StageProgress):
         return f"[ganlib:progress] {said.model_dump_json(exclude_defaults=True)}"
-    return "\n".join(f"[ganlib] {line}" for line in said.splitlines())
+    return "\n".join(f"[ganlib] {line}" for line in said.splitlines() or [""])
 
 
-def read_line(line: str) -> str | Progress | None:
-    """What ganlib says in a line of a job's log; ``None`` where the line is somebody else's, or damaged."""
+def read_line(line: str) -> str | StageProgress | None:
+    """The text or progress in a line of a job's log; ``None`` where it is not ganlib's, or damaged."""
     found = _OURS.fullmatch(plain(line))
     if found is None:
         return None
-    text = found["text"]
+    text = found["text"] or ""
     if not found["progress"]:
         return text
     if len(text) > LONGEST_PROGRESS:
         return None
     try:
-        return Progress.model_validate_json(text)
+        return StageProgress.model_validate_json(text)
     except ValidationError:
         return None
 

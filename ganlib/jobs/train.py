@@ -15,7 +15,7 @@ import ray.train
 from ray.train import FailureConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
-from ganlib.cluster.lines import Progress
+from ganlib.cluster.lines import StageProgress
 from ganlib.cluster.program import connect, emit, run_main, worker_place
 from ganlib.config.run import RunConfig
 from ganlib.core.workers import gather_bytes
@@ -93,7 +93,7 @@ def _evaluate(host: Host, result: TrainResult) -> None:
     if not plan:
         return
     if place.rank == 0:
-        emit(Progress(stage="evaluate"))
+        emit(StageProgress(stage="evaluate"))
     task = Task.from_json(plan, source=f"the evaluation of {run}")
     outcome = evaluate_over_workers(store, task, host.dataset, host.extractor, place)
     if outcome is not None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ganlib.cluster.lines import Progress, Say
+from ganlib.cluster.lines import Say, StageProgress
 from ganlib.ports import ObjectStore, RunStatus, RunTracker
 from ganlib.records import CurvePoint
 from ganlib.settings import Settings
@@ -157,7 +157,7 @@ class SweepRun:
             note += f" · best trial {best.number}: {best.distance:.1f}"
         left = self._seconds_left(len(running))
         self.emit(
-            Progress(
+            StageProgress(
                 stage="sweep",
                 share=min((done + sum(map(self._share_of, running))) / count, 1.0),
                 seconds_left=None if left is None else round(left),

@@ -23,7 +23,7 @@ from ray.train.torch import TorchTrainer
 from ray.tune import Trainable
 from ray.tune.integration.ray_train import TuneReportCallback
 
-from ganlib.cluster.lines import Progress, Say
+from ganlib.cluster.lines import Say, StageProgress
 from ganlib.cluster.program import emit, worker_place
 from ganlib.core.steps import WorkerPlace
 from ganlib.data.cache import pull
@@ -186,7 +186,7 @@ def _device(cuda: bool) -> torch.device:
 def _saying(number: int) -> Say:
     """Return a function that prints a trial's warnings; the sweep itself prints the progress."""
 
-    def say(said: str | Progress) -> None:
+    def say(said: str | StageProgress) -> None:
         if isinstance(said, str) and said.startswith("warning"):
             emit(f"trial {number}: {said}")
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-from ganlib.cluster.lines import Progress
+from ganlib.cluster.lines import StageProgress
 
 
 class Spent:
@@ -48,7 +48,7 @@ class Pace:
         """Count from here: after a resume the time before it says nothing about this machine."""
         self._began = self._last = (images, seconds)
 
-    def at(self, images: int, seconds: float, distance: float = math.nan) -> Progress:
+    def at(self, images: int, seconds: float, distance: float = math.nan) -> StageProgress:
         """The progress at ``images`` seen after ``seconds`` in the loop; the next rate counts from here.
 
         The share is that of the limit that is nearer now. A run with a time limit has no total: how many
@@ -62,7 +62,7 @@ class Pace:
         if self.max_seconds is not None:
             share = max(share, seconds / self.max_seconds)
             left = min(left, self.max_seconds - seconds)
-        return Progress(
+        return StageProgress(
             stage="train",
             share=min(share, 1.0),
             images=images,
