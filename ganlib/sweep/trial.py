@@ -170,11 +170,17 @@ def train_trial(config: dict[str, Any]) -> None:
 
 def trial_worker(parameters: dict[str, Any]) -> None:
     """Train as a worker of a run does, and report every evaluation."""
-    with worker_host(parameters, worker_place(), emit) as host:
+    with worker_host(parameters, worker_place(), _emit_text) as host:
         for step in rounds_on(host):
             if isinstance(step, CurvePoint):
                 ray.train.report(report_of(step, host.checkpoints).for_tune())
     write_result(step, host.place)
+
+
+def _emit_text(said: str | StageProgress) -> None:
+    """Print a trial's lines; how far the whole sweep is, its own job tells."""
+    if isinstance(said, str):
+        emit(said)
 
 
 def _device(cuda: bool) -> torch.device:
