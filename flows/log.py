@@ -41,7 +41,7 @@ def begin(stage: Stage, note: str = "", *, logger: Logger | None = None) -> None
 
 
 class JobLog:
-    """Takes the lines of a job's log, and says the last ones of all when the job fails.
+    """Takes the lines of a job's log; when the job fails without saying why, prints the last of them.
 
     Args:
         logger: The task run's; by default that of the task which this is called in.
@@ -52,12 +52,13 @@ class JobLog:
         self._logged_at = -math.inf
         self._stage: Stage | None = None
         self._hidden: deque[str] = deque(maxlen=LAST_LINES)
+        self._explained = False
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if isinstance(error, JobFailed) and self._hidden:
+        if isinstance(error, JobFailed) and self._hidden and not self._explained:
             text = "\n  ".join([f"The last lines of the log of {error.job_id}:", *self._hidden])
             tell(text, logging.ERROR, logger=self._logger)
 
@@ -67,10 +68,17 @@ class JobLog:
         if isinstance(said, StageProgress):
             self._progress(said)
         elif said is not None:
-            if said:
-                tell(said, logger=self._logger)
+            self._say(said)
         elif text := plain(line):
             self._hide(text)
+
+    def _say(self, text: str) -> None:
+        if text.startswith("error: "):
+            # The job ends with it, and so does the command, which prints it as the reason.
+            self._explained = True
+            self._logger.error("%s", text)
+        elif text:
+            tell(text, logger=self._logger)
 
     def _progress(self, progress: StageProgress) -> None:
         if (screen := current()) is not None:

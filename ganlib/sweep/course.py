@@ -151,10 +151,10 @@ class SweepRun:
         trials, count = self.ledger.trials, self.spec.config.trial_count
         running = [trial for trial in trials if trial.status == "running"]
         done = sum(trial.status in ENDED for trial in trials)
-        note = f"{done} of {count} trials ended, {len(running)} running"
+        note = f"{done} of {count} trials ended"
         best = min((trial for trial in trials if trial.curve), key=lambda trial: trial.distance, default=None)
         if best is not None:
-            note += f" · best trial {best.number}: {best.distance:.1f}"
+            note += f" · best {best.distance:.1f}, trial {best.number}"
         left = self._seconds_left(len(running))
         self.emit(
             StageProgress(

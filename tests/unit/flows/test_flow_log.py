@@ -160,6 +160,18 @@ def test_a_failed_jobs_last_lines_are_shown_and_those_of_a_good_one_are_not(
     assert shown == [f"  line {number}" for number in range(1, LAST_LINES + 1)]
 
 
+def test_a_job_that_says_why_it_fails_is_not_quoted_at_length(logger: logging.Logger, pipe: Shown) -> None:
+    def work() -> None:
+        with JobLog(logger) as log:
+            log(NOISE)
+            log(marked("error: the clip is 0"))
+            raise JobFailed("run-train--1", "FAILED", "error: the clip is 0")
+
+    with on_screen(Screen(console=pipe.console)), pytest.raises(JobFailed):
+        work()
+    assert pipe.text == "", "the command itself prints the error"
+
+
 def test_prefects_log_gets_the_lines_for_a_person_and_progress_without_a_screen(
     logger: logging.Logger, caplog: pytest.LogCaptureFixture
 ) -> None:

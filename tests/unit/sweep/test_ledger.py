@@ -268,7 +268,7 @@ def test_now_and_then_a_line_tells_of_the_whole_sweep(store: MemoryStore, tmp_pa
     assert len(rig.told) == 2, "the clock goes a second at each look, and five lie between two reports"
     told = rig.told[-1]
     assert (told.stage, told.share, told.seconds_left) == ("sweep", 0.0, None)
-    assert told.note == "0 of 6 trials ended, 1 running"
+    assert told.note == "0 of 6 trials ended"
 
 
 def test_a_sweep_is_as_far_as_its_trials_were_at_their_last_evaluations(
@@ -283,5 +283,5 @@ def test_a_sweep_is_as_far_as_its_trials_were_at_their_last_evaluations(
         rig.sweep_run.print_progress()
     total = 1000 * rig.sweep_run.spec.config.total_kimg
     assert rig.told[-1].share == pytest.approx((1 + 1000 / total) / 6)
-    assert rig.told[-1].note == "1 of 6 trials ended, 1 running · best trial 1: 89.0"
+    assert rig.told[-1].note == "1 of 6 trials ended · best 89.0, trial 1"
     assert rig.told[-1].seconds_left is not None
