@@ -5,12 +5,15 @@ Its stages are tasks (:mod:`flows.stages`) that find their own finished work whe
 
 from __future__ import annotations
 
+import logging
 from importlib.metadata import version
 from typing import Any
 
 from prefect import flow, get_run_logger
 from prefect.context import FlowRunContext
+from prefect.runtime import flow_run
 
+from flows.log import tell
 from flows.stages import prepare, pull, register, train
 from flows.timing import timed
 from ganlib.config.run import RunConfig, load_config, named
@@ -41,7 +44,15 @@ class Retrained(Record):
     """Wall time of each stage."""
 
 
-@flow(name="retrain")
+def model_of_run() -> str:
+    """The name of a flow run: the model's or else the recipe's, and what tells the run apart if given."""
+    # It is computed before the parameters are checked, and must not end the run.
+    given = flow_run.parameters
+    name = given["name"] or (given["overrides"] or {}).get("name") or given["recipe"]
+    return f"{name} {given['request']}" if given["request"] else str(name)
+
+
+@flow(name="retrain", flow_run_name=model_of_run)
 def retrain(
     recipe: str = "fashion-mnist-wgan",
     overrides: dict[str, Any] | None = None,
@@ -125,12 +136,10 @@ def _warn_of_another_kind(settings: Settings, spec: RunSpec, dataset: DatasetVer
     except UnknownName:
         return
     if difference := incomparable(known_tags(spec, dataset), champion.tags):
-        get_run_logger().warning(
-            "what is trained now cannot become the champion of %s: version %d stays, since %s. Another "
-            "--name gives it a model of its own",
-            model,
-            champion.version,
-            difference,
+        tell(
+            f"what is trained now cannot become the champion of {model}: version {champion.version} stays, "
+            f"since {difference}. Another --name gives it a model of its own",
+            logging.WARNING,
         )
 
 

@@ -6,6 +6,7 @@ dataset version, the running job, the result in the object store, the registered
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from typing import NamedTuple
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 
-from flows.log import JobLog
+from flows.log import JobLog, begin, tell
 from flows.timing import timed
 from ganlib.cluster.launch import run_job
 from ganlib.config.run import RunConfig
@@ -57,9 +58,10 @@ def register(spec: RunSpec, result: TrainResult, seconds: dict[str, float]) -> R
     return Registered(evaluation, generator, decision)
 
 
-@task
+@task(task_run_name="prepare {config.dataset.name}")
 def prepare(config: RunConfig) -> DatasetVersion:
     """The dataset version that this configuration trains on, prepared if it was not."""
+    begin("prepare")
     settings = load_settings()
     wanted = config.dataset
     version = prepare_dataset(
@@ -72,28 +74,30 @@ def prepare(config: RunConfig) -> DatasetVersion:
     return version
 
 
-@task
+@task(task_run_name="pull {spec.run}")
 def pull(spec: RunSpec) -> None:
     """Bring the shards to every node of the cluster."""
+    begin("pull")
     settings = load_settings()
     write_spec(open_store(settings), spec)
-    log = JobLog(get_run_logger())
     if "ray" in settings.own:
-        run_job(settings, f"{spec.run}-pull", ["ganlib.jobs.pull", spec.run], log)
+        with JobLog() as lines:
+            run_job(settings, f"{spec.run}-pull", ["ganlib.jobs.pull", spec.run], lines)
     else:
         # The embedded cluster is this machine, and starting a job would take longer than the pull itself.
-        log(pull_here(spec.run))
+        tell(f"this machine has {pull_here(spec.run)}")
 
 
-@task
+@task(task_run_name="train {spec.run}")
 def train(spec: RunSpec) -> TrainResult:
     """Train on the cluster, or go on with a run that was interrupted."""
     settings = load_settings()
     store = open_store(settings)
     result = _finished_result(store, spec.run)
     if result is None:
-        log, start = get_run_logger(), spec.tracking(settings.s3_bucket)
-        with JobLog(log) as lines, ended_in_tracker(settings, start):
+        begin("train", "starting the job")
+        tell(f"the job's whole log: ganlib logs {spec.run}")
+        with JobLog() as lines, ended_in_tracker(settings, spec.tracking(settings.s3_bucket)):
             run_job(settings, f"{spec.run}-train", ["ganlib.jobs.train", spec.run], lines)
         result = TrainResult.from_json(store.get(result_key(spec.run)), source=result_key(spec.run))
     if result.status != "finished":
@@ -111,11 +115,11 @@ def ended_in_tracker(settings: Settings, run: RunStart) -> Iterator[None]:
             MlflowTracker(settings).end_abandoned(run)
         except GanlibError as error:
             # The job's own failure matters more, and is raised.
-            get_run_logger().warning("run %s stays RUNNING in MLflow: %s", run.name, error)
+            tell(f"run {run.name} stays RUNNING in MLflow: {error}", logging.WARNING)
         raise
 
 
-@task
+@task(task_run_name="evaluate {spec.run}")
 def evaluate(spec: RunSpec) -> Evaluation:
     """The distance of the trained and the untrained generator to the held-out split."""
     settings = load_settings()
@@ -124,13 +128,13 @@ def evaluate(spec: RunSpec) -> Evaluation:
     try:
         return Evaluation.from_json(store.get(key), source=key)
     except ObjectMissing:
-        run_job(
-            settings, f"{spec.run}-evaluate", ["ganlib.jobs.evaluate", spec.run], JobLog(get_run_logger())
-        )
+        begin("evaluate")
+        with JobLog() as lines:
+            run_job(settings, f"{spec.run}-evaluate", ["ganlib.jobs.evaluate", spec.run], lines)
     return Evaluation.from_json(store.get(key), source=key)
 
 
-@task
+@task(task_run_name="publish {spec.run}")
 def publish(spec: RunSpec, result: TrainResult, evaluation: Evaluation) -> RegisteredGenerator:
     """Register the generator as challenger, unless the training job has done it."""
     settings = load_settings()
@@ -138,24 +142,27 @@ def publish(spec: RunSpec, result: TrainResult, evaluation: Evaluation) -> Regis
     found = find_registered(store, registry, spec)
     if found is not None:
         return found
+    begin("publish")
     # Imported here: it needs torch, and a flow that has nothing to publish must not wait for that.
     from ganlib.release.publish import publish as publish_generator
 
     return publish_generator(store, registry, spec, result, evaluation)
 
 
-@task
+@task(task_run_name="gate {spec.run}")
 def gate(spec: RunSpec, generator: RegisteredGenerator, evaluation: Evaluation) -> Decision:
     """Compare the generator with the present champion, and let it take that place if it is better."""
+    begin("gate")
     settings = load_settings()
-    store, registry, log = open_store(settings), MlflowRegistry(settings), get_run_logger()
+    store, registry = open_store(settings), MlflowRegistry(settings)
 
     def compare(candidate: RegisteredGenerator, champion: RegisteredGenerator) -> Comparison:
         task = ComparisonTask.of(spec, candidate, champion)
         found = find_comparison(store, task)
         if found is None:
             write_task(store, task)
-            run_job(settings, task.job, ["ganlib.jobs.compare", spec.run, task.digest], JobLog(log))
+            with JobLog() as lines:
+                run_job(settings, task.job, ["ganlib.jobs.compare", spec.run, task.digest], lines)
             found = find_comparison(store, task)
         if found is None:
             raise JobFailed(task.job, "SUCCEEDED", f"it left no {task.result_key}")
@@ -163,7 +170,10 @@ def gate(spec: RunSpec, generator: RegisteredGenerator, evaluation: Evaluation) 
 
     decision = pass_gate(registry, generator, evaluation, spec.config.gate, compare)
     outcome = "is the champion" if decision.promoted else "stays the challenger"
-    log.info("%s version %d %s: %s", generator.model, generator.version, outcome, decision.reason)
+    # The command line prints the decision at its end.
+    get_run_logger().info(
+        "%s version %d %s: %s", generator.model, generator.version, outcome, decision.reason
+    )
     return decision
 
 

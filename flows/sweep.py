@@ -11,7 +11,8 @@ from typing import Any
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 
-from flows.log import JobLog
+from flows.log import JobLog, begin, tell
+from flows.retrain import model_of_run
 from flows.stages import ended_in_tracker, prepare, pull, register, train
 from flows.timing import timed
 from ganlib.cluster.launch import run_job
@@ -54,7 +55,7 @@ class Swept(Record):
     """Wall time of each stage."""
 
 
-@flow(name="sweep")
+@flow(name="sweep", flow_run_name=model_of_run)
 def sweep(
     recipe: str = "fashion-mnist-wgan",
     overrides: dict[str, Any] | None = None,
@@ -106,21 +107,24 @@ def sweep(
     return done
 
 
-@task
+@task(task_run_name="sweep {spec.sweep}")
 def search_best(spec: SweepSpec) -> SweepResult:
     """Run the sweep on the cluster, or go on with one that was interrupted."""
     settings = load_settings()
-    store, log = open_store(settings), get_run_logger()
+    store = open_store(settings)
     try:
         result = read_sweep_result(store, spec.sweep)
     except ObjectMissing:
         result = None
     if result is None or result.status != "finished":
         write_sweep_spec(store, spec)
-        with JobLog(log) as lines, ended_in_tracker(settings, spec.tracking(settings.s3_bucket)):
+        begin("sweep", "starting the job")
+        tell(f"the job's whole log: ganlib logs {spec.sweep}")
+        with JobLog() as lines, ended_in_tracker(settings, spec.tracking(settings.s3_bucket)):
             run_job(settings, f"{spec.sweep}-sweep", ["ganlib.jobs.sweep", spec.sweep], lines)
         result = read_sweep_result(store, spec.sweep)
-    log.info("sweep %s: %s", spec.sweep, result_summary(result))
+    # The command line prints it at its end.
+    get_run_logger().info("sweep %s: %s", spec.sweep, result_summary(result))
     create_markdown_artifact(as_markdown(result), key="swept", description=spec.sweep)
     if result.status != "finished":
         raise JobFailed(

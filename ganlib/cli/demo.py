@@ -34,6 +34,8 @@ class Demo:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     places: Places | None = None
     """Where the dataset is looked for, when not in the usual places."""
+    verbose: bool = False
+    """Whether to show the lines of Prefect, Ray and other libraries, too."""
 
     def run(self) -> dict[str, Any]:
         """Services, dataset, flow, picture; returns what ``demo.json`` holds.
@@ -49,7 +51,7 @@ class Demo:
             settings = load_settings()
             services_seconds = time.monotonic() - began
             recipe, dataset_seconds = self.add_dataset(settings)
-            retrained = retrain(settings, recipe, self.overrides)
+            retrained = retrain(settings, recipe, self.overrides, verbose=self.verbose)
         except BaseException:
             if not was_up:
                 down(settings, report=self.say)

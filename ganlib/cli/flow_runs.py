@@ -32,13 +32,16 @@ def point_to_prefect(settings: Settings) -> None:
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO")
 
 
-def retrain(settings: Settings, recipe: str, overrides: Mapping[str, Any], **options: Any) -> Retrained:
+def retrain(
+    settings: Settings, recipe: str, overrides: Mapping[str, Any], *, verbose: bool = False, **options: Any
+) -> Retrained:
     """Run the flow ``retrain`` in this process, as a flow run that Prefect's page shows.
 
     Args:
         settings: Where the services are.
         recipe: Recipe name.
         overrides: Configuration fields to change, by dotted name.
+        verbose: Show the lines of Prefect, Ray and other libraries, too.
         options: ``request`` and ``force`` of the flow.
 
     Raises:
@@ -48,18 +51,23 @@ def retrain(settings: Settings, recipe: str, overrides: Mapping[str, Any], **opt
     preflight(settings, load_config(recipe, overrides))
     point_to_prefect(settings)
     from flows.retrain import retrain as flow
+    from flows.screen import Screen, on_screen
 
-    retrained: Retrained = flow(recipe=recipe, overrides=dict(overrides), **options)
+    with on_screen(Screen(verbose)):
+        retrained: Retrained = flow(recipe=recipe, overrides=dict(overrides), **options)
     return retrained
 
 
-def run_sweep(settings: Settings, recipe: str, overrides: Mapping[str, Any], **parameters: Any) -> Swept:
+def run_sweep(
+    settings: Settings, recipe: str, overrides: Mapping[str, Any], *, verbose: bool = False, **parameters: Any
+) -> Swept:
     """Run the flow ``sweep`` in this process, as a flow run that Prefect's page shows.
 
     Args:
         settings: Where the services are.
         recipe: Recipe name.
         overrides: Configuration fields to change, by dotted name.
+        verbose: Show the lines of Prefect, Ray and other libraries, too.
         parameters: The flow's others: ``search``, ``options``, ``publish_best``, ``request``.
 
     Raises:
@@ -70,7 +78,9 @@ def run_sweep(settings: Settings, recipe: str, overrides: Mapping[str, Any], **p
     require_prefect(settings)
     preflight(settings, config.trial_config({}))
     point_to_prefect(settings)
+    from flows.screen import Screen, on_screen
     from flows.sweep import sweep as flow
 
-    swept: Swept = flow(recipe=recipe, overrides=dict(overrides), **parameters)
+    with on_screen(Screen(verbose)):
+        swept: Swept = flow(recipe=recipe, overrides=dict(overrides), **parameters)
     return swept

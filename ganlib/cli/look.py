@@ -69,6 +69,10 @@ def _run_logs(settings: Settings, run: str, *, follow: bool) -> None:
 
     from ganlib.cluster.follow import follow as follow_job
     from ganlib.cluster.launch import connect, jobs_of
+    from ganlib.cluster.lines import readable
+
+    def show(line: str) -> None:
+        say(readable(line))
 
     client = connect(settings)
     jobs = sorted(jobs_of(client, run), key=lambda job: job.start_time or 0)
@@ -82,8 +86,9 @@ def _run_logs(settings: Settings, run: str, *, follow: bool) -> None:
         say(f"==> {job_id}: {job.status} <==")
         if follow and job is jobs[-1]:
             try:
-                asyncio.run(follow_job(client, job_id, say))
+                asyncio.run(follow_job(client, job_id, show))
             except KeyboardInterrupt:
                 raise typer.Exit(130) from None
         else:
-            say(client.get_job_logs(job_id).rstrip("\n"))
+            for line in client.get_job_logs(job_id).rstrip("\n").split("\n"):
+                show(line)

@@ -15,9 +15,10 @@ from ganlib.cli.configs import config_app, list_recipes
 from ganlib.cli.datasets import dataset_app
 from ganlib.cli.generate import generate
 from ganlib.cli.help import Group, command, section_of
+from ganlib.cli.interrupts import resumable
 from ganlib.cli.look import logs, open_page
 from ganlib.cli.models import model_app
-from ganlib.cli.options import Json, ModelName, Overrides, Recipe, parse_overrides, resumable, say
+from ganlib.cli.options import Json, ModelName, Overrides, Recipe, Verbose, parse_overrides, say
 from ganlib.cli.runs import list_runs
 from ganlib.config.run import load_config, named
 from ganlib.errors import GanlibError
@@ -94,14 +95,14 @@ def status(json: Json = False) -> None:
 
 
 @command(app, "demo", example="ganlib demo")
-def demo(overrides: Overrides = None) -> None:
+def demo(overrides: Overrides = None, verbose: Verbose = False) -> None:
     """Services, dataset, training, registered generator, picture: everything once."""
     values = parse_overrides(overrides)
     load_config("fashion-mnist-wgan", values)  # a wrong field is refused before anything starts
     from ganlib.cli.demo import Demo
 
     with resumable():
-        Demo(say=say, overrides=values).run()
+        Demo(say=say, overrides=values, verbose=verbose).run()
 
 
 @command(app, "retrain", example="ganlib retrain fashion-mnist-wgan --set objective.clip=0.05")
@@ -118,6 +119,7 @@ def retrain(
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Train although nothing has changed.")] = False,
+    verbose: Verbose = False,
 ) -> None:
     """Run the flow `retrain` for RECIPE here, and show its progress."""
     values = named(parse_overrides(overrides), name)
@@ -125,7 +127,7 @@ def retrain(
     from ganlib.cli.flow_runs import retrain as run_flow
 
     with resumable():
-        done = run_flow(load_settings(), recipe, values, request=request, force=force)
+        done = run_flow(load_settings(), recipe, values, verbose=verbose, request=request, force=force)
     if done.decision is None:
         say(f"nothing to train: {done.skipped}")
         return

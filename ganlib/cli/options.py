@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -53,20 +52,14 @@ ModelName = Annotated[
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
+Verbose = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Show what Prefect, Ray and other libraries say, too.")
+]
+
 
 def say(line: str) -> None:
     """A line for a person, on standard output."""
     typer.echo(line)
-
-
-@contextmanager
-def resumable() -> Iterator[None]:
-    """Around a command that goes on when it is repeated: Ctrl-C says so and exits with 130."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        typer.echo("interrupted; the same command goes on from here", err=True)
-        raise typer.Exit(130) from None
 
 
 def parse_overrides(pairs: Sequence[str] | None) -> dict[str, Any]:

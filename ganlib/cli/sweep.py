@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ganlib.cli.help import command
+from ganlib.cli.interrupts import resumable
 from ganlib.cli.options import (
     ModelName,
     Overrides,
     Recipe,
+    Verbose,
     complete_field,
     parse_overrides,
-    resumable,
     say,
 )
 from ganlib.config.run import named
@@ -136,6 +137,7 @@ def sweep(
             "--dry-run", help="Print the trials and how many the cluster has room for; start nothing."
         ),
     ] = False,
+    verbose: Verbose = False,
 ) -> None:
     """Train several configurations of RECIPE, and find out which of them generates best.
 
@@ -175,6 +177,7 @@ def sweep(
             settings,
             recipe,
             values,
+            verbose=verbose,
             search=list(search or []),
             options=options,
             publish_best=publish,
@@ -192,6 +195,8 @@ def _show_outcome(done: Swept) -> None:
     if done.generator is not None:
         as_alias = f" as {done.generator.alias}" if done.generator.alias else ""
         say(f"Registered {done.generator.model}/{done.generator.version}{as_alias}.")
+    if done.decision is not None:
+        say(f"The gate: {done.decision.reason}.")
     if done.trained_on is None and done.generator is None:
         say(
             "The same command with --train-on trains the best one on to the recipe's full budget, "
@@ -227,7 +232,7 @@ def sweep_status(
         say(f"{found.sweep}: {state}, {len(found.trials)} trials; {result_summary(found)}")
 
 
-def sweep_demo(overrides: Overrides = None) -> None:
+def sweep_demo(overrides: Overrides = None, verbose: Verbose = False) -> None:
     """Services, Fashion-MNIST, a sweep of twelve configurations, pictures: ten minutes on two cores."""
     from ganlib.cli.sweep_demo import SweepDemo
     from ganlib.config.run import load_config
@@ -235,4 +240,4 @@ def sweep_demo(overrides: Overrides = None) -> None:
     values = parse_overrides(overrides)
     load_config("fashion-mnist-wgan", values)  # a wrong field is refused before anything starts
     with resumable():
-        SweepDemo(say=say, overrides=values).run()
+        SweepDemo(say=say, overrides=values, verbose=verbose).run()

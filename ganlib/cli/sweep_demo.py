@@ -47,6 +47,8 @@ class SweepDemo:
     """Fields of the recipe, on top of the demo's own."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Options of the sweep, on top of the demo's own."""
+    verbose: bool = False
+    """Whether to show the lines of Prefect, Ray and other libraries, too."""
 
     def run(self) -> Shown:
         """Services, dataset, sweep, pictures.
@@ -61,7 +63,9 @@ class SweepDemo:
             settings = load_settings()
             recipe, _ = Demo(say=self.say).add_dataset(settings)
             overrides, options = {**OVERRIDES, **self.overrides}, {**OPTIONS, **self.options}
-            result = run_sweep(settings, recipe, overrides, search=list(SEARCH), options=options).result
+            result = run_sweep(
+                settings, recipe, overrides, verbose=self.verbose, search=list(SEARCH), options=options
+            ).result
         except BaseException:
             if not was_up:
                 down(load_settings(), report=self.say)

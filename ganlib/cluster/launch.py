@@ -22,11 +22,10 @@ from typing import Any
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from ganlib.cluster.follow import CONNECTION_LOST, follow
+from ganlib.cluster.lines import marked, readable
 from ganlib.cluster.node import stand_in
 from ganlib.errors import ConfigError, JobFailed, ServiceError
 from ganlib.settings import ADDRESS_VARIABLE, Settings
-
-log = logging.getLogger(__name__)
 
 STOP_TIMEOUT_SECONDS = 10.0
 """How long :func:`run_job` waits for a job that it was told to stop."""
@@ -42,15 +41,20 @@ def run_job(settings: Settings, job: str, arguments: list[str], on_line: Callabl
         settings: Where the cluster is.
         job: Identity of the work: a job of this name that still runs is followed, not repeated.
         arguments: The module's name and its arguments.
-        on_line: Gets every line of the job's log, from its beginning.
+        on_line: Gets every line of the job's log, from its beginning (:mod:`ganlib.cluster.lines`).
 
     Raises:
         ServiceError: The cluster does not answer, or was lost while the job ran.
         JobFailed: The job ended without success; its last lines are in the message.
-        KeyboardInterrupt: And any other request to end this process: the job is stopped first.
+        KeyboardInterrupt: And any other request to end this process: the job is stopped first. A note of the
+            exception says whether it was.
     """
     client = connect(settings)
-    job_id = _running(client, job) or _submit(client, settings, job, arguments)
+    job_id = _running(client, job)
+    if job_id is None:
+        job_id = _submit(client, settings, job, arguments)
+    else:
+        on_line(marked(f"job {job_id} runs already; following it"))
     tail: list[str] = []
 
     def keep(line: str) -> None:
@@ -116,7 +120,6 @@ def cluster_resources(settings: Settings) -> dict[str, float] | None:
 def _running(client: JobSubmissionClient, job: str) -> str | None:
     for details in _attempts(client, job):
         if details.status in (JobStatus.PENDING, JobStatus.RUNNING):
-            log.info("job %s is running already; following it", details.submission_id)
             return details.submission_id
     return None
 
@@ -180,7 +183,13 @@ def public_environment(settings: Settings) -> dict[str, str]:
     Only services of one's own are passed on. The embedded ones are found through ``GANLIB_HOME``,
     which the embedded cluster inherits, and secrets through the nodes' own environment.
     """
-    values = {"GANLIB_S3_BUCKET": settings.s3_bucket, "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5"}
+    values = {
+        "GANLIB_S3_BUCKET": settings.s3_bucket,
+        "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+        # The log's lines are read by a program: each as it was printed, and at once.
+        "RAY_DEDUP_LOGS": "0",
+        "RAY_COLOR_PREFIX": "0",
+    }
     if "mlflow" in settings.own:
         values[ADDRESS_VARIABLE["mlflow"]] = settings.require("mlflow")
     if "s3" in settings.own:
@@ -199,22 +208,22 @@ def _stopped_on_interrupt(client: JobSubmissionClient, job_id: str) -> Iterator[
     except BaseException as error:
         if not isinstance(error, Exception):
             # Ctrl-C, or a cancelled flow: nobody wants the job any more.
-            stop_job(client, job_id)
+            error.add_note(stop_job(client, job_id))
         raise
 
 
-def stop_job(client: JobSubmissionClient, job_id: str) -> None:
-    """Stop a job and wait until it has ended, at most :data:`STOP_TIMEOUT_SECONDS`."""
+def stop_job(client: JobSubmissionClient, job_id: str) -> str:
+    """Stop a job and wait until it has ended, at most :data:`STOP_TIMEOUT_SECONDS`; returns how that went."""
     deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
     try:
         client.stop_job(job_id)
         while not client.get_job_status(job_id).is_terminal():
             if time.monotonic() > deadline:
-                log.warning("job %s did not end within %g s", job_id, STOP_TIMEOUT_SECONDS)
-                return
+                return f"job {job_id} was told to stop, and had not ended {STOP_TIMEOUT_SECONDS:g} s later"
             time.sleep(_POLL_SECONDS)
     except CONNECTION_LOST as error:
-        log.warning("job %s could not be stopped, its cluster does not answer: %s", job_id, error)
+        return f"job {job_id} goes on, since its cluster does not answer ({type(error).__name__})"
+    return f"job {job_id} was stopped"
 
 
 def _reason(tail: list[str], message: str) -> str:
@@ -230,5 +239,6 @@ def _reason(tail: list[str], message: str) -> str:
         )
     if "supervisor actor" in message or "actor died" in message:
         return f"its driver is gone: {message.strip().splitlines()[0][:300]}; the same command goes on"
-    errors = [line for line in tail if "Error" in line or "error:" in line]
-    return (errors or [line for line in tail if line.strip()] or [message])[-1].strip()
+    said = [readable(line) for line in tail]
+    errors = [line for line in said if "Error" in line or "error:" in line]
+    return (errors or [line for line in said if line.strip()] or [message])[-1].strip()

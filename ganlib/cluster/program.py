@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import ray
 
+from ganlib.cluster.lines import StageProgress, marked
 from ganlib.errors import GanlibError
 
 if TYPE_CHECKING:
@@ -43,9 +44,9 @@ def worker_place() -> WorkerPlace:
     return WorkerPlace(context.get_world_rank(), context.get_world_size(), get_device())
 
 
-def emit(line: str) -> None:
-    """Print a line to the job's log and flush it, for those who follow it."""
-    sys.stdout.write(line + "\n")
+def emit(said: str | StageProgress) -> None:
+    """Print what ganlib says to the job's log, marked as such, and flush it, for those who follow it."""
+    sys.stdout.write(marked(said) + "\n")
     sys.stdout.flush()
 
 

@@ -22,7 +22,7 @@ def main(run: str) -> None:
     """Pull on every living node, all at once."""
     connect()
     nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
-    task = ray.remote(num_cpus=0)(pull_here)
+    task = ray.remote(num_cpus=0)(pull_on_node)
     pulls = [
         task.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(run)
         for node in nodes
@@ -31,15 +31,21 @@ def main(run: str) -> None:
         emit(line)
 
 
+def pull_on_node(run: str) -> str:
+    """Pull on the node that runs this; returns a line that says what is there now."""
+    return f"node {platform.node()} has {pull_here(run)}"
+
+
 def pull_here(run: str) -> str:
-    """Pull on this node; returns a line that says what is there now."""
+    """Pull on this machine; returns, as part of a sentence, what is there now."""
     settings = load_settings()
     store = open_store(settings)
     spec = read_spec(store, run)
     dataset = pull(store, load_version(store, spec.dataset_name, spec.dataset_digest), settings.cache)
     shards = dataset.version.shards
     megabytes = sum(shard.bytes for shard in shards) / 1e6
-    return f"{platform.node()} has {len(shards)} shards, {megabytes:.1f} MB"
+    many = "only shard" if len(shards) == 1 else f"{len(shards)} shards"
+    return f"the {many} of dataset {spec.dataset_name} ({megabytes:.1f} MB)"
 
 
 if __name__ == "__main__":

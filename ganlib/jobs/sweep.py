@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from ganlib.cluster.lines import StageProgress
 from ganlib.cluster.program import connect, emit, run_main
 from ganlib.errors import GanlibError, TrainingError
 from ganlib.jobs.evaluate import evaluate_checkpoint
@@ -73,6 +74,7 @@ def run(sweep_run: SweepRun) -> None:
         run_trials(sweep_run, plan)
         while sweep_run.take_up_postponed():
             run_trials(sweep_run, plan)
+    emit(StageProgress(stage="sweep", note="the final among the best"))
     hold_final(sweep_run.store, spec, ledger, sweep_run.tracker, emit, plan.at_once, evaluate_checkpoint)
 
 

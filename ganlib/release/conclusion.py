@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from ganlib.cluster.lines import StageProgress
 from ganlib.core.workers import barrier, gather_bytes
 from ganlib.errors import GanlibError, ObjectMissing
 from ganlib.generators.fetch import load
@@ -70,7 +71,7 @@ def conclude_run(services: Services, host: Host, result: TrainResult) -> None:
     wanted = _Plan.from_json(plan, source=f"the evaluation of {host.run}")
     champion = _champion_everywhere(services, wanted, host)
     if place.rank == 0:
-        host.emit(f"evaluating {wanted.task.samples} pictures")
+        host.emit(StageProgress(stage="evaluate", note=f"{wanted.task.samples:,} pictures"))
     outcome = evaluate_over_workers(
         services.store, wanted.task, host.dataset, host.extractor, place, champion
     )
@@ -131,6 +132,7 @@ def _record(
     log_evaluation(host.tracker, host.tracking_run_id, evaluation, outcome.strip)
     store.put(evaluation_key(spec.run), evaluation.to_json().encode())
     host.emit(summary(evaluation))
+    host.emit(StageProgress(stage="publish"))
     try:
         registered = publish(store, registry, spec, result, evaluation)
         record_registered(store, spec.run, registered)
@@ -145,6 +147,7 @@ def _record(
     rival = outcome.rival
     if champion is None or rival is None:
         return
+    host.emit(StageProgress(stage="gate"))
     task = ComparisonTask.of(spec, registered, champion)
     comparison = compared(
         task, evaluation.measures, rival.candidate_features, rival.features, rival.reference

@@ -39,7 +39,7 @@ def log_evaluation(tracker: RunTracker, run_id: str, evaluation: Evaluation, str
 def summary(evaluation: Evaluation) -> str:
     """An evaluation as a line for a person."""
     numbers = metrics_of(evaluation)
-    first = f"{evaluation.metric} = {evaluation.value:.1f}"
+    first = f"evaluated in full: {evaluation.metric} = {evaluation.value:.1f}"
     if math.isfinite(evaluation.value_untrained):
         first += f" (untrained {evaluation.value_untrained:.1f})"
     rest = (f"{name} {value:.3g}" for name, value in numbers.items() if name != evaluation.metric)

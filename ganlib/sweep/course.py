@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ganlib.cluster.lines import Say, StageProgress
 from ganlib.ports import ObjectStore, RunStatus, RunTracker
 from ganlib.records import CurvePoint
 from ganlib.settings import Settings
@@ -18,8 +19,8 @@ from ganlib.sweep.spec import SweepSpec
 from ganlib.sweep.stopping import Decisions
 from ganlib.sweep.trial_report import TrialReport
 
-TELL_SECONDS = 30.0
-"""Shortest time between two progress lines, in seconds."""
+TELL_SECONDS = 5.0
+"""Shortest time between two reports of progress, in seconds."""
 
 _TRACKED: dict[TrialStatus, RunStatus] = {
     "finished": "finished",
@@ -38,7 +39,7 @@ class SweepRun:
     spec: SweepSpec
     ledger: Ledger
     tracker: RunTracker
-    emit: Callable[[str], None]
+    emit: Say
     clock: Callable[[], float] = time.monotonic
     report: Callable[[SweepResult], object] | None = None
     """Called with the sweep's state after every change; must return at once."""
@@ -142,24 +143,32 @@ class SweepRun:
         self.emit(f"trial {number}: {reason}; it is taken up again after the others")
 
     def print_progress(self) -> None:
-        """Print a progress line, unless the last one is recent."""
+        """Print how far the sweep is, unless that was printed just now."""
         now = self.clock()
         if now - self._told_at < TELL_SECONDS:
             return
         self._told_at = now
-        trials = self.ledger.trials
+        trials, count = self.ledger.trials, self.spec.config.trial_count
+        running = [trial for trial in trials if trial.status == "running"]
         done = sum(trial.status in ENDED for trial in trials)
-        running = sum(trial.status == "running" for trial in trials)
-        line = (
-            f"sweep: {done} of {self.spec.config.trial_count} trials ended, {running} running, "
-            f"{now - self._began:.0f} s"
-        )
-        if (left := self._seconds_left(running)) is not None:
-            line += f", about {left / 60:.0f} min left"
+        note = f"{done} of {count} trials ended"
         best = min((trial for trial in trials if trial.curve), key=lambda trial: trial.distance, default=None)
         if best is not None:
-            line += f"; best so far trial {best.number} with {best.distance:.1f}"
-        self.emit(line)
+            note += f" · best {best.distance:.1f}, trial {best.number}"
+        left = self._seconds_left(len(running))
+        self.emit(
+            StageProgress(
+                stage="sweep",
+                share=min((done + sum(map(self._share_of, running))) / count, 1.0),
+                seconds_left=None if left is None else round(left),
+                note=note,
+            )
+        )
+
+    def _share_of(self, trial: Trial) -> float:
+        """Share of its budget that a running trial had seen at its last evaluation."""
+        seen = trial.curve[-1].images_seen if trial.curve else 0
+        return min(seen / (1000 * self.spec.config.total_kimg), 1.0)
 
     def _seconds_left(self, running: int) -> float | None:
         """Time that is left if the other trials take as long as those that have ended; else ``None``."""

@@ -10,7 +10,7 @@ run; Tune gets a few numbers and a line of JSON.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
@@ -23,6 +23,7 @@ from ray.train.torch import TorchTrainer
 from ray.tune import Trainable
 from ray.tune.integration.ray_train import TuneReportCallback
 
+from ganlib.cluster.lines import Say, StageProgress
 from ganlib.cluster.program import emit, worker_place
 from ganlib.core.steps import WorkerPlace
 from ganlib.data.cache import pull
@@ -169,11 +170,17 @@ def train_trial(config: dict[str, Any]) -> None:
 
 def trial_worker(parameters: dict[str, Any]) -> None:
     """Train as a worker of a run does, and report every evaluation."""
-    with worker_host(parameters, worker_place(), emit) as host:
+    with worker_host(parameters, worker_place(), _emit_text) as host:
         for step in rounds_on(host):
             if isinstance(step, CurvePoint):
                 ray.train.report(report_of(step, host.checkpoints).for_tune())
     write_result(step, host.place)
+
+
+def _emit_text(said: str | StageProgress) -> None:
+    """Print a trial's lines; how far the whole sweep is, its own job tells."""
+    if isinstance(said, str):
+        emit(said)
 
 
 def _device(cuda: bool) -> torch.device:
@@ -182,11 +189,11 @@ def _device(cuda: bool) -> torch.device:
     return torch.device("cuda" if cuda else "cpu")
 
 
-def _saying(number: int) -> Callable[[str], None]:
+def _saying(number: int) -> Say:
     """Return a function that prints a trial's warnings; the sweep itself prints the progress."""
 
-    def say(line: str) -> None:
-        if line.startswith("warning"):
-            emit(f"trial {number}: {line}")
+    def say(said: str | StageProgress) -> None:
+        if isinstance(said, str) and said.startswith("warning"):
+            emit(f"trial {number}: {said}")
 
     return say

@@ -8,12 +8,13 @@ run there. Every worker runs the same :class:`Host`; rank 0 alone writes. Nothin
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from ganlib.cluster.lines import Say
 from ganlib.config.run import RunConfig
 from ganlib.core.loop import Progress, train
 from ganlib.core.state import TrainState
@@ -35,7 +36,7 @@ from ganlib.training.progress import Pace, Spent
 from ganlib.training.watch import Watch
 
 REPORT_SECONDS = 2.0
-"""Least seconds in the loop between two progress lines, and between two points on the curves."""
+"""Least seconds in the loop between two reports of progress, and between two points on the curves."""
 
 OVERSHOOT = 0.05
 """Share of the budget by which a run may exceed it without a warning."""
@@ -56,8 +57,8 @@ class Host:
     tracker: RunTracker
     """Must not block: :class:`~ganlib.tracking.mlflow.SpooledTracker` on rank 0, unused elsewhere."""
     place: WorkerPlace
-    emit: Callable[[str], None]
-    """Takes rank 0's progress lines."""
+    emit: Say
+    """Takes rank 0's lines and progress."""
     look_at_untrained: bool = True
     """Whether a new run begins with an evaluation; the trials of a sweep would all measure the same."""
     _pace: Pace = field(init=False)
@@ -67,7 +68,7 @@ class Host:
     _watch: Watch = field(init=False)
     _spent: Spent = field(init=False, default_factory=Spent)
     _reported_at: float = field(default=-math.inf, init=False)
-    """Seconds in the loop at the last progress line."""
+    """Seconds in the loop at the last report."""
 
     def __post_init__(self) -> None:
         budget = self.config.budget
@@ -202,9 +203,9 @@ class Host:
         if self.place.rank == 0 and (ended or state.seconds - self._reported_at >= REPORT_SECONDS):
             self._reported_at = state.seconds
             distance = self._point.distance
-            line = self._pace.line(state.images_seen, state.seconds, values["wasserstein"], distance)
-            self.emit(str(line))
-            values |= {"images_per_second": line.rate, "generator_steps": state.generator_steps}
+            reached = self._pace.at(state.images_seen, state.seconds, distance)
+            self.emit(reached)
+            values |= {"images_per_second": reached.rate or 0.0, "generator_steps": state.generator_steps}
             self.tracker.metrics(self.tracking_run_id, state.images_seen, values)
             self.checkpoints.reached(state.images_seen)
         return bool(ended)

@@ -1,53 +1,14 @@
-"""A run's progress as one line of its log: for people to read and for a progress bar to parse."""
+"""How fast a run is, how far it is in its budget, and what its workers' time goes to."""
 
 from __future__ import annotations
 
 import math
-import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal, NamedTuple, Self
+from typing import Literal
 
-_LINE = re.compile(
-    r"progress images=(?P<images>\d+)/(?P<total>\d+) rate=(?P<rate>[\d.]+)/s "
-    r"wasserstein=(?P<wasserstein>\S+) distance=(?P<distance>\S+) left=(?P<left>\d+)s"
-)
-
-
-class ProgressLine(NamedTuple):
-    """The values of the progress bar."""
-
-    images: int
-    total: int
-    """Images at which the run will end; an estimate when its budget is in seconds."""
-    rate: float
-    """Images a second over the last interval."""
-    wasserstein: float
-    distance: float
-    """At the last evaluation; NaN before the first."""
-    seconds_left: int
-
-    def __str__(self) -> str:
-        return (
-            f"progress images={self.images}/{self.total} rate={self.rate:.1f}/s "
-            f"wasserstein={self.wasserstein:.5g} distance={self.distance:.5g} left={self.seconds_left}s"
-        )
-
-    @classmethod
-    def parse(cls, line: str) -> Self | None:
-        """The progress in a log line, or ``None`` when it holds none."""
-        found = _LINE.search(line)
-        if found is None:
-            return None
-        return cls(
-            images=int(found["images"]),
-            total=int(found["total"]),
-            rate=float(found["rate"]),
-            wasserstein=float(found["wasserstein"]),
-            distance=float(found["distance"]),
-            seconds_left=int(found["left"]),
-        )
+from ganlib.cluster.lines import StageProgress
 
 
 class Spent:
@@ -72,7 +33,7 @@ class Spent:
 
 
 class Pace:
-    """Images a second, and the end of a run whose budget has two limits.
+    """Images a second, and how far a run is that ends at the nearer of two limits.
 
     Args:
         total_images: The limit in images.
@@ -81,21 +42,37 @@ class Pace:
 
     def __init__(self, total_images: int, max_seconds: float | None) -> None:
         self.total_images, self.max_seconds = total_images, max_seconds
-        self._images, self._seconds = 0, 0.0
+        self.restart(0, 0.0)
 
     def restart(self, images: int, seconds: float) -> None:
         """Count from here: after a resume the time before it says nothing about this machine."""
-        self._images, self._seconds = images, seconds
+        self._began = self._last = (images, seconds)
 
-    def line(
-        self, images: int, seconds: float, wasserstein: float, distance: float = math.nan
-    ) -> ProgressLine:
-        """The line at ``images`` seen after ``seconds`` in the loop; the next rate counts from here."""
-        elapsed = max(seconds - self._seconds, 1e-9)
-        rate = (images - self._images) / elapsed
-        total = self.total_images
+    def at(self, images: int, seconds: float, distance: float = math.nan) -> StageProgress:
+        """The progress at ``images`` seen after ``seconds`` in the loop; the next rate counts from here.
+
+        The share is that of the limit that is nearer now. A run with a time limit has no total: how many
+        images it will see is a guess that changes all the time.
+        """
+        rate, steady = _rate(self._last, (images, seconds)), _rate(self._began, (images, seconds))
+        self._last = (images, seconds)
+        share = images / self.total_images
+        # Of the whole attempt, since the rate of two seconds would make the time left jump.
+        left = (self.total_images - images) / steady if steady > 0 else 0.0
         if self.max_seconds is not None:
-            total = min(total, images + round(rate * max(self.max_seconds - seconds, 0.0)))
-        left = (total - images) / rate if rate > 0 else 0.0
-        self.restart(images, seconds)
-        return ProgressLine(images, max(total, images), rate, wasserstein, distance, max(round(left), 0))
+            share = max(share, seconds / self.max_seconds)
+            left = min(left, self.max_seconds - seconds)
+        return StageProgress(
+            stage="train",
+            share=min(share, 1.0),
+            images=images,
+            total_images=self.total_images if self.max_seconds is None else None,
+            rate=rate,
+            distance=distance if math.isfinite(distance) else None,
+            seconds_left=max(round(left), 0),
+        )
+
+
+def _rate(since: tuple[int, float], now: tuple[int, float]) -> float:
+    """Images a second between two pairs of images and seconds."""
+    return max(now[0] - since[0], 0) / max(now[1] - since[1], 1e-9)

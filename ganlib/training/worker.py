@@ -16,6 +16,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from ganlib.cluster.lines import Say
 from ganlib.config.parts import EvaluationConfig
 from ganlib.core.hardware import allow_tf32
 from ganlib.core.steps import WorkerPlace
@@ -42,12 +43,12 @@ CLOSE_TRACKER_SECONDS = 30.0
 
 
 @contextmanager
-def worker_host(parameters: dict[str, Any], place: WorkerPlace, say: Callable[[str], None]) -> Iterator[Host]:
+def worker_host(parameters: dict[str, Any], place: WorkerPlace, say: Say) -> Iterator[Host]:
     """The host of a worker, with its tracker and checkpoints closed at the end.
 
     Args:
         place: This worker among all of the run.
-        say: Takes lines for the job's log.
+        say: Takes lines and progress for the job's log.
         parameters: ``run`` and ``tracking_run_id``; with ``trial`` the run is a trial of a sweep.
     """
     prepare_process()
@@ -114,7 +115,7 @@ def build_host(
     checkpoints: Checkpoints,
     tracker: RunTracker,
     tracking_run_id: str,
-    say: Callable[[str], None],
+    say: Say,
 ) -> Host:
     """The host of this worker; rank 0 says how it trains."""
     config = spec.config

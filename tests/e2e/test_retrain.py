@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -71,6 +72,11 @@ def test_a_champion_is_registered_with_its_run_dataset_curves_and_pictures(
 def test_the_jobs_log_reaches_the_flow(champion: dict[str, Any]) -> None:
     assert "training on 2 × cpu" in champion["output"]
     assert "evaluated at 0 images" in champion["output"]
+    assert re.search(r"train \d+% · \S+ kimg · .* left", champion["output"]), "the progress"
+    assert "evaluate …" in champion["output"]
+    assert "publish …" in champion["output"]
+    for others in ("Beginning flow run", "Finished in state", "PreemptionWatcher", "TooFewSamples", "(Ray"):
+        assert others not in champion["output"], "that is for --verbose"
     assert "registered digits-wgan/1 as champion" in champion["output"]
 
 
@@ -159,7 +165,7 @@ def test_a_service_that_is_down_is_named_with_its_setting_before_anything_starts
     assert done.returncode == 1, done.stdout + done.stderr
     assert variable in done.stderr
     assert "Traceback" not in done.stderr
-    assert "Beginning flow run" not in done.stdout + done.stderr
+    assert "prepare …" not in done.stdout + done.stderr
     assert "not-for-the-log" not in done.stdout + done.stderr
 
 
@@ -182,15 +188,20 @@ def test_the_demo_takes_digits_and_says_so_when_clothes_cannot_be_downloaded(
     assert "digits" in datasets(store)
 
 
+def interruptible(seed: int) -> dict[str, Any]:
+    """Return the changes of a recipe for a run long enough to be interrupted."""
+    return {**TINY, "budget.total_kimg": 24, "evaluation.every_kimg": 100, "seed": seed}
+
+
 @pytest.fixture
 def training(stack_environ: dict[str, str], digits: str, request: pytest.FixtureRequest) -> Iterator[Any]:
-    """Return a function that starts a run long enough to be interrupted, with its output in a file."""
+    """Return a function that starts an :func:`interruptible` run, with its output in a file."""
     started: list[subprocess.Popen[bytes]] = []
 
     def start(
         log: Path, seed: int, *, changes: Mapping[str, Any] = MappingProxyType({}), **environ: str
     ) -> subprocess.Popen[bytes]:
-        overrides = {**TINY, "budget.total_kimg": 24, "evaluation.every_kimg": 100, "seed": seed, **changes}
+        overrides = {**interruptible(seed), **changes}
         with log.open("ab") as output:
             process = subprocess.Popen(
                 command(*arguments(MODEL, overrides)),
@@ -242,8 +253,13 @@ def test_ctrl_c_ends_the_workers_and_the_same_command_resumes(
     again = training(log, seed=11)
     assert again.wait(600) == 0, log.read_text()
     text = log.read_text()
-    _, interrupted, after = text.partition("interrupted; the same command goes on from here")
+    before, interrupted, after = text.partition("interrupted: job ")
     assert interrupted
+    message, command_line, *_ = after.splitlines()
+    assert message.endswith("-train--1 was stopped; the same command goes on from here:")
+    assert command_line == f"  ganlib {shlex.join(arguments(MODEL, interruptible(11)))}"
+    for alarming in ("ERROR", "Crash", "Traceback", "PreemptionWatcher"):
+        assert alarming not in before + after
     assert "resumed runs/" in after
     assert "evaluated at 0 images" not in after, "it started from the beginning"
 
@@ -261,6 +277,7 @@ def test_a_killed_command_run_again_attaches_to_its_running_job(
     assert again.wait(600) == 0, log.read_text()
     text = log.read_text()
     assert "resumed" not in text
+    assert "-train--1 runs already; following it" in text
     assert "train--2" not in text, "it trained twice"
 
 
@@ -274,7 +291,7 @@ def test_a_killed_worker_is_replaced_and_the_run_resumes(
     train_workers(stack_settings)[0].kill()
     assert process.wait(600) == 0, log.read_text()
     assert "resumed runs/" in log.read_text()
-    assert re.search(r"entrypoint for job .*-pull--1", log.read_text())
+    assert re.search(r"node \S+ has the \d+ shards of dataset digits", log.read_text())
 
 
 @pytest.fixture

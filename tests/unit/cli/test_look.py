@@ -16,6 +16,11 @@ from ganlib.cluster import launch
 from ganlib.errors import ConfigError
 from ganlib.stack.state import ServiceStatus, StackStatus
 
+LOG = """(RayTrainWorker pid=7) [ganlib] evaluated at 0 images
+(RayTrainWorker pid=7) [ganlib:progress] {"stage":"train","share":0.41,"images":49152}
+(RayTrainWorker pid=7) TooFewSamples: 500 samples for 1280 features
+"""
+
 
 def job(submission_id: str | None, start: int, status: JobStatus = JobStatus.SUCCEEDED) -> Any:
     return SimpleNamespace(submission_id=submission_id, start_time=start, status=status)
@@ -34,7 +39,7 @@ class Jobs:
         ]
 
     def get_job_logs(self, job_id: str) -> str:
-        return f"said by {job_id}\n"
+        return f"said by {job_id}\n" + (LOG if job_id == "run-ab-train--1" else "")
 
 
 @pytest.fixture
@@ -66,6 +71,15 @@ def test_a_runs_logs_come_in_the_order_in_which_its_jobs_began(home: Path) -> No
         "said by run-a-train--2",
         "==> run-a-evaluate--1: SUCCEEDED <==",
         "said by run-a-evaluate--1",
+    ]
+
+
+def test_in_a_runs_logs_progress_is_readable(home: Path) -> None:
+    said = CliRunner().invoke(app, ["logs", "run-ab"], catch_exceptions=False).stdout.splitlines()
+    assert said[2:] == [
+        "evaluated at 0 images",
+        "train 41% · 49 kimg",
+        "(RayTrainWorker pid=7) TooFewSamples: 500 samples for 1280 features",
     ]
 
 

@@ -93,7 +93,7 @@ def test_bad_input_is_one_line_and_changes_nothing(words: list[str], says: str, 
 def test_an_interrupt_says_that_the_command_goes_on() -> None:
     code = (
         "import os, signal, typer; from ganlib.cli.main import app\n"
-        "from ganlib.cli.options import resumable\n"
+        "from ganlib.cli.interrupts import resumable\n"
         "@app.command()\n"
         "def wait() -> None:\n"
         "    with resumable():\n"

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from ray.job_submission import JobDetails, JobStatus, JobType
 
-from ganlib.cluster.launch import _reason, _submit
+from ganlib.cluster import launch
+from ganlib.cluster.launch import _reason, _stopped_on_interrupt, _submit
 from ganlib.errors import ServiceError
 from ganlib.settings import Settings
 
@@ -66,6 +67,49 @@ def test_another_refusal_is_not_swallowed(tmp_path: Path) -> None:
         submit(Full([]), tmp_path)
 
 
+class Running:
+    """Ray's job client, with a job that may be stopped."""
+
+    def __init__(self, *, ends: bool = True, answers: bool = True) -> None:
+        self.ends, self.answers, self.asked = ends, answers, 0
+
+    def stop_job(self, job_id: str) -> None:
+        self.asked += 1
+        if not self.answers:
+            raise ConnectionError("refused")
+
+    def get_job_status(self, job_id: str) -> JobStatus:
+        return JobStatus.STOPPED if self.ends else JobStatus.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("client", "note"),
+    [
+        (Running(), "job run-train--1 was stopped"),
+        (Running(ends=False), "job run-train--1 was told to stop, and had not ended 0 s later"),
+        (
+            Running(answers=False),
+            "job run-train--1 goes on, since its cluster does not answer (ConnectionError)",
+        ),
+    ],
+)
+def test_an_interrupt_stops_the_job_and_carries_how_that_went(
+    client: Running, note: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "STOP_TIMEOUT_SECONDS", 0.0)
+    with pytest.raises(KeyboardInterrupt) as ended, _stopped_on_interrupt(client, "run-train--1"):  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+    assert ended.value.__notes__ == [note]
+    assert client.asked == 1
+
+
+def test_an_error_leaves_the_job_alone() -> None:
+    client = Running()
+    with pytest.raises(ServiceError), _stopped_on_interrupt(client, "run-train--1"):  # type: ignore[arg-type]
+        raise ServiceError("ray", "http://127.0.0.1:9", "GANLIB_RAY_ADDRESS", "it was lost")
+    assert client.asked == 0
+
+
 OLD = ["ray.exceptions.WorkerCrashedError: a worker died", "training goes on from 12 kimg", "20 of 90 kimg"]
 
 
@@ -86,6 +130,11 @@ OLD = ["ray.exceptions.WorkerCrashedError: a worker died", "training goes on fro
             OLD,
             "Unexpected error: The job supervisor actor died.\nmore",
             "its driver is gone: Unexpected error",
+        ),
+        (
+            [*OLD, "(RayTrainWorker pid=7) [ganlib] error: clip is 0"],
+            "Job entrypoint command failed with exit code 2",
+            "error: clip is 0",
         ),
         ([*OLD, "error: clip is 0"], "Job entrypoint command failed with exit code 2", "error: clip is 0"),
         (["last words", ""], "", "last words"),

@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 from shades import spec
 
+from ganlib.cluster.lines import StageProgress
 from ganlib.core.steps import WorkerPlace
 from ganlib.data.cache import LocalDataset
 from ganlib.errors import RegistryError, ServiceError
@@ -39,8 +40,8 @@ class Trained:
     place: WorkerPlace = field(default_factory=WorkerPlace)
     said: list[str] = field(default_factory=list)
 
-    def emit(self, line: str) -> None:
-        self.said.append(line)
+    def emit(self, said: str | StageProgress) -> None:
+        self.said.append(str(said))
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ganlib.cluster.lines import StageProgress
 from ganlib.fakes.stores import MemoryStore, MemoryTracker
 from ganlib.records import CheckpointRef, CurvePoint, Evaluation
 from ganlib.settings import Settings
@@ -100,10 +101,17 @@ class Rig:
         self, store: MemoryStore, of: SweepSpec, home: Path, tracker: MemoryTracker | None = None
     ) -> None:
         self.lines: list[str] = []
+        self.told: list[StageProgress] = []
         self.tracker = tracker or MemoryTracker()
         self.ledger = ledger(store, of)
         settings = Settings(home=home)
-        self.sweep_run = SweepRun(settings, store, of, self.ledger, self.tracker, self.lines.append, Clock())
+        self.sweep_run = SweepRun(settings, store, of, self.ledger, self.tracker, self.say, Clock())
+
+    def say(self, said: str | StageProgress) -> None:
+        if isinstance(said, StageProgress):
+            self.told.append(said)
+        else:
+            self.lines.append(said)
 
     def start(self) -> int | None:
         trial = self.sweep_run.next_trial()

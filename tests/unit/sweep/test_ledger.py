@@ -263,8 +263,25 @@ def test_a_sweep_without_a_sound_trial_has_no_winner(store: MemoryStore, tmp_pat
 def test_now_and_then_a_line_tells_of_the_whole_sweep(store: MemoryStore, tmp_path: Path) -> None:
     rig = Rig(store, spec(), tmp_path)
     rig.start()
-    for _ in range(40):
+    for _ in range(11):
         rig.sweep_run.print_progress()
-    told = [line for line in rig.lines if line.startswith("sweep: ")]
-    assert len(told) == 1, "the clock goes a second at each look, and half a minute lies between lines"
-    assert "0 of 6 trials ended, 1 running" in told[0]
+    assert len(rig.told) == 2, "the clock goes a second at each look, and five lie between two reports"
+    told = rig.told[-1]
+    assert (told.stage, told.share, told.seconds_left) == ("sweep", 0.0, None)
+    assert told.note == "0 of 6 trials ended"
+
+
+def test_a_sweep_is_as_far_as_its_trials_were_at_their_last_evaluations(
+    store: MemoryStore, tmp_path: Path
+) -> None:
+    rig = Rig(store, spec(), tmp_path)
+    for number in range(2):
+        rig.start()
+        rig.on_report(number, 1000, 90.0 - number)
+    rig.finish(0)
+    for _ in range(6):
+        rig.sweep_run.print_progress()
+    total = 1000 * rig.sweep_run.spec.config.total_kimg
+    assert rig.told[-1].share == pytest.approx((1 + 1000 / total) / 6)
+    assert rig.told[-1].note == "1 of 6 trials ended · best 89.0, trial 1"
+    assert rig.told[-1].seconds_left is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ganlib.cluster.lines import Say, StageProgress
 from ganlib.config.run import RunConfig, load_config
 from ganlib.core.loop import Progress, train
 from ganlib.core.sampling import calibrate_batch_norm, generate
@@ -32,7 +33,6 @@ from ganlib.records import CurvePoint, TrainResult
 from ganlib.training.build import fresh_state
 from ganlib.training.checkpoints import Checkpoints
 from ganlib.training.host import Every, Host
-from ganlib.training.progress import ProgressLine
 
 TINY: dict[str, Any] = {
     "network.generator_width": 4,
@@ -96,19 +96,24 @@ class Runner:
         self.store, self.dataset, self.extractor = store, dataset, extractor
         self.tracker = MemoryTracker()
         self.lines: list[str] = []
+        self.told: list[StageProgress] = []
+
+    def say(self, said: str | StageProgress) -> None:
+        if isinstance(said, StageProgress):
+            self.told.append(said)
+        else:
+            self.lines.append(said)
 
     def run(self, name: str, config: RunConfig, stop_at: int | None = None) -> TrainResult:
-        def emit(line: str) -> None:
-            self.lines.append(line)
-            if stop_at is not None and line.startswith(f"evaluated at {stop_at} images"):
+        def emit(said: str | StageProgress) -> None:
+            self.say(said)
+            if stop_at is not None and str(said).startswith(f"evaluated at {stop_at} images"):
                 raise KeyboardInterrupt
 
         with Checkpoints(self.store, name, config, ("0", "0")) as checkpoints:
             return self.host(name, config, checkpoints, emit).train()
 
-    def host(
-        self, name: str, config: RunConfig, checkpoints: Checkpoints, emit: Callable[[str], None]
-    ) -> Host:
+    def host(self, name: str, config: RunConfig, checkpoints: Checkpoints, emit: Say) -> Host:
         place = WorkerPlace()
         return Host(
             run=name,
@@ -128,7 +133,7 @@ class Runner:
     def rounds(self, name: str, config: RunConfig, upto: int | None = None) -> list[CurvePoint]:
         """A run's evaluations; ended between two after ``upto`` of them, as a scheduler does it."""
         with Checkpoints(self.store, name, config, ("0", "0")) as checkpoints:
-            host = self.host(name, config, checkpoints, self.lines.append)
+            host = self.host(name, config, checkpoints, self.say)
             host.look_at_untrained = False
             return list(islice(host.rounds(), upto))
 
@@ -312,13 +317,17 @@ def test_seconds_end_a_run_too(runner: Runner) -> None:
     assert result.last.images_seen == result.images_seen
 
 
-def test_progress_lines_are_readable(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_told_with_the_budget_and_the_last_distance(
+    runner: Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("ganlib.training.host.REPORT_SECONDS", 0.0)
     runner.run("lines", config())
-    lines = [line for line in map(ProgressLine.parse, runner.lines) if line is not None]
-    assert [line.images for line in lines] == list(range(24, 409, 24))
-    assert {line.total for line in lines[:-1]} == {400}
-    assert lines[0].distance > 0
+    told = runner.told
+    assert [progress.images for progress in told] == list(range(24, 409, 24))
+    assert {progress.total_images for progress in told} == {400}
+    assert [progress.share for progress in told][-1] == 1
+    assert told[0].distance is not None
+    assert told[0].distance > 0
 
 
 def test_every_counts_multiples_once() -> None:
