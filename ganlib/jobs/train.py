@@ -23,6 +23,7 @@ from ganlib.jobs.evaluate import RUN_DRAW, log_evaluation, summary
 from ganlib.ports import ObjectStore
 from ganlib.records import Evaluation, TrainResult
 from ganlib.release.evaluation import Task, evaluate_over_workers
+from ganlib.release.run_page import complete_run_page
 from ganlib.settings import load_settings
 from ganlib.storage import open_store
 from ganlib.tracking.mlflow import MlflowTracker
@@ -95,6 +96,7 @@ def _evaluate(host: Host, result: TrainResult) -> None:
     outcome = evaluate_over_workers(store, task, host.dataset, host.extractor, place)
     if outcome is not None:
         log_evaluation(host.tracker, host.tracking_run_id, outcome.evaluation, outcome.strip)
+        complete_run_page(store, host.tracker, host.tracking_run_id, outcome.evaluation)
         store.put(evaluation_key(run), outcome.evaluation.to_json().encode())
         emit(summary(outcome.evaluation))
 
