@@ -6,6 +6,7 @@ import io
 import logging
 from collections.abc import Sequence
 
+import numpy as np
 from PIL import Image
 
 MAX_FRAMES = 30
@@ -55,6 +56,12 @@ def film(frames: Sequence[bytes]) -> bytes | None:
     return buffer.getvalue()
 
 
+def read_picture(data: bytes) -> np.ndarray | None:
+    """A PNG as uint8 [H, W] or [H, W, 3]; ``None``, with a warning, when it cannot be read."""
+    image = _read(data)
+    return None if image is None else np.asarray(image)
+
+
 def _read(data: bytes) -> Image.Image | None:
     try:
         with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
@@ -62,5 +69,5 @@ def _read(data: bytes) -> Image.Image | None:
                 raise ValueError(f"{image.width} × {image.height} pixels are more than {_MAX_PIXELS}")
             return image.convert("L" if image.mode == "L" else "RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        _log.warning("a frame of the training's film is left out: %s", error)
+        _log.warning("a picture of the training is left out: %s", error)
         return None

@@ -97,8 +97,9 @@ class MlflowAliasLog:
 
     def settle(self, number: int) -> None:
         """Mark an entry as settled."""
+        # The call for models refuses one that is hidden; this one takes both.
         retry_when_locked(
-            lambda: self._client.set_model_version_tag(self._log, str(number), _SETTLED, "true")
+            lambda: self._client.set_prompt_version_tag(self._log, str(number), _SETTLED, "true")
         )
 
     def pointed(self, alias: str) -> int | None:

@@ -39,8 +39,9 @@ class MlflowService(Service):
         return {**env.s3_client(context), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
     def probe(self, context: Context, started: StartedService) -> None:
-        """Search experiments, which reads the database."""
-        found = probes.answer(f"{started.url}/api/2.0/mlflow/experiments/search", {"max_results": 1})
+        """Search experiments, which reads the database; the deleted ``Default`` is always there."""
+        wanted = {"max_results": 1, "view_type": "ALL"}
+        found = probes.answer(f"{started.url}/api/2.0/mlflow/experiments/search", wanted)
         if "experiments" not in found:
             raise NotAnswering("its search gives no experiments")
 

@@ -236,8 +236,8 @@ class Host:
         picture = grid(to_uint8(samples), columns=8)
         metric, distance = f"{self.extractor.metric}_curve", self._point.distance
         self.checkpoints.keep_frame(images_seen, png(picture))
-        if images_seen:  # noise otherwise, and MLflow would show that first
-            self.tracker.image(self.tracking_run_id, "samples", images_seen, picture)
+        # From step 0, although it is noise: MLflow opens a row of pictures there, and would show nothing.
+        self.tracker.image(self.tracking_run_id, "training", images_seen, picture)
         self.tracker.metrics(self.tracking_run_id, images_seen, {metric: distance})
         self.emit(f"evaluated at {images_seen} images: {metric} = {distance:.1f}")
 

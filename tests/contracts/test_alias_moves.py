@@ -332,7 +332,7 @@ def test_a_log_is_not_in_mlflows_list_of_models(registered_mlflow, settings: Set
         ours = f"name LIKE '{name}%'"
         assert [found.name for found in client.search_registered_models(ours)] == [name]
         # As earlier versions of ganlib left it:
-        client.delete_registered_model_tag(f"{name}.moves", "mlflow.prompt.is_prompt")
+        client.delete_prompt_tag(f"{name}.moves", "mlflow.prompt.is_prompt")
         assert len(client.search_registered_models(ours)) == 2
         assert [made.version for made in registry.history(name)] == [1]
         registry.move(name, "challenger", 1, expected=None, who="anna@host", why="again")

@@ -54,6 +54,9 @@ def test_an_evaluated_run_shows_its_samples_film_and_numbers(made: Published, st
     assert set(run.artifacts) == {"config.json", "evaluation.json", "samples.png", "training.gif"}
     assert Evaluation.from_json(run.artifacts["evaluation.json"]) == made.evaluation
     assert run.artifacts["samples.png"] == store.get(frame_key("run-a", AT)), "of what was evaluated"
+    [((key, step), picture)] = run.images.items()
+    assert (key, step) == ("samples", AT)
+    assert picture.tolist() == np.full((30, 30), 64).tolist()
     with Image.open(io.BytesIO(run.artifacts["training.gif"])) as film:
         assert film.n_frames == 3
     for file in ("samples.png", "training.gif"):

@@ -167,8 +167,7 @@ def test_a_run_leaves_curves_pictures_and_its_best_checkpoint(runner: Runner) ->
     curve = run.metrics["fd_projection_curve"]
     assert [step for step, _ in curve] == [0, 216, 408]
     assert result.best.images_seen == min((value, step) for step, value in curve if step)[1]
-    # At step 0 there is noise, which MLflow would show first; the film of the training begins with it.
-    assert [step for key, step in sorted(run.images) if key == "samples"] == [216, 408]
+    assert [step for key, step in sorted(run.images) if key == "training"] == [0, 216, 408]
     assert list(find_frames(runner.store, "whole")) == [0, 216, 408]
     assert min(result.evaluating_seconds, result.saving_seconds) > 0
     whole = result.seconds + result.evaluating_seconds + result.saving_seconds
