@@ -14,6 +14,7 @@ from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 
 from flows.log import tell
+from flows.parameters import RecipeChoice
 from flows.stages import prepare, pull, register, train
 from flows.timing import timed
 from ganlib.config.run import RunConfig, load_config, named
@@ -54,7 +55,7 @@ def model_of_run() -> str:
 
 @flow(name="retrain", flow_run_name=model_of_run)
 def retrain(
-    recipe: str = "fashion-mnist-wgan",
+    recipe: RecipeChoice = "fashion-mnist-wgan",
     overrides: dict[str, Any] | None = None,
     request: str | None = None,
     force: bool = False,
@@ -63,7 +64,7 @@ def retrain(
     """Retrain a recipe on its dataset, and make the result the champion if it beats the present one.
 
     Args:
-        recipe: A name that ``ganlib recipes`` lists.
+        recipe: What to train: networks, objective, dataset and budget. `ganlib recipes` tells about each.
         overrides: Configuration fields to change, by dotted name: ``{"objective.clip": 0.05}``.
         request: Distinguishes runs of equal data and configuration. Left out, a scheduled run uses
             its slot and any other one ``manual``, so that a run which was interrupted goes on.

@@ -29,6 +29,7 @@ from ganlib.registry.mlflow import MlflowRegistry
 from ganlib.release.comparison_task import ComparisonTask, find_comparison, write_task
 from ganlib.release.gate import pass_gate
 from ganlib.release.registered import find_registered
+from ganlib.release.run_page import describe_decision
 from ganlib.release.tags import CHALLENGER, CHAMPION
 from ganlib.settings import Settings, load_settings
 from ganlib.storage import open_store
@@ -169,6 +170,7 @@ def gate(spec: RunSpec, generator: RegisteredGenerator, evaluation: Evaluation) 
         return found
 
     decision = pass_gate(registry, generator, evaluation, spec.config.gate, compare)
+    describe_decision(store, MlflowTracker(settings), registry, spec, evaluation, generator, decision)
     outcome = "is the champion" if decision.promoted else "stays the challenger"
     # The command line prints the decision at its end.
     get_run_logger().info(

@@ -12,6 +12,7 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 
 from flows.log import JobLog, begin, tell
+from flows.parameters import RecipeChoice
 from flows.retrain import model_of_run
 from flows.stages import ended_in_tracker, prepare, pull, register, train
 from flows.timing import timed
@@ -57,7 +58,7 @@ class Swept(Record):
 
 @flow(name="sweep", flow_run_name=model_of_run)
 def sweep(
-    recipe: str = "fashion-mnist-wgan",
+    recipe: RecipeChoice = "fashion-mnist-wgan",
     overrides: dict[str, Any] | None = None,
     search: list[str] | None = None,
     options: dict[str, Any] | None = None,
@@ -68,7 +69,7 @@ def sweep(
     """Train several configurations of a recipe, and find out which of them generates best.
 
     Args:
-        recipe: A name that ``ganlib recipes`` lists.
+        recipe: What to train: networks, objective, dataset and budget. `ganlib recipes` tells about each.
         overrides: Configuration fields to change in every trial, by dotted name.
         search: What differs between trials: ``["cadence.n_critic=1,2,5", "objective.clip=log:0.01:0.5"]``.
             Left out, critic steps and clip value.

@@ -74,7 +74,8 @@ class RunStart:
     name: str
     """The run name; starting a name again continues that run."""
     params: Mapping[str, str]
-    """The configuration, flattened: ``objective.clip`` → ``0.05``."""
+    """A few fields of the configuration, by dotted name: ``objective.clip`` → ``0.05``. MLflow lists
+    them on every tile of pictures; the whole configuration is one of ``files``."""
     tags: Mapping[str, str]
     dataset_name: str
     dataset_digest: str
@@ -82,6 +83,8 @@ class RunStart:
     """Address of the prepared version, as a URI."""
     parent: str = ""
     """Id of the run that this one is a part of; empty: none."""
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    """Artifacts that are known at the start, by path: ``config.json``."""
 
 
 RunStatus = Literal["finished", "failed", "killed"]
@@ -122,6 +125,10 @@ class RunTracker(Protocol):
 
     def artifact(self, run_id: str, path: str, data: bytes) -> None:
         """Attach a file to the run under ``path``."""
+        ...
+
+    def describe(self, run_id: str, markdown: str) -> None:
+        """Replace the text that the run's page shows."""
         ...
 
     def finish(self, run_id: str, status: RunStatus) -> None:
@@ -224,6 +231,13 @@ class ModelRegistry(Protocol):
 
     def tag(self, model: str, version: int, tags: Mapping[str, str]) -> None:
         """Set tags of a version; others stay. Raises ``UnknownName``."""
+        ...
+
+    def describe(self, model: str, version: int, markdown: str) -> None:
+        """Replace the text that the version's page shows; the registry takes its first 5,000 characters.
+
+        Raises ``UnknownName``.
+        """
         ...
 
     def files(self, generator: RegisteredGenerator) -> dict[str, bytes]:

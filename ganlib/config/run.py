@@ -169,9 +169,9 @@ class RunConfig(ConfigPart):
             return self.recipe
         return _joined(self.recipe, self.dataset.name)
 
-    def flat(self) -> dict[str, str]:
-        """Dotted field names with their values as text, for a tracker's parameters."""
-        return dict(_flatten(self.model_dump(mode="json")))
+    def flat(self, *, exclude_defaults: bool = False) -> dict[str, str]:
+        """Dotted field names with their values as text; on request without those that have their defaults."""
+        return dict(_flatten(self.model_dump(mode="json", exclude_defaults=exclude_defaults)))
 
 
 def _own_dataset(recipe: str) -> str | None:

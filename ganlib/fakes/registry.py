@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import hashlib
 import threading
 import time
@@ -32,6 +33,7 @@ class MemoryVersion:
     record: RegisteredGenerator
     files: dict[str, bytes]
     example: tuple[Tensor, ...]
+    description: str = ""
 
 
 @dataclass
@@ -104,7 +106,7 @@ class MemoryClaims:
                 created=_now(),
                 tags={**publication.all_tags(), DIGEST_TAG: digest, CLAIM_TAG: "true"},
             )
-            version = MemoryVersion(generator, record, files, publication.example())
+            version = MemoryVersion(generator, record, files, publication.example(), publication.description)
             self._ledger.versions[record.version] = version
 
     def confirm(self, number: int) -> None:
@@ -182,6 +184,11 @@ class MemoryRegistry:
         """Set tags of a version. Raises ``UnknownName``, and ``ConfigError`` for an invalid tag."""
         check_tags(tags)
         self._version(model, version).record.tags.update(tags)
+
+    def describe(self, model: str, version: int, markdown: str) -> None:
+        """Replace the text that the version's page shows. Raises ``UnknownName``."""
+        found = self._version(model, version)
+        self._ledger(model).versions[version] = dataclasses.replace(found, description=markdown)
 
     def files(self, generator: RegisteredGenerator) -> dict[str, bytes]:
         """Return the files beside the program by name."""

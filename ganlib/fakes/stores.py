@@ -72,6 +72,7 @@ class MemoryRun:
     images: dict[tuple[str, int], np.ndarray] = field(default_factory=dict)
     """Pictures by (key, images seen)."""
     artifacts: dict[str, bytes] = field(default_factory=dict)
+    description: str = ""
 
 
 class MemoryTracker:
@@ -93,12 +94,15 @@ class MemoryTracker:
                     known.status = None
                     known.params = {**run.params, **known.params}
                     known.tags.update(run.tags)
+                    known.artifacts.update(run.files)
                     return run_id
             run_id = f"run-{len(self.runs) + 1}"
             tags = {**run.tags, "ganlib.run": run.name}
             if run.parent:
                 tags["mlflow.parentRunId"] = run.parent
-            self.runs[run_id] = MemoryRun(start=run, params=dict(run.params), tags=tags)
+            self.runs[run_id] = MemoryRun(
+                start=run, params=dict(run.params), tags=tags, artifacts=dict(run.files)
+            )
             return run_id
 
     def metrics(self, run_id: str, step: int, values: Mapping[str, float]) -> None:
@@ -125,6 +129,11 @@ class MemoryTracker:
         """Attach a file to the run under ``path``."""
         with self._lock:
             self._run(run_id).artifacts[path] = bytes(data)
+
+    def describe(self, run_id: str, markdown: str) -> None:
+        """Replace the text that the run's page shows."""
+        with self._lock:
+            self._run(run_id).description = markdown
 
     def finish(self, run_id: str, status: RunStatus) -> None:
         """End a run."""

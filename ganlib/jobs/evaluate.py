@@ -18,6 +18,7 @@ from ganlib.cluster.program import connect, emit, run_main
 from ganlib.errors import ConfigError
 from ganlib.records import CheckpointRef, Evaluation, TrainResult
 from ganlib.release.evaluation_log import log_evaluation, summary
+from ganlib.release.run_page import complete_run_page
 from ganlib.settings import load_settings
 from ganlib.storage import open_store
 from ganlib.tracking.mlflow import MlflowTracker
@@ -42,7 +43,9 @@ def main(run: str) -> None:
         raise ConfigError(f"run {run} has no checkpoint to evaluate; train it first")
     connect()
     evaluation, strip = examine(spec, checkpoint, samples=spec.config.evaluation.samples, draw=run_draw(run))
-    log_evaluation(MlflowTracker(settings), result.tracking_run_id, evaluation, strip)
+    tracker = MlflowTracker(settings)
+    log_evaluation(tracker, result.tracking_run_id, evaluation, strip)
+    complete_run_page(store, tracker, result.tracking_run_id, evaluation)
     store.put(evaluation_key(run), evaluation.to_json().encode())
     emit(summary(evaluation))
 

@@ -23,6 +23,10 @@ T = TypeVar("T")
 _ATTEMPTS = 12
 _PREFIX = "ganlib.move."
 _SETTLED = f"{_PREFIX}settled"
+_HIDING_TAG = "mlflow.prompt.is_prompt"
+"""MLflow leaves a model with this tag out of its list of models, and shows it among the prompts, which only
+its pages for language models have. Its client then finds no such model; searches for versions still do, since
+these have no such tag."""
 _NO_SOURCE = "s3://no-files/this-is-no-model"
 """A version must have a source; MLflow looks at its form, and nobody fetches this one."""
 _DESCRIPTION = (
@@ -59,7 +63,8 @@ class MlflowAliasLog:
 
     def append(self, intent: Intent, settled: bool) -> MoveEntry:
         """Put an intent at the end of the log."""
-        ensure_model(self._client, self._log, _DESCRIPTION.format(model=self._model))
+        if ensure_model(self._client, self._log, _DESCRIPTION.format(model=self._model)):
+            self._hide()
         where = "nowhere" if intent.version is None else f"to version {intent.version}"
         tags = {
             f"{_PREFIX}alias": intent.alias,
@@ -86,10 +91,15 @@ class MlflowAliasLog:
         assert entry is not None
         return entry
 
+    def _hide(self) -> None:
+        """Take the log out of MLflow's list of models, where a log that earlier versions made stands too."""
+        retry_when_locked(lambda: self._client.set_registered_model_tag(self._log, _HIDING_TAG, "true"))
+
     def settle(self, number: int) -> None:
         """Mark an entry as settled."""
+        # The call for models refuses one that is hidden; this one takes both.
         retry_when_locked(
-            lambda: self._client.set_model_version_tag(self._log, str(number), _SETTLED, "true")
+            lambda: self._client.set_prompt_version_tag(self._log, str(number), _SETTLED, "true")
         )
 
     def pointed(self, alias: str) -> int | None:
@@ -115,8 +125,12 @@ class MlflowAliasLog:
             raise UnknownName(f"version of {self._model}", str(version), [], "it was deleted") from error
 
 
-def ensure_model(client: MlflowClient, name: str, description: str | None = None) -> None:
-    """Make a registered model if there is none of that name."""
+def ensure_model(client: MlflowClient, name: str, description: str | None = None) -> bool:
+    """Make a registered model if there is none of that name.
+
+    Returns:
+        Whether it is seen among the models; not so a log that is hidden already.
+    """
     from mlflow.exceptions import MlflowException
 
     try:
@@ -125,12 +139,14 @@ def ensure_model(client: MlflowClient, name: str, description: str | None = None
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
             raise
     else:
-        return
+        return True
     try:
         retry_when_locked(lambda: client.create_registered_model(name, description=description))
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
+        return False
+    return True
 
 
 def retry_when_locked(ask: Callable[[], T]) -> T:

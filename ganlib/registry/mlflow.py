@@ -23,6 +23,7 @@ from ganlib.registry.aliases import Intent, fold, move
 from ganlib.registry.checksums import DIGEST_TAG, verify_listing
 from ganlib.registry.claims import CLAIM_TAG, agree
 from ganlib.registry.versions import (
+    DESCRIPTION_CHARACTERS,
     VERSION_DIGITS,
     MlflowClaims,
     get_aliased,
@@ -138,6 +139,12 @@ class MlflowRegistry:
             get_version(client, model, str(version))
             for name, value in tags.items():
                 client.set_model_version_tag(model, str(version), name, value)
+
+    def describe(self, model: str, version: int, markdown: str) -> None:
+        """Replace the text that the version's page shows. Raises ``UnknownName``."""
+        with self._session() as client:
+            get_version(client, model, str(version))
+            client.update_model_version(model, str(version), markdown[:DESCRIPTION_CHARACTERS])
 
     def files(self, generator: RegisteredGenerator) -> dict[str, bytes]:
         """Return the files beside the program by name. Raises as :meth:`load`."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 VERSION_DIGITS = 9
-_DESCRIPTION_CHARACTERS = 5000
+DESCRIPTION_CHARACTERS = 5000
 _MISSING = "RESOURCE_DOES_NOT_EXIST"
 _NOWHERE = {_MISSING, "INVALID_PARAMETER_VALUE"}
 _PUBLISH_FIRST = "publish one with `ganlib retrain RECIPE`"
@@ -149,7 +149,7 @@ class MlflowClaims:
                 source=f"models:/{model.model_id}",
                 run_id=publication.tracking_run_id,
                 tags={**publication.all_tags(), DIGEST_TAG: digest, CLAIM_TAG: "true"},
-                description=publication.description[:_DESCRIPTION_CHARACTERS] or None,
+                description=publication.description[:DESCRIPTION_CHARACTERS] or None,
                 # Not MLflow's own waiting: it logs, and sleeps for seconds.
                 await_creation_for=0,
                 model_id=model.model_id,

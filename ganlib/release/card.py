@@ -25,9 +25,18 @@ _SETTINGS = (
 
 
 def model_card(
-    config: RunConfig, dataset: DatasetVersion, evaluation: Evaluation, *, run: str, code_version: str
+    config: RunConfig,
+    dataset: DatasetVersion,
+    evaluation: Evaluation,
+    *,
+    run: str,
+    code_version: str,
+    samples: str = "grid.png",
+    decision: str = "",
 ) -> str:
     """The card of a generator, Markdown of less than 5,000 characters.
+
+    Its values are in lists, since MLflow draws tables without space between the columns.
 
     Args:
         config: The configuration that it was trained with.
@@ -35,6 +44,8 @@ def model_card(
         evaluation: Its evaluation; numbers that were not measured are left out.
         run: Name of the run.
         code_version: ganlib's version.
+        samples: Address of the picture of samples, relative to where the card is shown; empty: none.
+        decision: What the gate decided on the generator, in Markdown; empty: nothing yet.
     """
     # Markdown, not HTML: names are checked where they come in, and escapes would show.
     environment = jinja2.Environment(
@@ -52,13 +63,11 @@ def model_card(
         evaluation=evaluation,
         run=run,
         code_version=code_version,
+        samples=samples,
+        decision=decision,
         pictures=f"{width}×{height} {'grey' if channels == 1 else 'colour'}",
         class_names=names + ("" if len(dataset.classes) <= LONGEST_CLASSES else ", …"),
-        settings={
-            name: value.replace("|", "/")
-            for name, value in config.flat().items()
-            if name.startswith(_SETTINGS)
-        },
+        settings={name: value for name, value in config.flat().items() if name.startswith(_SETTINGS)},
         numbers=evaluation_numbers(evaluation),
     )
 

@@ -28,6 +28,7 @@ from ganlib.release.evaluation_log import log_evaluation, summary
 from ganlib.release.gate import champion_of, incomparable
 from ganlib.release.publish import publish
 from ganlib.release.registered import record_registered
+from ganlib.release.run_page import complete_run_page
 from ganlib.release.tags import known_tags
 from ganlib.settings import Settings
 from ganlib.storage import open_store
@@ -130,6 +131,7 @@ def _record(
     """Record the evaluation, the version and the comparison; on rank 0 alone."""
     store, registry, spec, evaluation = services.store, services.registry, plan.task.spec, outcome.evaluation
     log_evaluation(host.tracker, host.tracking_run_id, evaluation, outcome.strip)
+    complete_run_page(store, host.tracker, host.tracking_run_id, evaluation)
     store.put(evaluation_key(spec.run), evaluation.to_json().encode())
     host.emit(summary(evaluation))
     host.emit(StageProgress(stage="publish"))

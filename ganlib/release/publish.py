@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from safetensors.torch import save as save_safetensors
 from torch import nn
 
@@ -19,6 +21,7 @@ from ganlib.records import (
     TrainResult,
 )
 from ganlib.release.card import model_card
+from ganlib.release.run_page import samples_link
 from ganlib.release.tags import CHALLENGER, version_tags
 from ganlib.training.generator import trained_generator
 from ganlib.training.spec import RunSpec
@@ -37,7 +40,7 @@ def publish(
     version = load_version(store, spec.dataset_name, spec.dataset_digest)
     generator = trained_generator(store, spec, evaluation.checkpoint, version)
     classes = version.classes if spec.config.network.conditional else ()
-    card = model_card(spec.config, version, evaluation, run=spec.run, code_version=spec.code_version)
+    card = partial(model_card, spec.config, version, evaluation, run=spec.run, code_version=spec.code_version)
     registered = registry.publish(
         Publication(
             model=spec.config.model_name,
@@ -51,9 +54,9 @@ def publish(
                 **training_files(generator, spec.config, version),
                 "evaluation.json": evaluation.to_json().encode(),
                 "grid.png": sample_grid(generator, spec.config.network.latent_dim, classes),
-                "model_card.md": card.encode(),
+                "model_card.md": card().encode(),
             },
-            description=card,
+            description=card(samples=samples_link(store, spec.run, result.tracking_run_id)),
         )
     )
     challenge(registry, registered, who=f"run {spec.run}")

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
+from importlib import resources
 from pathlib import Path
 from typing import Literal
 
@@ -46,9 +47,14 @@ def flows_folder() -> Path:
 
 
 def digest() -> str:
-    """Return the digest of everything a registration depends on: the files of ``flows`` and their path."""
+    """Return the digest of everything a registration depends on.
+
+    These are the files of ``flows`` and their path, and the names of the recipes, which the forms offer.
+    """
     folder = flows_folder()
     total = hashlib.sha256(f"{folder}\n{sys.executable}\n".encode())
+    recipes = sorted(entry.name for entry in (resources.files("ganlib") / "recipes").iterdir())
+    total.update("\n".join(recipes).encode())
     for path in sorted([*folder.glob("*.py"), *folder.glob("*.yaml")]):
         total.update(path.name.encode() + b"\0" + path.read_bytes())
     return total.hexdigest()

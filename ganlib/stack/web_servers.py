@@ -14,6 +14,9 @@ from ganlib.stack.probes import NotAnswering
 from ganlib.stack.service import Service, module
 from ganlib.stack.state import StartedService
 
+_DEFAULT_EXPERIMENT = "0"
+"""Id of the experiment ``Default`` that MLflow made; one of that name which a person made has another."""
+
 
 @final
 class MlflowService(Service):
@@ -36,10 +39,25 @@ class MlflowService(Service):
         return {**env.s3_client(context), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 
     def probe(self, context: Context, started: StartedService) -> None:
-        """Search experiments, which reads the database."""
-        found = probes.answer(f"{started.url}/api/2.0/mlflow/experiments/search", {"max_results": 1})
+        """Search experiments, which reads the database; the deleted ``Default`` is always there."""
+        wanted = {"max_results": 1, "view_type": "ALL"}
+        found = probes.answer(f"{started.url}/api/2.0/mlflow/experiments/search", wanted)
         if "experiments" not in found:
             raise NotAnswering("its search gives no experiments")
+
+    def before_probe(self, context: Context) -> None:
+        """Delete the experiment ``Default``, which MLflow makes in a new database, while it has no runs.
+
+        MLflow makes no second one. A client that names no experiment needs it:
+        ``mlflow experiments restore --experiment-id 0`` brings it back.
+        """
+        api = f"{context.url('mlflow')}/api/2.0/mlflow"
+        wanted = {"max_results": 1000, "filter": "name = 'Default'"}
+        for experiment in probes.answer(f"{api}/experiments/search", wanted).get("experiments", ()):
+            number = experiment["experiment_id"]
+            every = {"experiment_ids": [number], "run_view_type": "ALL", "max_results": 1}
+            if number == _DEFAULT_EXPERIMENT and not probes.answer(f"{api}/runs/search", every).get("runs"):
+                probes.answer(f"{api}/experiments/delete", {"experiment_id": number})
 
 
 @final

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from ganlib.config.fields import unknown_field
+from ganlib.config.parameters import telling_fields
 from ganlib.config.parts import ConfigPart
 from ganlib.config.run import RunConfig, change_config, field_names, value_types
 from ganlib.errors import ConfigError, together
@@ -243,11 +244,11 @@ class SweepConfig(ConfigPart):
         means = {"workers", "cpus", "gpus", "concurrency", "train_on"}
         return digest_of({**self.model_dump(mode="json", exclude={"base", *means}), "base": self.base.digest})
 
-    def flat(self) -> dict[str, str]:
-        """The sweep's own fields as text, then the base run's, for a tracker's parameters."""
+    def telling_fields(self) -> dict[str, str]:
+        """The sweep's own fields as text, then those of the base run that tell it from others."""
         own = self.model_dump(mode="json", exclude={"base", "search"})
         searched = {f"search.{field}": str(search) for field, search in self.search.items()}
-        return {**{name: str(value) for name, value in own.items()}, **searched, **self.base.flat()}
+        return {**{name: str(value) for name, value in own.items()}, **searched, **telling_fields(self.base)}
 
 
 def values_of(config: RunConfig, fields: Sequence[str] | Mapping[str, Any]) -> dict[str, Scalar]:

@@ -87,7 +87,9 @@ class SweepRun:
         """Return the parameters of a trial's process; its run is started in the tracker."""
         run = self.ledger.specify(trial.number)
         parent = self.ledger.result.tracking_run_id
-        tracking_run_id = self.tracker.start(run.tracking(self.settings.s3_bucket, parent))
+        tracking_run_id = self.tracker.start(
+            run.tracking(self.settings.s3_bucket, parent, self.spec.config.search)
+        )
         self.ledger.introduce(trial.number, tracking_run_id)
         return {
             "number": trial.number,

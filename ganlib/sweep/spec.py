@@ -14,7 +14,7 @@ from ganlib.ports import ObjectStore, RunStart
 from ganlib.records import DatasetVersion, Record, TrainResult
 from ganlib.sweep.config import SweepConfig, values_of
 from ganlib.sweep.records import Scalar, SweepResult, Trial, trial_run_name
-from ganlib.training.spec import RunSpec, read_spec, result_key, run_name
+from ganlib.training.spec import DIGEST_SHOWN, RunSpec, read_spec, result_key, run_name
 
 REQUEST = "manual"
 """Default request name of a sweep."""
@@ -35,7 +35,11 @@ class SweepSpec(Record):
         return RunStart(
             experiment=self.config.base.recipe,
             name=self.sweep,
-            params=self.config.flat(),
+            params={
+                **self.config.telling_fields(),
+                "dataset.digest": self.dataset_digest[:DIGEST_SHOWN],
+            },
+            files={"config.json": self.config.model_dump_json(indent=2).encode()},
             tags={
                 "ganlib.sweep": self.sweep,
                 "ganlib.config_digest": self.config.digest,

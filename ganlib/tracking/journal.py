@@ -118,7 +118,7 @@ class JournalEntry:
     number: int
     """Its number in the journal, from 1 upwards."""
     kind: str
-    """``metrics``, ``image``, ``artifact`` or ``finish``."""
+    """``metrics``, ``image``, ``artifact``, ``describe`` or ``finish``."""
     run: str
     """The tracker's id of its run."""
     fields: Mapping[str, Any]

@@ -27,6 +27,10 @@ __all__ = ["MlflowTracker", "SpooledTracker"]
 
 PARENT_TAG = "mlflow.parentRunId"
 
+_DESCRIPTION_TAG = "mlflow.note.content"
+_DESCRIPTION_CHARACTERS = 5000
+_KIND_OF_EXPERIMENT = {"mlflow.experimentKind": "custom_model_development"}
+"""Makes MLflow open an experiment with its runs and curves, and not with an overview of language models."""
 _METRICS_A_REQUEST = 1000
 _PARAMS_A_REQUEST = 100
 _DIGEST_CHARACTERS = 36
@@ -76,8 +80,10 @@ class MlflowTracker:
                 client.update_run(known.info.run_id, status="RUNNING")
             else:
                 known = client.create_run(experiment, tags={RUN_TAG: run.name}, run_name=run.name)
-            _describe(client, known, run)
-            return str(known.info.run_id)
+            _introduce(client, known, run)
+        for path, data in run.files.items():
+            self.artifact(known.info.run_id, path, data)
+        return str(known.info.run_id)
 
     def metrics(self, run_id: str, step: int, values: Mapping[str, float]) -> None:
         """Log values at ``step`` images; a metric already logged at or after ``step`` is left alone."""
@@ -127,6 +133,12 @@ class MlflowTracker:
             active_run(client, run_id)
             client.log_artifact(run_id, str(file), artifact_path=folder)
 
+    def describe(self, run_id: str, markdown: str) -> None:
+        """Replace the text that the run's page shows, at most 5,000 characters."""
+        with self._connection.client() as client:
+            active_run(client, run_id)
+            client.set_tag(run_id, _DESCRIPTION_TAG, markdown[:_DESCRIPTION_CHARACTERS])
+
     def finish(self, run_id: str, status: RunStatus) -> None:
         """End a run."""
         with self._connection.client() as client:
@@ -155,7 +167,7 @@ class MlflowTracker:
         found = client.get_experiment_by_name(name)
         if found is None:
             try:
-                return client.create_experiment(name)
+                return client.create_experiment(name, tags=_KIND_OF_EXPERIMENT)
             except MlflowException as error:
                 found = client.get_experiment_by_name(name)
                 if found is None:  # so the error is not that another process has just created it
@@ -176,7 +188,7 @@ class MlflowTracker:
         return self._images[run_id]
 
 
-def _describe(client: MlflowClient, known: Run, run: RunStart) -> None:
+def _introduce(client: MlflowClient, known: Run, run: RunStart) -> None:
     from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag
 
     run_id = known.info.run_id

@@ -90,6 +90,10 @@ class SpooledTracker:
         """Attach a file to the run under ``path``."""
         self._append("artifact", run_id, {"path": path}, data)
 
+    def describe(self, run_id: str, markdown: str) -> None:
+        """Replace the text that the run's page shows."""
+        self._append("describe", run_id, {"markdown": markdown})
+
     def finish(self, run_id: str, status: RunStatus) -> None:
         """End a run, after everything that was logged before."""
         self._append("finish", run_id, {"status": status})
@@ -218,6 +222,8 @@ class SpooledTracker:
         match entry.kind:
             case "metrics":
                 self._tracker.points(entry.run, [(e.fields["step"], e.fields["values"]) for e in batch])
+            case "describe":
+                self._tracker.describe(entry.run, fields["markdown"])
             case "finish":
                 self._tracker.finish(entry.run, fields["status"])
             case "image":

@@ -21,6 +21,7 @@ from ganlib.errors import CheckpointRefused, DataError, ObjectMissing
 from ganlib.names import CheckpointKey, Count, RunName, Sha256
 from ganlib.ports import ObjectStore
 from ganlib.records import CheckpointRef, Record
+from ganlib.training.frames import frame_key
 
 log = logging.getLogger(__name__)
 
@@ -170,6 +171,14 @@ class Checkpoints:
         note = Reached(images_seen=images_seen, images_lost=self._lost)
         key = f"runs/{self._run}/reached.json"
         self._noted = self._pool.submit(self._store.put, key, note.to_json().encode())
+
+    def keep_frame(self, images_seen: int, png: bytes) -> None:
+        """Store an evaluation's sample grid in the background, a frame of the training's film.
+
+        What goes wrong in it is raised by :meth:`wait`, as with a checkpoint.
+        """
+        self.wait()
+        self._pending = self._pool.submit(self._store.put, frame_key(self._run, images_seen), png)
 
     def _write(self, key: str, data: bytes, record: CheckpointRecord) -> None:
         self._store.put(f"{key}/state.safetensors", data)

@@ -27,7 +27,7 @@ from ganlib.ports import RunTracker
 from ganlib.quality.distances import Statistics
 from ganlib.quality.features import Extractor
 from ganlib.quality.generated import to_uint8
-from ganlib.quality.grids import grid
+from ganlib.quality.grids import grid, png
 from ganlib.records import CurvePoint, TrainResult
 from ganlib.training.build import build_cadence, build_plan, fresh_state
 from ganlib.training.checkpoints import Checkpoints
@@ -236,7 +236,9 @@ class Host:
     def _log_evaluation(self, images_seen: int, samples: Tensor) -> None:
         picture = grid(to_uint8(samples), columns=8)
         metric, distance = f"{self.extractor.metric}_curve", self._point.distance
-        self.tracker.image(self.tracking_run_id, "samples", images_seen, picture)
+        self.checkpoints.keep_frame(images_seen, png(picture))
+        # From step 0, although it is noise: MLflow opens a row of pictures there, and would show nothing.
+        self.tracker.image(self.tracking_run_id, "training", images_seen, picture)
         self.tracker.metrics(self.tracking_run_id, images_seen, {metric: distance})
         self.emit(f"evaluated at {images_seen} images: {metric} = {distance:.1f}")
 

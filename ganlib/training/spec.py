@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from importlib.metadata import version
 
 from pydantic import Field
 
+from ganlib.config.parameters import telling_fields
 from ganlib.config.run import RunConfig, name_of
 from ganlib.errors import ConfigError, DataError, ObjectMissing
 from ganlib.names import DatasetName, RunName, Sha256
 from ganlib.ports import ObjectStore, RunStart
 from ganlib.records import CheckpointRef, DatasetVersion, Record
+
+DIGEST_SHOWN = 12
+"""Characters of a dataset's digest in a tracker's parameters; a tag has all."""
 
 
 class RunSpec(Record):
@@ -26,17 +31,22 @@ class RunSpec(Record):
     adopt: CheckpointRef | None = None
     """Another run's checkpoint from which this one begins, instead of from untrained networks."""
 
-    def tracking(self, bucket: str, parent: str = "") -> RunStart:
+    def tracking(self, bucket: str, parent: str = "", searched: Iterable[str] = ()) -> RunStart:
         """Build what the tracker needs to begin this run.
 
         Args:
             bucket: The object store's bucket.
             parent: Id of the tracker's run that this one is a part of; empty: none.
+            searched: Dotted fields that are parameters even at their defaults: those that a sweep varies.
         """
         return RunStart(
             experiment=self.config.recipe,
             name=self.run,
-            params=self.config.flat(),
+            params={
+                **telling_fields(self.config, searched),
+                "dataset.digest": self.dataset_digest[:DIGEST_SHOWN],
+            },
+            files={"config.json": self.config.model_dump_json(indent=2).encode()},
             tags={
                 "ganlib.config_digest": self.config.digest,
                 "ganlib.dataset_digest": self.dataset_digest,

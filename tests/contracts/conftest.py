@@ -127,6 +127,7 @@ class Seen:
     images: dict[tuple[str, int], tuple[int, ...]]
     """Shapes by key and step."""
     artifacts: dict[str, bytes]
+    description: str
 
 
 class TrackerCase:
@@ -152,7 +153,8 @@ class TrackerCase:
 def look_in_memory(tracker: MemoryTracker, run_id: str) -> Seen:
     run = tracker.runs[run_id]
     images = {at: image.shape for at, image in run.images.items()}
-    return Seen(run.status or "running", run.params, run.tags, run.metrics, images, run.artifacts)
+    status = run.status or "running"
+    return Seen(status, run.params, run.tags, run.metrics, images, run.artifacts, run.description)
 
 
 def look_in_mlflow(settings: Settings, run_id: str, folder: Path) -> Seen:
@@ -177,7 +179,9 @@ def look_in_mlflow(settings: Settings, run_id: str, folder: Path) -> Seen:
             assert at not in images, f"{at} was logged twice"
             with Image.open(file) as image:
                 images[at] = np.asarray(image).shape
-    return Seen(run.info.status.lower(), run.data.params, run.data.tags, metrics, images, artifacts)
+    status, tags = run.info.status.lower(), run.data.tags
+    described = tags.get("mlflow.note.content", "")
+    return Seen(status, run.data.params, tags, metrics, images, artifacts, described)
 
 
 @pytest.fixture(

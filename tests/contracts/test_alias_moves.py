@@ -20,6 +20,8 @@ from ganlib.settings import Settings
 
 LATENT = 4
 
+HIDDEN = "tags.`mlflow.prompt.is_prompt` = 'true'"
+
 
 class Small(nn.Module):
     """[batch, 4] to [batch, 1, 8, 8]."""
@@ -311,7 +313,29 @@ def test_the_card_shows_in_mlflow(registered_mlflow, settings: Settings, name: s
     move(registry, name, 1, None)
     with MlflowConnection(settings).client() as client:
         assert client.get_model_version(name, "1").description == "# A card"
-        log = client.get_registered_model(f"{name}.moves")
+        registry.describe(name, 1, "# Another" + "!" * 9000)
+        assert client.get_model_version(name, "1").description.startswith("# Another!")
+        # MLflow finds a log under its name only for those who ask for what is hidden.
+        [log] = client.search_registered_models(f"name = '{name}.moves' AND {HIDDEN}")
         entry = client.get_model_version(f"{name}.moves", "1")
     assert "It is no model" in log.description
     assert entry.description == "move: champion to version 1, by anna@host: to 1"
+
+
+@pytest.mark.services
+def test_a_log_is_not_in_mlflows_list_of_models(registered_mlflow, settings: Settings, name: str) -> None:
+    from ganlib.tracking.server import MlflowConnection
+
+    registry = publish(registered_mlflow, name, 1)
+    move(registry, name, 1, None)
+    with MlflowConnection(settings).client() as client:
+        ours = f"name LIKE '{name}%'"
+        assert [found.name for found in client.search_registered_models(ours)] == [name]
+        # As earlier versions of ganlib left it:
+        client.delete_prompt_tag(f"{name}.moves", "mlflow.prompt.is_prompt")
+        assert len(client.search_registered_models(ours)) == 2
+        assert [made.version for made in registry.history(name)] == [1]
+        registry.move(name, "challenger", 1, expected=None, who="anna@host", why="again")
+        assert [found.name for found in client.search_registered_models(ours)] == [name]
+    assert [made.alias for made in registry.history(name)] == ["champion", "challenger"]
+    assert f"{name}.moves" not in registry.models()

@@ -120,6 +120,24 @@ def test_files_are_attached_and_replaced(case, run_start: RunStart) -> None:
     assert case.seen(run_id).artifacts == {"report.html": b"<p>two</p>", "deep/er/data.bin": b"\x00\xff"}
 
 
+def test_files_known_at_the_start_are_attached_by_every_start(case, run_start: RunStart) -> None:
+    first = dataclasses.replace(run_start, files={"config.json": b"{}", "deep/er.json": b"1"})
+    run_id = case.tracker.start(first)
+    assert case.seen(run_id).artifacts == {"config.json": b"{}", "deep/er.json": b"1"}
+    assert case.again().start(dataclasses.replace(run_start, files={"config.json": b"{1}"})) == run_id
+    assert case.seen(run_id).artifacts == {"config.json": b"{1}", "deep/er.json": b"1"}
+
+
+def test_a_description_replaces_the_one_before_and_a_restart_keeps_it(case, run_start: RunStart) -> None:
+    run_id = case.tracker.start(run_start)
+    assert case.seen(run_id).description == ""
+    case.tracker.describe(run_id, "one")
+    case.tracker.describe(run_id, "**two** – ![x](get-artifact?path=x.png)\n")
+    assert case.seen(run_id).description == "**two** – ![x](get-artifact?path=x.png)\n"
+    case.again().start(run_start)
+    assert case.seen(run_id).description.startswith("**two**")
+
+
 @pytest.mark.parametrize("status", ["finished", "failed", "killed"])
 def test_a_run_ends_as_it_is_said(case, run_start: RunStart, status) -> None:
     run_id = case.tracker.start(run_start)

@@ -54,6 +54,10 @@ class Moody(MemoryTracker):
         self._serve()
         super().artifact(run_id, path, data)
 
+    def describe(self, run_id, markdown) -> None:
+        self._serve()
+        super().describe(run_id, markdown)
+
     def finish(self, run_id, status) -> None:
         self._serve()
         super().finish(run_id, status)
@@ -76,8 +80,9 @@ def log_a_little(tracker: RunTracker, run_id: str) -> int:
     tracker.metrics(run_id, 20, {"loss": 2.0})
     tracker.image(run_id, "samples", 20, PICTURE)
     tracker.artifact(run_id, "report.txt", b"text")
+    tracker.describe(run_id, "# Text")
     tracker.finish(run_id, "finished")
-    return 5
+    return 6
 
 
 def assert_a_little(tracker: MemoryTracker, run_id: str) -> None:
@@ -85,6 +90,7 @@ def assert_a_little(tracker: MemoryTracker, run_id: str) -> None:
     assert run.metrics == {"loss": [(10, 1.0), (20, 2.0)]}
     assert run.images["samples", 20].tolist() == PICTURE.tolist()
     assert run.artifacts == {"report.txt": b"text"}
+    assert run.description == "# Text"
     assert run.status == "finished"
 
 

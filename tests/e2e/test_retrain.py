@@ -52,7 +52,12 @@ def test_a_champion_is_registered_with_its_run_dataset_curves_and_pictures(
     assert distances[0].step == 0
     assert distances[-1].step >= 4000
     pictures = [a.path for a in mlflow.list_artifacts(version.run_id, "images") if a.path.endswith(".png")]
-    assert len([path for path in pictures if "samples" in path]) == len(distances)
+    assert len([path for path in pictures if "training" in path]) == len(distances)
+    assert len([path for path in pictures if "samples" in path]) == 1, "which MLflow opens at once"
+    files = {artifact.path for artifact in mlflow.list_artifacts(version.run_id)}
+    assert files >= {"config.json", "evaluation.json", "samples.png", "training.gif"}
+    assert "became the champion" in run.data.tags["mlflow.note.content"]
+    assert "samples.png" in version.description
     assert len([path for path in pictures if "copying" in path]) == 1
     measured = {
         "kd_efficientnet_lite0",

@@ -396,6 +396,8 @@ def test_the_flow_refuses_too_few_held_out_pictures_before_any_job(
     store: WatchedStore, add: Add, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The stage that prepares refuses; every job comes after it."""
+    from prefect.logging import disable_run_logger
+
     from flows import stages
     from ganlib.config.run import load_config
     from ganlib.settings import Settings
@@ -404,7 +406,8 @@ def test_the_flow_refuses_too_few_held_out_pictures_before_any_job(
     monkeypatch.setattr(stages, "load_settings", lambda: Settings(home=tmp_path / "home"))
     monkeypatch.setattr(stages, "open_store", lambda settings: store)
     config = load_config("digits-wgan", {"dataset.name": "few", "dataset.size": 28})
-    with pytest.raises(DataError, match="an evaluation needs 4 held out"):
-        stages.prepare.fn(config)
-    add("few", paint(tmp_path / "few", {f"{shade}.png": shade for shade in range(256)}))
-    assert stages.prepare.fn(config).count("held_out") >= 4
+    with disable_run_logger():
+        with pytest.raises(DataError, match="an evaluation needs 4 held out"):
+            stages.prepare.fn(config)
+        add("few", paint(tmp_path / "few", {f"{shade}.png": shade for shade in range(256)}))
+        assert stages.prepare.fn(config).count("held_out") >= 4

@@ -168,7 +168,7 @@ def test_it_is_logged_with_all_its_numbers_and_the_strip(judged: EvaluationOutco
     assert run.metrics["kd_classifier"] == [(640, found.measures.kernel_distance)]
     assert {"kd_classifier_error", "precision", "recall", "copying_ratio"} < set(run.metrics)
     assert list(run.images) == [("copying", 640)]
-    assert summary(found).startswith(f"fd_classifier = {found.value:.1f} (untrained ")
+    assert summary(found).startswith(f"evaluated in full: fd_classifier = {found.value:.1f} (untrained ")
     assert "copying_ratio" in summary(found)
 
 
@@ -319,5 +319,5 @@ def test_where_weights_lie_is_no_part_of_a_run_s_identity() -> None:
     assert one.digest != load_config("digits-wgan").digest
     with pytest.raises(ConfigError, match="classifier, which has its own"):
         load_config("digits-wgan", {"evaluation.extractor": "classifier", "evaluation.weights": "/a/file"})
-    with pytest.raises(ConfigError, match=r"evaluation\.extractor = 'vgg' cannot be used: .*'inception'"):
+    with pytest.raises(ConfigError, match=r"evaluation\.extractor = 'vgg' cannot be used: .*inception"):
         load_config("digits-wgan", {"evaluation.extractor": "vgg"})

@@ -142,7 +142,7 @@ def test_what_was_not_measured_is_no_tag_and_not_in_the_card(full: Published) ->
     assert "precision" not in card
     assert "not measured" in card
     assert bare.generator.tags["ganlib.licence"] == "unknown"
-    assert "| licence | unknown |" in card
+    assert "- licence: unknown" in card
     assert "licence is not recorded" in card
 
 
@@ -157,12 +157,13 @@ def test_the_card_says_what_one_must_know(full: Published) -> None:
         "1,000 to train on, 200 held out",
         full.spec.config.digest,
         "64,000 pictures",
-        "| `objective.clip` |",
-        "| fd_efficientnet_lite0 | 198.5 |",
-        "| kernel distance | 0.01234 ± 0.00056 |",
-        "| precision | 0.71 |",
-        "| recall | 0.42 |",
-        "| copying ratio | 0.9 |",
+        "- `objective.clip`: ",
+        "- prepared as: 28×28 grey, crop",
+        "- fd_efficientnet_lite0: 198.5",
+        "- kernel distance: 0.01234 ± 0.00056",
+        "- precision: 0.71",
+        "- recall: 0.42",
+        "- copying ratio: 0.9",
         "bilinear, antialiased",
         "![64 samples, none picked](grid.png)",
         "## Limits",

@@ -32,6 +32,7 @@ from ganlib.quality.reference import reference_over_workers
 from ganlib.records import CurvePoint, TrainResult
 from ganlib.training.build import fresh_state
 from ganlib.training.checkpoints import Checkpoints
+from ganlib.training.frames import find_frames
 from ganlib.training.host import Every, Host
 
 TINY: dict[str, Any] = {
@@ -171,7 +172,8 @@ def test_a_run_leaves_curves_pictures_and_its_best_checkpoint(runner: Runner) ->
     curve = run.metrics["fd_projection_curve"]
     assert [step for step, _ in curve] == [0, 216, 408]
     assert result.best.images_seen == min((value, step) for step, value in curve if step)[1]
-    assert [step for key, step in sorted(run.images) if key == "samples"] == [0, 216, 408]
+    assert [step for key, step in sorted(run.images) if key == "training"] == [0, 216, 408]
+    assert list(find_frames(runner.store, "whole")) == [0, 216, 408]
     assert min(result.evaluating_seconds, result.saving_seconds) > 0
     whole = result.seconds + result.evaluating_seconds + result.saving_seconds
     shares = {name: run.metrics[f"{name}_share"] for name in ("evaluating", "saving")}

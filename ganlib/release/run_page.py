@@ -1,0 +1,114 @@
+"""A run's page and a version's page in MLflow: files, pictures and a description. Without torch.
+
+Everything is written anew by every call, so that a job that died in between leaves nothing half done.
+"""
+
+from __future__ import annotations
+
+from ganlib.data.versions import load_version
+from ganlib.ports import ModelRegistry, ObjectStore, RunTracker
+from ganlib.quality.film import chosen, film, read_picture
+from ganlib.records import Decision, Evaluation, RegisteredGenerator
+from ganlib.release.card import model_card, number
+from ganlib.tracking.links import artifact_link
+from ganlib.training.frames import find_frames
+from ganlib.training.spec import RunSpec
+
+SAMPLES, FILM, EVALUATION = "samples.png", "training.gif", "evaluation.json"
+"""Artifacts of an evaluated run, beside ``config.json``, which is there from the start."""
+
+
+def complete_run_page(store: ObjectStore, tracker: RunTracker, run_id: str, evaluation: Evaluation) -> None:
+    """Attach an evaluated run's files and pictures to it, and describe it.
+
+    Args:
+        store: Where the run has left the grids of its training.
+        tracker: The tracker.
+        run_id: The tracker's id of the run.
+        evaluation: The run's evaluation; ``samples.png`` is the grid of the checkpoint that was evaluated.
+    """
+    tracker.artifact(run_id, EVALUATION, evaluation.to_json().encode())
+    frames = find_frames(store, evaluation.run)
+    steps = list(frames)
+    if steps:
+        evaluated = evaluation.checkpoint.images_seen
+        at = evaluated if evaluated in frames else steps[-1]
+        grid = store.get(frames[at])
+        tracker.artifact(run_id, SAMPLES, grid)
+        if (picture := read_picture(grid)) is not None:
+            # The only step of its name: MLflow opens a single picture, and a row of them at step 0.
+            tracker.image(run_id, "samples", at, picture)
+        moving = film([store.get(frames[steps[index]]) for index in chosen(len(steps))])
+        if moving is not None:
+            tracker.artifact(run_id, FILM, moving)
+    tracker.describe(run_id, run_description(run_id, evaluation, pictures=bool(steps)))
+
+
+def describe_decision(
+    store: ObjectStore,
+    tracker: RunTracker,
+    registry: ModelRegistry,
+    spec: RunSpec,
+    evaluation: Evaluation,
+    generator: RegisteredGenerator,
+    decision: Decision,
+) -> None:
+    """Tell the gate's decision in the descriptions of a run and of its registered version.
+
+    Args:
+        store: Where dataset and run are kept.
+        tracker: The tracker.
+        registry: The registry.
+        spec: The run.
+        evaluation: The run's evaluation.
+        generator: The version.
+        decision: What the gate decided on it.
+    """
+    run_id, told = generator.tracking_run_id, decision_told(generator, decision)
+    samples = samples_link(store, spec.run, run_id)
+    tracker.describe(run_id, run_description(run_id, evaluation, pictures=bool(samples), decision=told))
+    card = model_card(
+        spec.config,
+        load_version(store, spec.dataset_name, spec.dataset_digest),
+        evaluation,
+        run=spec.run,
+        code_version=spec.code_version,
+        samples=samples,
+        decision=told,
+    )
+    registry.describe(generator.model, generator.version, card)
+
+
+def samples_link(store: ObjectStore, run: str, run_id: str) -> str:
+    """Address of a run's ``samples.png`` for descriptions; empty when it has drawn none."""
+    return artifact_link(run_id, SAMPLES) if find_frames(store, run) else ""
+
+
+def decision_told(generator: RegisteredGenerator, decision: Decision) -> str:
+    """The gate's decision on a version as one sentence, in Markdown."""
+    outcome = "became the champion" if decision.promoted else "did not become the champion"
+    return f"**{generator.model} version {generator.version} {outcome}**: {decision.reason}."
+
+
+def run_description(run_id: str, evaluation: Evaluation, *, pictures: bool, decision: str = "") -> str:
+    """The Markdown on a run's page: the decision, the pictures, the distance, and where the rest is.
+
+    MLflow shows its first hundred pixels and folds the rest away, so the pictures come early.
+
+    Args:
+        run_id: The tracker's id of the run.
+        evaluation: The run's evaluation.
+        pictures: Whether the run has ``samples.png`` and ``training.gif``.
+        decision: The gate's decision; empty: there is none.
+    """
+    steps = f"{evaluation.checkpoint.images_seen:,} images"
+    drawn = (
+        f"![64 samples after {steps}]({artifact_link(run_id, SAMPLES)}) "
+        f"![The same samples along the training]({artifact_link(run_id, FILM)})"
+    )
+    distance = f"`{evaluation.metric}` {number(evaluation.value)} after {steps}"
+    if evaluation.value_untrained == evaluation.value_untrained:  # not NaN: it was measured
+        distance += f", {number(evaluation.value_untrained)} before training"
+    files = "Under *Artifacts*: `config.json` is the whole configuration, `evaluation.json` has all numbers"
+    files += f", `{SAMPLES}` the samples, `{FILM}` the same samples along the training." if pictures else "."
+    return "\n\n".join(filter(None, (decision, drawn if pictures else "", f"{distance}.", files))) + "\n"
