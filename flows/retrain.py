@@ -13,8 +13,8 @@ from prefect import flow, get_run_logger
 from prefect.context import FlowRunContext
 from prefect.runtime import flow_run
 
+from flows.forms import RecipeChoice
 from flows.log import tell
-from flows.parameters import RecipeChoice
 from flows.stages import prepare, pull, register, train
 from flows.timing import timed
 from ganlib.config.run import RunConfig, load_config, named

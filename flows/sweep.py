@@ -11,8 +11,8 @@ from typing import Any
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 
+from flows.forms import RecipeChoice
 from flows.log import JobLog, begin, tell
-from flows.parameters import RecipeChoice
 from flows.retrain import model_of_run
 from flows.stages import ended_in_tracker, prepare, pull, register, train
 from flows.timing import timed

@@ -2,8 +2,8 @@
 
 Each job starts four or more Python processes, and importing torch and MLflow takes each of them seconds of a
 processor. The server imports them once, listens on a socket of its own user, and forks for every request of
-:mod:`ganlib.cluster.fork_client`, which stands in for ``python``. ganlib itself and Ray are imported by the
-forks: the one may have been edited since, the other reads the environment while it is imported.
+:mod:`ganlib.cluster.fork_client`, which stands in for ``python``. ganlib itself is imported by the forks: it
+may have been edited since. So is Ray, whose workers hang when they are forks of a process that imported it.
 
 A server that was killed costs those seconds again and nothing else: its forks live on, and later processes
 start as plain Python.

@@ -56,7 +56,7 @@ def film(frames: Sequence[bytes]) -> bytes | None:
     return buffer.getvalue()
 
 
-def read_picture(data: bytes) -> np.ndarray | None:
+def read_frame(data: bytes) -> np.ndarray | None:
     """A PNG as uint8 [H, W] or [H, W, 3]; ``None``, with a warning, when it cannot be read."""
     image = _read(data)
     return None if image is None else np.asarray(image)

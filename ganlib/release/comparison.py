@@ -13,6 +13,7 @@ from safetensors.torch import load as load_safetensors
 from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
+from ganlib.config.parts import GateConfig
 from ganlib.core.steps import WorkerPlace
 from ganlib.data.cache import pull
 from ganlib.data.versions import load_version
@@ -22,7 +23,7 @@ from ganlib.quality.grids import side_by_side
 from ganlib.quality.kernel import gram
 from ganlib.quality.measure import Reference, measure
 from ganlib.quality.reference import reference_over_workers
-from ganlib.records import Comparison, Measures, RegisteredGenerator
+from ganlib.records import Comparison, Measures, Record, RegisteredGenerator
 from ganlib.registry.inputs import class_count, latent_dim_of
 from ganlib.registry.mlflow import MlflowRegistry
 from ganlib.release.comparison_task import ComparisonTask
@@ -70,35 +71,50 @@ def judge(settings: Settings, store: ObjectStore, task: ComparisonTask, shares: 
     pictures = parts[0]["champion_pictures"], parts[0]["candidate_pictures"]
     log_pictures(MlflowTracker(settings), new.tracking_run_id, task.champion, *pictures)
     measures = measure(candidate, reference, extractor.metric)
-    return compared(task, measures, candidate, champion, reference)
+    return compared(
+        task, measures, measure_rival(spec.config.gate, candidate, champion, reference, extractor.metric)
+    )
 
 
-def compared(
-    task: ComparisonTask, measures: Measures, candidate: Tensor, champion: Tensor, reference: Reference
-) -> Comparison:
-    """The comparison from both versions' features.
+class RivalMeasures(Record):
+    """The champion beside the candidate, on the same latents."""
+
+    champion: Measures
+    difference: float
+    """Candidate's kernel distance less the champion's."""
+    low: float
+    """Lower end of the bootstrap interval of ``difference``."""
+    high: float
+
+
+def measure_rival(
+    bounds: GateConfig, candidate: Tensor, champion: Tensor, reference: Reference, metric: str
+) -> RivalMeasures:
+    """Measure the champion and its difference to the candidate.
 
     Args:
-        task: The two versions.
-        measures: The candidate's measures, from its features.
+        bounds: Bootstrap samples and confidence.
         candidate: The candidate's features, float32 [n, dimensions].
         champion: The champion's, of the same latents.
         reference: The held-out pictures.
+        metric: Name of the Fréchet distance over these features.
     """
-    bounds = task.spec.config.gate
     interval = paired_interval(
         candidate, champion, reference.features, resamples=bounds.resamples, confidence=bounds.confidence
     )
+    measures = measure(champion, reference, metric)
+    return RivalMeasures(champion=measures, difference=interval.value, low=interval.low, high=interval.high)
+
+
+def compared(task: ComparisonTask, measures: Measures, rival: RivalMeasures) -> Comparison:
+    """The comparison of two versions, from the candidate's measures and the champion's."""
     return Comparison(
         dataset_digest=task.spec.dataset_digest,
         candidate=measures,
         candidate_version=task.candidate,
-        champion=measure(champion, reference, measures.metric),
         champion_version=task.champion,
-        difference=interval.value,
-        low=interval.low,
-        high=interval.high,
-        confidence=bounds.confidence,
+        confidence=task.spec.config.gate.confidence,
+        **{name: getattr(rival, name) for name in RivalMeasures.model_fields},
     )
 
 

@@ -151,9 +151,7 @@ def _record(
         return
     host.emit(StageProgress(stage="gate"))
     task = ComparisonTask.of(spec, registered, champion)
-    comparison = compared(
-        task, evaluation.measures, rival.candidate_features, rival.features, rival.reference
-    )
+    comparison = compared(task, evaluation.measures, rival.measures)
     log_pictures(host.tracker, host.tracking_run_id, task.champion, rival.pictures, rival.candidate_pictures)
     write_comparison(store, task, comparison)
     host.emit(f"version {task.candidate} against {task.champion}: {comparison_summary(comparison)}")

@@ -23,20 +23,22 @@ from torch import Tensor, nn
 from ganlib.core.hardware import allow_tf32
 from ganlib.core.sampling import generate
 from ganlib.core.steps import WorkerPlace
-from ganlib.core.workers import barrier, gather_bytes, share_of
+from ganlib.core.workers import gather_bytes, share_of
 from ganlib.data.cache import LocalDataset, pull
 from ganlib.data.threads import decode_threads
 from ganlib.data.versions import load_version
 from ganlib.generators.loaded import LoadedGenerator
 from ganlib.ports import ObjectStore
 from ganlib.quality.copying import BLOCK, SAMPLES, Nearest, copying, merge, nearest, strip, vectors
+from ganlib.quality.distances import Statistics, frechet_distance
 from ganlib.quality.extractors import open_extractor
 from ganlib.quality.features import Extractor
 from ganlib.quality.generated import to_uint8
 from ganlib.quality.grids import Picture
 from ganlib.quality.measure import Reference, measure
 from ganlib.quality.reference import reference_over_workers
-from ganlib.records import CheckpointRef, Evaluation, Measures, Record
+from ganlib.records import CheckpointRef, Evaluation, Record
+from ganlib.release.comparison import RivalMeasures, measure_rival
 from ganlib.release.drawn import features_of_share, given_to, some_pictures
 from ganlib.settings import Settings
 from ganlib.training.generator import trained_generator, untrained_generator
@@ -59,15 +61,11 @@ class Task(Record):
 class Rival(NamedTuple):
     """The champion beside the evaluated generator, both with an evaluation's latents."""
 
-    features: Tensor
-    """The champion's, float32 [samples, dimensions]."""
+    measures: RivalMeasures
     pictures: Tensor
-    """Some of its pictures, uint8 [n, c, h, w]."""
-    candidate_features: Tensor
-    """The evaluated generator's, float32 [samples, dimensions]."""
+    """Some of the champion's pictures, uint8 [n, c, h, w]."""
     candidate_pictures: Tensor
-    """Its pictures of the same latents, uint8 [n, c, h, w]."""
-    reference: Reference
+    """The evaluated generator's of the same latents, uint8 [n, c, h, w]."""
 
 
 class EvaluationOutcome(NamedTuple):
@@ -165,15 +163,35 @@ def evaluate_over_workers(
     limit = task.spec.config.evaluation.reference_images
     reference = reference_over_workers(store, dataset, extractor, limit, place)
     shares = gather_bytes(_share(store, task, dataset, extractor, place, champion), place)
-    outcome = None
+    # Nothing up to the next gathering may wait for other workers. The last one measures the champion, while
+    # rank 0 measures the candidate.
+    measured, threads = b"", place.workers
+    if champion is not None and place.rank == place.workers - 1:
+        measured = _measure_rival(task, extractor, reference, shares).to_json().encode()
+        threads = max(1, threads - 1)
+    found = None
     if place.rank == 0:
-        with _all_threads(place.workers):
-            # Nothing in it may wait for the other workers: they wait at the barrier.
+        with _all_threads(threads):
             found = _judge(task, dataset, extractor, reference, shares)
-        seconds = time.monotonic() - began
-        outcome = found._replace(evaluation=found.evaluation.model_copy(update={"seconds": seconds}))
-    barrier()
-    return outcome
+    measured = gather_bytes(measured, place)[-1]
+    if found is None:
+        return None
+    rival = None
+    if measured:
+        first = load_safetensors(shares[0])
+        measures = RivalMeasures.from_json(measured, source="the last worker")
+        rival = Rival(measures, first["champion_pictures"], first["candidate_pictures"])
+    seconds = time.monotonic() - began
+    evaluation = found.evaluation.model_copy(update={"seconds": seconds})
+    return found._replace(evaluation=evaluation, rival=rival)
+
+
+def _measure_rival(
+    task: Task, extractor: Extractor, reference: Reference, shares: list[bytes]
+) -> RivalMeasures:
+    parts = [load_safetensors(share) for share in shares]
+    candidate, champion = (torch.cat([part[name] for part in parts]) for name in ("trained", "champion"))
+    return measure_rival(task.spec.config.gate, candidate, champion, reference, extractor.metric)
 
 
 @contextmanager
@@ -194,8 +212,7 @@ def _judge(
     spec = task.spec
     parts = [load_safetensors(share) for share in shares]
 
-    def measured(name: str) -> Measures:
-        return measure(torch.cat([part[name] for part in parts]), reference, extractor.metric)
+    trained = torch.cat([part["trained"] for part in parts])
 
     def found(name: str) -> Nearest:
         return merge(Nearest(part[f"{name}_distances"], part[f"{name}_indices"]) for part in parts)
@@ -210,23 +227,20 @@ def _judge(
         run=spec.run,
         checkpoint=task.checkpoint,
         dataset_digest=spec.dataset_digest,
-        measures=measured("trained"),
+        measures=measure(trained, reference, extractor.metric),
         draw=task.draw,
-        value_untrained=measured("untrained").value if task.untrained else math.nan,
+        value_untrained=_value_untrained(parts, reference) if task.untrained else math.nan,
         copying=copying(generated, held_out),
         resizing=extractor.resizing,
         seconds=0.0,
     )
-    rival = None
-    if "champion" in parts[0]:
-        rival = Rival(
-            features=torch.cat([part["champion"] for part in parts]),
-            pictures=parts[0]["champion_pictures"],
-            candidate_features=torch.cat([part["trained"] for part in parts]),
-            candidate_pictures=parts[0]["candidate_pictures"],
-            reference=reference,
-        )
-    return EvaluationOutcome(evaluation, picture, rival)
+    return EvaluationOutcome(evaluation, picture)
+
+
+def _value_untrained(parts: list[dict[str, Tensor]], reference: Reference) -> float:
+    """The Fréchet distance of the untrained generator, of which nothing else is asked."""
+    features = torch.cat([part["untrained"] for part in parts])
+    return frechet_distance(Statistics.from_features(features), reference.statistics)
 
 
 def held_out_pictures(dataset: LocalDataset) -> Tensor:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ganlib.data.versions import load_version
 from ganlib.ports import ModelRegistry, ObjectStore, RunTracker
-from ganlib.quality.film import chosen, film, read_picture
+from ganlib.quality.film import chosen, film, read_frame
 from ganlib.records import Decision, Evaluation, RegisteredGenerator
 from ganlib.release.card import model_card, number
 from ganlib.tracking.links import artifact_link
@@ -35,7 +35,7 @@ def complete_run_page(store: ObjectStore, tracker: RunTracker, run_id: str, eval
         at = evaluated if evaluated in frames else steps[-1]
         grid = store.get(frames[at])
         tracker.artifact(run_id, SAMPLES, grid)
-        if (picture := read_picture(grid)) is not None:
+        if (picture := read_frame(grid)) is not None:
             # The only step of its name: MLflow opens a single picture, and a row of them at step 0.
             tracker.image(run_id, "samples", at, picture)
         moving = film([store.get(frames[steps[index]]) for index in chosen(len(steps))])

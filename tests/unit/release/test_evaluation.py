@@ -21,6 +21,7 @@ from ganlib.data.cache import LocalDataset, pull
 from ganlib.data.versions import load_version
 from ganlib.errors import ConfigError, DataError, DigestMismatch
 from ganlib.fakes.stores import MemoryStore, MemoryTracker
+from ganlib.generators.loaded import LoadedGenerator
 from ganlib.ports import RunStart
 from ganlib.quality import classifier
 from ganlib.quality.classifier import Classifier
@@ -29,7 +30,7 @@ from ganlib.quality.extractors import open_extractor, provide_weights
 from ganlib.quality.inception_weights import weights_key
 from ganlib.quality.reference import reference_over_workers
 from ganlib.quality.requirements import require_classes
-from ganlib.records import CheckpointRef, Evaluation
+from ganlib.records import CheckpointRef, Evaluation, RegisteredGenerator
 from ganlib.release.evaluation import (
     EvaluationOutcome,
     Task,
@@ -40,6 +41,7 @@ from ganlib.release.evaluation import (
 )
 from ganlib.release.evaluation_log import log_evaluation, metrics_of, summary
 from ganlib.settings import Settings
+from ganlib.training.generator import untrained_generator
 
 pytestmark = pytest.mark.filterwarnings("ignore::ganlib.quality.distances.TooFewSamples")
 
@@ -100,8 +102,18 @@ def own_worker(rank: int, folder: Path, objects: dict[str, bytes], task: dict[st
     version = load_version(store, wanted.spec.dataset_name, wanted.spec.dataset_digest)
     dataset = pull(store, version, folder / "cache")
     extractor = open_extractor(store, dataset, wanted.spec.config.evaluation, folder / "cache")
-    outcome = evaluate_over_workers(store, wanted, dataset, extractor, WorkerPlace(rank, 2))
+    # The champion is the generator as it was before training, so its distance is known.
+    champion = LoadedGenerator(
+        RegisteredGenerator(model="shades", version=1, tracking_run_id="0" * 32),
+        untrained_generator(wanted.spec, version),
+        wanted.spec.config.network.latent_dim,
+    )
+    outcome = evaluate_over_workers(store, wanted, dataset, extractor, WorkerPlace(rank, 2), champion)
     if outcome is not None:
+        assert outcome.rival is not None
+        measures = outcome.rival.measures
+        assert measures.champion.value == pytest.approx(outcome.evaluation.value_untrained, rel=1e-6)
+        assert measures.low <= measures.difference <= measures.high
         (folder / f"evaluation-{rank}.json").write_text(outcome.evaluation.to_json())
     dist.destroy_process_group()
 
