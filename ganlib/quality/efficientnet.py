@@ -144,7 +144,8 @@ def _convolution(convolution: Any, norm: Any) -> nn.Module:
         norm.weight,
         norm.bias,
     )
-    if convolution.kernel_size == (1, 1):
+    # With AVX-512 torch has a kernel for pointwise ones that is faster than the product.
+    if convolution.kernel_size == (1, 1) and torch.backends.cpu.get_cpu_capability() != "AVX512":
         return _Pointwise(weight, bias)
     padding = getattr(convolution.static_padding, "padding", (0, 0, 0, 0))
     before, after = padding[0], padding[1]
