@@ -152,6 +152,28 @@ def fixed_cost(session: Session) -> list[Row]:
     ]
 
 
+def retrain_overhead(session: Session) -> list[Row]:
+    """Measure what a retrain costs beyond its training."""
+    found = session.measure(TimedPart("a whole retrain", "whole_commands", ("retrain",)))
+    beside = f"{found.beside:.0f} s in the loop; {found.note}"
+    return [Row("retrain-overhead", found.value, "s", beside, Target("at most", 45))]
+
+
+def command(session: Session) -> list[Row]:
+    """Measure commands that a person waits for."""
+    made, listed = in_turn(
+        session.measure,
+        [
+            TimedPart("ganlib generate --count 64", "whole_commands", ("generate",)),
+            TimedPart("ganlib model list", "whole_commands", ("list",)),
+        ],
+    )
+    return [
+        Row("command-list", median(listed), "s", "ganlib model list", Target("at most", 2)),
+        Row("command-generate", median(made), "s", "ganlib generate --count 64", Target("at most", 5)),
+    ]
+
+
 def trial(session: Session) -> list[Row]:
     """Measure the cost of each trial of a sweep beyond its training, without the first trial."""
     measured = session.measure(TimedPart("a sweep of trials of one step", "trial_cost", threads=1))
@@ -239,6 +261,10 @@ BENCHMARKS: dict[str, Benchmark] = {
     "ddp": Benchmark(ddp, ("ddp", "ddp-apart")),
     "input": Benchmark(batches, ("input", "input-wait")),
     "fixed-cost": Benchmark(fixed_cost, ("fixed-cost", "fixed-cost-seconds"), ("s3", "mlflow", "ray")),
+    "retrain-overhead": Benchmark(
+        retrain_overhead, ("retrain-overhead",), ("s3", "mlflow", "prefect", "ray")
+    ),
+    "command": Benchmark(command, ("command-list", "command-generate"), ("s3", "mlflow", "prefect", "ray")),
     "trial": Benchmark(trial, ("trial",), ("s3", "mlflow", "ray")),
     "memory": Benchmark(memory, ("memory",)),
     "generate": Benchmark(generation, ("generate",)),

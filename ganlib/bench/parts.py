@@ -29,6 +29,8 @@ class Measured(Record):
     """Arithmetic that training needs for each picture the critic sees, where it was counted."""
     peak_bytes: int = 0
     """Most memory the process had resident."""
+    note: str = ""
+    """The parts of the value, for a person."""
     missing: str = ""
     """Why there is no value; empty when there is one."""
 

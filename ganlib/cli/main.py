@@ -120,6 +120,7 @@ def retrain(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Train although nothing has changed.")] = False,
     verbose: Verbose = False,
+    json: Json = False,
 ) -> None:
     """Run the flow `retrain` for RECIPE here, and show its progress."""
     values = named(parse_overrides(overrides), name)
@@ -128,6 +129,11 @@ def retrain(
 
     with resumable():
         done = run_flow(load_settings(), recipe, values, verbose=verbose, request=request, force=force)
+    if json:
+        from ganlib.cli.output import as_json
+
+        say(as_json(done.model_dump(mode="json")))
+        return
     if done.decision is None:
         say(f"nothing to train: {done.skipped}")
         return
