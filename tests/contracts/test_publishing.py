@@ -311,7 +311,8 @@ def make_foreign(settings: Settings, model: str, folder: Path) -> str:
     client.create_registered_model(model)
     for tags in ({}, {"ganlib.files_digest": "0" * 64}, {"ganlib.latent_dim": "many", "ganlib.run": "run-a"}):
         client.create_model_version(model, "s3://nowhere/at-all", tags=tags, await_creation_for=0)
-    logged = client.create_logged_model("0", name="other")
+    experiment = client.create_experiment(f"others {model}")
+    logged = client.create_logged_model(experiment, name="other")
     (folder / "notes.txt").write_text("no program")
     client.log_model_artifacts(logged.model_id, str(folder))
     client.create_model_version(

@@ -92,6 +92,8 @@ def train_worker(rank: int, workers: int, norm: str, objective: str, steps: int,
     (folder / f"checksums-{rank}").write_text("\n".join(checksums))
     (folder / f"state-{rank}").write_bytes(dump_state(state)[0])
     if workers > 1:
+        # A worker that leaves while others still use its connections may take them down with it.
+        dist.barrier()
         dist.destroy_process_group()
 
 

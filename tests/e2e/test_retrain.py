@@ -78,7 +78,7 @@ def test_the_jobs_log_reaches_the_flow(champion: dict[str, Any]) -> None:
     assert "training on 2 × cpu" in champion["output"]
     assert "evaluated at 0 images" in champion["output"]
     assert re.search(r"train \d+% · \S+ kimg · .* left", champion["output"]), "the progress"
-    assert "evaluate …" in champion["output"]
+    assert "evaluate · 32 pictures" in champion["output"]
     assert "publish …" in champion["output"]
     for others in ("Beginning flow run", "Finished in state", "PreemptionWatcher", "TooFewSamples", "(Ray"):
         assert others not in champion["output"], "that is for --verbose"

@@ -81,9 +81,11 @@ def elsewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
         }:
             (site / name).unlink(missing_ok=True)  # namespaces have several packages
             (site / name).symlink_to(Path(str(found.locate_file(name))))
-    command = folder / "bin" / "mlflow"
-    command.write_text(f"#!{folder / 'bin' / 'python'}\nfrom mlflow.cli import cli\n\ncli()\n")
-    command.chmod(0o755)
+        for entry in found.entry_points.select(group="console_scripts"):
+            call = f"from {entry.module} import {entry.attr.partition('.')[0]}\n\n{entry.attr}()\n"
+            command = folder / "bin" / entry.name
+            command.write_text(f"#!{folder / 'bin' / 'python'}\n{call}")
+            command.chmod(0o755)
     return folder / "bin"
 
 

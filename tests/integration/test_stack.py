@@ -170,7 +170,7 @@ def post(url: str, body: Mapping[str, object]) -> Any:
 def test_a_flow_run_whose_worker_was_killed_is_taken_up_again(stack_settings):
     api = stack_settings.prefect_api_url
     deployment = get(f"{api}/deployments/name/retrain/nightly")["id"]
-    parameters = {"recipe": "no-such-recipe"}
+    parameters = {"recipe": "digits-wgan", "overrides": {"no-such-field": 1}}
     os.kill(pids(stack_settings)["worker"], signal.SIGKILL)
     # As the worker leaves it that is killed while the flow runs.
     run = {"parameters": parameters, "state": {"type": "RUNNING"}}
@@ -180,7 +180,7 @@ def test_a_flow_run_whose_worker_was_killed_is_taken_up_again(stack_settings):
     assert f"flow run {lost['name']} had lost its worker and is taken up again" in said
 
     def ended() -> bool:
-        # The new worker runs it, and the flow refuses the recipe.
+        # The new worker runs it, and the flow refuses the field.
         return get(f"{api}/flow_runs/{lost['id']}")["state_type"] == "FAILED"
 
     deadline = time.monotonic() + 120
@@ -202,7 +202,7 @@ def test_all_of_it_killed_by_force_comes_up_again_and_goes_down_without_a_trace(
         post(f"{settings.ray_address}/api/jobs/", {"entrypoint": "setsid sleep 600"})
         api = settings.prefect_api_url
         deployment = get(f"{api}/deployments/name/retrain/nightly")["id"]
-        running = {"parameters": {"recipe": "no-such-recipe"}, "state": {"type": "RUNNING"}}
+        running = {"parameters": {"recipe": "digits-wgan"}, "state": {"type": "RUNNING"}}
         run = post(f"{api}/deployments/{deployment}/create_flow_run", running)["id"]
         killed = list(members(home))
         for process in killed:

@@ -45,6 +45,7 @@ def test_one_disturbed_measurement_does_not_move_the_median() -> None:
     assert median([Measured(value=v) for v in (10.0, 0.1, 11.0)]) == 10.0
 
 
+@pytest.mark.slow
 def test_a_part_is_a_process_with_the_threads_it_is_given() -> None:
     measured = run_part(TimedPart("matrix products", "loop", ("peak", "0.01"), threads=1))
     assert measured.value > 1e6
@@ -52,6 +53,7 @@ def test_a_part_is_a_process_with_the_threads_it_is_given() -> None:
     assert measured.peak_bytes > 2**27, "torch alone is larger"
 
 
+@pytest.mark.slow
 def test_a_part_that_fails_says_why(tmp_path: Path) -> None:
     environ = {**os.environ, "GANLIB_HOME": str(tmp_path)}
     nowhere = str(tmp_path / "nowhere")

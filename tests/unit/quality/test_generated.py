@@ -51,6 +51,7 @@ def test_features_are_those_of_the_quantized_pictures(lite0: EfficientNetLite0) 
     assert not any(parameter.grad is not None for parameter in generator.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::ganlib.quality.distances.TooFewSamples")
 def test_real_pictures_are_near_to_each_other_and_far_from_noise(
     lite0: EfficientNetLite0, digits: torch.Tensor

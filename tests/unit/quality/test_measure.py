@@ -61,6 +61,7 @@ def test_all_agree_with_torch_fidelity(count: int, dimensions: int, shift: float
     assert 0 < found.precision < 1 or shift == 0
 
 
+@pytest.mark.slow
 def test_real_features_agree_with_torch_fidelity(lite0: EfficientNetLite0, digits: torch.Tensor) -> None:
     """Handwritten digits against the same ones with noise."""
     real, other = lite0(digits[:80]), digits[80:160].int()

@@ -244,6 +244,7 @@ def networks() -> Iterator[tuple[nn.Module, int]]:
     yield DenseGenerator(size=28, channels=1, latent_dim=5, widths=(8,), classes=3), 3
 
 
+@pytest.mark.slow
 def test_the_list_of_operators_is_what_the_networks_use_and_no_more(tmp_path: Path) -> None:
     used: set[str] = set()
     for network, classes in networks():
@@ -331,6 +332,7 @@ def test_python_objects_are_refused(folder: Path, place: str) -> None:
         read_program(folder, "it")
 
 
+@pytest.mark.slow
 def test_a_graph_with_too_many_calls_is_refused(folder: Path) -> None:
     def edit(described: dict[str, Any]) -> None:
         graph = described["graph_module"]["graph"]

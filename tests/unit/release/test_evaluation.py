@@ -118,6 +118,7 @@ def own_worker(rank: int, folder: Path, objects: dict[str, bytes], task: dict[st
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_two_workers_of_a_run_evaluate_it_together_and_rank_0_holds_the_evaluation(
     store: MemoryStore,

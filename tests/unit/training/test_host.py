@@ -202,6 +202,7 @@ def test_runs_of_every_kind_resume_to_the_bit(kind: str, runner: Runner, store: 
     assert result.last.sha256 == whole.last.sha256
 
 
+@pytest.mark.slow
 def test_a_conditional_run_learns_what_its_labels_mean(
     store: MemoryStore, extractor: Extractor, tmp_path: Path
 ) -> None:
