@@ -138,15 +138,14 @@ def _tag(
     if comparison is not None:
         tags |= {
             "ganlib.gate.champion": str(comparison.champion_version),
-            "ganlib.gate.dataset_digest": comparison.dataset_digest,
             "ganlib.gate.difference": repr(comparison.difference),
             "ganlib.gate.interval": f"{comparison.low!r} {comparison.high!r}",
-            "ganlib.gate.kernel_distance": repr(comparison.candidate.kernel_distance),
-            "ganlib.gate.champion_kernel_distance": repr(comparison.champion.kernel_distance),
-            f"ganlib.gate.{comparison.candidate.metric}": repr(comparison.candidate.value),
-            f"ganlib.gate.champion_{comparison.champion.metric}": repr(comparison.champion.value),
         }
     catalog.tag(candidate.model, candidate.version, tags)
     if champion is not None:
-        met = {name.replace("ganlib.gate.", "ganlib.challenged."): value for name, value in tags.items()}
-        catalog.tag(champion.model, champion.version, {**met, "ganlib.challenged.by": str(candidate.version)})
+        met = {
+            "ganlib.challenged.by": str(candidate.version),
+            "ganlib.challenged.decision": outcome,
+            "ganlib.challenged.reason": decision.reason,
+        }
+        catalog.tag(champion.model, champion.version, met)
