@@ -21,6 +21,9 @@ GO = b"\1"
 HEADER = struct.Struct("!I")
 """Length in bytes of the request's JSON; the descriptors of the three standard streams come with it."""
 
+CREDENTIALS = struct.Struct("3i")
+"""Process, user and group at the other end of a Unix socket."""
+
 
 def main() -> None:
     """Run ``sys.argv[2:]`` as Python's arguments, and end as that process does."""
@@ -42,22 +45,13 @@ def _can_fork(arguments: list[str]) -> bool:
 
 def _ask(path: str, arguments: list[str]) -> tuple[socket.socket, int] | None:
     """Have the server fork; ``None`` when it does not."""
-    request = json.dumps(
-        {
-            "arguments": arguments,
-            "environment": dict(os.environ),
-            "folder": os.getcwd(),  # noqa: PTH109  pathlib takes longer to import than all of this
-            "umask": _umask(),
-            "niceness": os.getpriority(os.PRIO_PROCESS, 0),
-            "oom_score": _oom_score(),
-            "open_files": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
-            "blocked": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
-        }
-    ).encode()
     connection = socket.socket(socket.AF_UNIX)
     connection.settimeout(CONNECT_SECONDS)
     try:
         connection.connect(path)
+        if _user_of(connection) != os.getuid():
+            raise OSError("it is another user's")
+        request = json.dumps(_request(arguments)).encode()
         socket.send_fds(connection, [HEADER.pack(len(request))], [0, 1, 2])
         connection.sendall(request)
         answer = connection.makefile("rb").readline()
@@ -68,6 +62,27 @@ def _ask(path: str, arguments: list[str]) -> tuple[socket.socket, int] | None:
         return None
     connection.settimeout(None)
     return connection, pid
+
+
+def _request(arguments: list[str]) -> dict[str, object]:
+    return {
+        "arguments": arguments,
+        "environment": dict(os.environ),
+        "folder": os.getcwd(),  # noqa: PTH109  pathlib takes longer to import than all of this
+        "umask": _umask(),
+        "niceness": os.getpriority(os.PRIO_PROCESS, 0),
+        "oom_score": _oom_score(),
+        "open_files": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+        "interruptible": signal.getsignal(signal.SIGINT) != signal.SIG_IGN,
+        "blocked": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
+    }
+
+
+def _user_of(connection: socket.socket) -> int:
+    """The user at the other end, who is about to get this process's environment."""
+    size = CREDENTIALS.size
+    _, user, _ = CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+    return int(user)
 
 
 def _oom_score() -> int:
@@ -98,6 +113,8 @@ def _status(connection: socket.socket) -> int:
     with connection.makefile("rb") as lines:
         for line in lines:
             known.update(json.loads(line))
+            if "exit" in known:
+                break
     return known.get("exit", known["expected"])
 
 

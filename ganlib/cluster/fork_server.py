@@ -20,14 +20,13 @@ import runpy
 import selectors
 import signal
 import socket
-import struct
 import sys
 import threading
 import time
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ganlib.cluster.fork_client import GO, HEADER
+from ganlib.cluster.fork_client import CREDENTIALS, GO, HEADER
 
 PRELOADED = (
     "torch",
@@ -52,7 +51,6 @@ PRELOADED = (
 
 _MAX_REQUEST_BYTES = 16 * 2**20
 _REQUEST_SECONDS = 5.0
-_CREDENTIALS = struct.Struct("3i")  # pid, uid, gid of a socket's peer
 
 
 def main(path: str, *packages: str) -> None:
@@ -92,30 +90,42 @@ class Server:
             while True:
                 for key, _ in selector.select():
                     if key.fileobj is self._listener:
-                        self._answer(self._listener.accept()[0])
+                        self._accept([wakeup, waker])
                     elif signal.SIGTERM in wakeup.recv(4096):
                         self._path.unlink(missing_ok=True)
                         return
                 self._reap()
 
-    def _answer(self, client: socket.socket) -> None:
-        """Fork for one request; a client that asks wrongly is hung up on, and becomes plain Python."""
+    def _accept(self, own: list[socket.socket]) -> None:
+        """Fork for one request; a client that cannot be served is hung up on, and becomes plain Python.
+
+        Args:
+            own: Sockets of the server's that a fork has no use for.
+        """
+        client: socket.socket | None = None
+        streams: list[int] = []
         try:
+            client, _ = self._listener.accept()
             client.settimeout(_REQUEST_SECONDS)
             request, streams = _read(client)
+            # A signal that came before the fork has handlers of its own would be taken for the server's.
+            blocked = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+            try:
+                pid = os.fork()
+                if pid == 0:
+                    for other in (self._listener, *own, *self._clients.values()):
+                        other.close()
+                    _run(request, streams, client)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+            self._clients[pid] = client
         except (OSError, ValueError, EOFError) as error:
             sys.stderr.write(f"a request was refused: {error}\n")
-            client.close()
-            return
-        pid = os.fork()
-        if pid == 0:
-            self._listener.close()
-            for other in self._clients.values():
-                other.close()
-            _run(request, streams, client)
-        for stream in streams:
-            os.close(stream)
-        self._clients[pid] = client
+            if client is not None:
+                client.close()
+        finally:
+            for stream in streams:
+                os.close(stream)
 
     def _reap(self) -> None:
         while self._clients:
@@ -133,8 +143,8 @@ def _read(client: socket.socket) -> tuple[dict[str, Any], list[int]]:
     Raises:
         ValueError: The client is another user's, or asks for something else.
     """
-    _, user, _ = _CREDENTIALS.unpack(
-        client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    _, user, _ = CREDENTIALS.unpack(
+        client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, CREDENTIALS.size)
     )
     if user != os.getuid():
         raise ValueError(f"it came from user {user}")
@@ -164,11 +174,17 @@ def _tell(client: socket.socket, **words: int) -> None:
 def _run(request: dict[str, Any], streams: list[int], client: socket.socket) -> NoReturn:
     """Become the process that the client stands for; in the fork."""
     try:
+        _take_over(request, streams)
         _tell(client, pid=os.getpid())
         if client.recv(1) != GO:
-            os._exit(1)  # the client gave up waiting and became plain Python: nothing may run twice
+            raise ConnectionError("the client gave up waiting")
+    except BaseException as error:  # noqa: BLE001  whatever it was
+        sys.stderr.write(f"a fork was given up: {error!r}\n")
+        os._exit(1)  # the client becomes plain Python: nothing may run twice
+    try:
         client.settimeout(None)
-        _take_over(request, streams)
+        # Processes that the program forks by itself must not keep the client waiting.
+        os.register_at_fork(after_in_child=client.close)
         threading.Thread(target=_die_with, args=(client,), name="fork client", daemon=True).start()
         _execute(request["arguments"])
         status = 0
@@ -187,9 +203,9 @@ def _take_over(request: dict[str, Any], streams: list[int]) -> None:
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGCHLD, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler if request["interruptible"] else signal.SIG_IGN)
     for target, stream in enumerate(streams):
         os.dup2(stream, target)
-        os.close(stream)
     os.chdir(request["folder"])
     os.umask(request["umask"])
     os.setpriority(os.PRIO_PROCESS, 0, max(request["niceness"], os.getpriority(os.PRIO_PROCESS, 0)))
@@ -201,6 +217,8 @@ def _take_over(request: dict[str, Any], streams: list[int]) -> None:
     os.environ.update(request["environment"])
     time.tzset()
     random.seed()
+    if "numpy" in sys.modules:
+        sys.modules["numpy"].random.seed()
     _limit_threads()
     sys.stdout.reconfigure(  # type: ignore[union-attr]
         line_buffering=True, write_through="PYTHONUNBUFFERED" in os.environ
@@ -209,10 +227,11 @@ def _take_over(request: dict[str, Any], streams: list[int]) -> None:
 
 def _limit_threads() -> None:
     """Obey ``OMP_NUM_THREADS``, which the loaded libraries have read already, in the server."""
-    if threads := os.environ.get("OMP_NUM_THREADS", ""):
-        threadpoolctl = sys.modules.get("threadpoolctl")
-        if threadpoolctl is not None:
-            threadpoolctl.threadpool_limits(int(threads))
+    # A list has a number for each level of nesting.
+    threads = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    threadpoolctl = sys.modules.get("threadpoolctl")
+    if threads.isdecimal() and int(threads) > 0 and threadpoolctl is not None:
+        threadpoolctl.threadpool_limits(int(threads))
 
 
 def _execute(arguments: list[str]) -> None:

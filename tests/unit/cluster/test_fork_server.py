@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from ganlib.cluster.fork_client import HEADER
 from ganlib.cluster.node import stand_in, start_fork_server
 
 PLAIN = [sys.executable]
@@ -178,11 +180,14 @@ def test_many_at_once(forked: list[str], tmp_path: Path) -> None:
         assert client.returncode == number
 
 
-def test_threads_are_limited_as_the_client_s_environment_says(forked: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("threads", ["1", "1,2"])
+def test_threads_are_limited_as_the_client_s_environment_says(
+    forked: list[str], tmp_path: Path, threads: str
+) -> None:
     text = (
         "from threadpoolctl import threadpool_info as i; import numpy; print({x['num_threads'] for x in i()})"
     )
-    options = {"env": {**os.environ, "OMP_NUM_THREADS": "1"}}
+    options = {"env": {**os.environ, "OMP_NUM_THREADS": threads}}
     assert result(forked, [script(tmp_path, text)], **options)[1] == "{1}\n"
 
 
@@ -224,3 +229,64 @@ print(start_fork_server(Path({str(tmp_path)!r}), ["colorsys"]).pid, flush=True)
     )
     pid = int(parent.stdout)
     until(lambda: not psutil.pid_exists(pid))
+
+
+GRANDCHILD = """
+import os, sys, time
+if os.fork() == 0:
+    time.sleep(3)
+    open(sys.argv[1], "w").close()
+    os._exit(0)
+sys.exit(3)
+"""
+
+
+def test_a_client_does_not_wait_for_processes_that_its_fork_started(
+    forked: list[str], tmp_path: Path
+) -> None:
+    mark = tmp_path / "grandchild ended"
+    client = subprocess.Popen([*forked, script(tmp_path, GRANDCHILD), str(mark)])
+    assert client.wait(60) == 3
+    assert not mark.exists()
+    until(mark.exists)
+
+
+def test_a_folder_that_is_gone_is_left_to_plain_python(forked: list[str], tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    command = shlex.join([*forked, script(tmp_path, "print('ran')")])
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"cd {gone} && rmdir {gone} && {command}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "ran\n")
+
+
+def test_a_signal_before_a_fork_runs_anything_ends_the_fork_and_not_the_server(
+    server: subprocess.Popen[bytes], folder: Path, tmp_path: Path
+) -> None:
+    request = json.dumps(
+        {
+            "arguments": [script(tmp_path, f"open({str(tmp_path / 'ran')!r}, 'w')")],
+            "environment": {},
+            "folder": str(tmp_path),
+            "umask": 0o22,
+            "niceness": 0,
+            "oom_score": 0,
+            "open_files": 256,
+            "interruptible": True,
+            "blocked": [],
+        }
+    ).encode()
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(folder / "fork.sock"))
+        socket.send_fds(client, [HEADER.pack(len(request))], [0, 1, 2])
+        client.sendall(request)
+        with client.makefile("rb") as lines:
+            os.kill(json.loads(lines.readline())["pid"], signal.SIGTERM)
+            assert json.loads(lines.readline()) == {"exit": -signal.SIGTERM}
+    assert server.poll() is None
+    assert not (tmp_path / "ran").exists()
