@@ -28,8 +28,8 @@ from ganlib.records import Comparison, DatasetVersion, Decision, Evaluation, Reg
 from ganlib.registry.mlflow import MlflowRegistry
 from ganlib.release.comparison_task import ComparisonTask, find_comparison, write_task
 from ganlib.release.gate import pass_gate
-from ganlib.release.registered import find_registered
-from ganlib.release.run_page import describe_decision
+from ganlib.release.registered import find_registered, record_registered
+from ganlib.release.run_page import complete_run_page, describe_decision
 from ganlib.release.tags import CHALLENGER, CHAMPION
 from ganlib.settings import Settings, load_settings
 from ganlib.storage import open_store
@@ -90,8 +90,11 @@ def pull(spec: RunSpec) -> None:
 
 
 @task(task_run_name="train {spec.run}")
-def train(spec: RunSpec) -> TrainResult:
-    """Train on the cluster, or go on with a run that was interrupted."""
+def train(spec: RunSpec, publishing: bool = True) -> TrainResult:
+    """Train on the cluster, or go on with a run that was interrupted.
+
+    With ``publishing``, the job's workers publish the generator and compare it with the champion, too.
+    """
     settings = load_settings()
     store = open_store(settings)
     result = _finished_result(store, spec.run)
@@ -99,7 +102,12 @@ def train(spec: RunSpec) -> TrainResult:
         begin("train", "starting the job")
         tell(f"the job's whole log: ganlib logs {spec.run}")
         with JobLog() as lines, ended_in_tracker(settings, spec.tracking(settings.s3_bucket)):
-            run_job(settings, f"{spec.run}-train", ["ganlib.jobs.train", spec.run], lines)
+            run_job(
+                settings,
+                f"{spec.run}-train",
+                ["ganlib.jobs.train", spec.run, "publish" if publishing else "evaluate"],
+                lines,
+            )
         result = TrainResult.from_json(store.get(result_key(spec.run)), source=result_key(spec.run))
     if result.status != "finished":
         raise TrainingError(result.reason)
@@ -147,7 +155,11 @@ def publish(spec: RunSpec, result: TrainResult, evaluation: Evaluation) -> Regis
     # Imported here: it needs torch, and a flow that has nothing to publish must not wait for that.
     from ganlib.release.publish import publish as publish_generator
 
-    return publish_generator(store, registry, spec, result, evaluation)
+    # The run's page may lack what MLflow did not take while it was down.
+    complete_run_page(store, MlflowTracker(settings), result.tracking_run_id, evaluation)
+    registered = publish_generator(store, registry, spec, result, evaluation)
+    record_registered(store, spec.run, registered)
+    return registered
 
 
 @task(task_run_name="gate {spec.run}")

@@ -100,7 +100,7 @@ def sweep(
         with timed(seconds, "train"):
             run = train_on(open_store(settings), spec, result, dataset, request or REQUEST)
             pull(run)
-            done = done.model_copy(update={"trained_on": train(run)})
+            done = done.model_copy(update={"trained_on": train(run, publish_best)})
     if publish_best:
         # Handed on, not read back: another sweep may write the same run's spec under another name.
         generator, decision = _publish(run or as_best(spec, result), done)

@@ -110,6 +110,8 @@ def field_rows(config: RunConfig, origin: str, overrides: Mapping[str, Any]) -> 
         overrides: The fields that were changed.
     """
     named = recipe_fields(config.recipe) if origin == "recipe" else set()
+    # Of another kind, a part has fields of its own, and none of the recipe's.
+    recipe = load_config(config.recipe) if origin == "recipe" else config
     rows = []
     for field in config_fields():
         if field.name == "recipe" or field.kind not in ("", _kind(config, field.part)):
@@ -117,7 +119,9 @@ def field_rows(config: RunConfig, origin: str, overrides: Mapping[str, Any]) -> 
         value = _value(config, field.name)
         if field.name in overrides:
             source = "set"
-        elif field.name in named or (origin == "run" and value != field.default):
+        elif (field.name in named and _kind(config, field.part) == _kind(recipe, field.part)) or (
+            origin == "run" and value != field.default
+        ):
             source = origin
         else:
             source = "default"

@@ -16,9 +16,15 @@ Page = Literal["mlflow", "prefect", "ray"]
 
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is written from now on.")]
 Lines = Annotated[
-    int,
+    int | None,
     typer.Option(
-        "--lines", "-n", min=1, max=1_000_000, metavar="COUNT", help="Lines from the end of a service's log."
+        "--lines",
+        "-n",
+        min=1,
+        max=1_000_000,
+        metavar="COUNT",
+        help="Lines from the end of each log.",
+        show_default="200 of a service, all of a run",
     ),
 ]
 
@@ -41,7 +47,7 @@ def open_page(
 def logs(
     name: Annotated[str, typer.Argument(metavar="SERVICE|RUN", help="A service, or a run as logs name it.")],
     follow: Follow = False,
-    lines: Lines = 200,
+    lines: Lines = None,
 ) -> None:
     """Show the log of a service that `ganlib up` started, or all of a run's jobs' logs."""
     from ganlib import stack
@@ -49,12 +55,12 @@ def logs(
     settings = load_settings()
     services = {service.name: service for service in stack.status(settings).services}
     if name not in services:
-        _run_logs(settings, name, follow=follow)
+        _run_logs(settings, name, follow=follow, lines=lines)
         return
     path = services[name].log
     if not path:
         raise ConfigError(f"service {name} has no log here: `ganlib up` has not started it")
-    command = ["tail", "-n", str(lines), *(["-F"] if follow else []), path]
+    command = ["tail", "-n", str(lines or 200), *(["-F"] if follow else []), path]
     try:
         subprocess.run(command, check=True)
     except KeyboardInterrupt:
@@ -63,7 +69,7 @@ def logs(
         raise ConfigError(f"the log {path} cannot be read; `ganlib status` tells where logs are") from error
 
 
-def _run_logs(settings: Settings, run: str, *, follow: bool) -> None:
+def _run_logs(settings: Settings, run: str, *, follow: bool, lines: int | None) -> None:
     """Print a run's jobs' logs, oldest first; with ``follow`` the last job to its end, if it runs."""
     import asyncio
 
@@ -90,5 +96,6 @@ def _run_logs(settings: Settings, run: str, *, follow: bool) -> None:
             except KeyboardInterrupt:
                 raise typer.Exit(130) from None
         else:
-            for line in client.get_job_logs(job_id).rstrip("\n").split("\n"):
+            whole = client.get_job_logs(job_id).rstrip("\n").split("\n")
+            for line in whole[-lines:] if lines else whole:
                 show(line)

@@ -25,6 +25,9 @@ from ganlib.records import Record
 
 Stage = Literal["prepare", "pull", "train", "sweep", "evaluate", "publish", "gate"]
 
+LONGEST_SECONDS = 10**9
+"""Longest time left that is told."""
+
 LONGEST_PROGRESS = 2_000
 """Characters of the longest JSON that is read as progress."""
 
@@ -49,7 +52,7 @@ class StageProgress(Record):
     """Images a second, lately."""
     distance: Finite | None = None
     """At the last evaluation."""
-    seconds_left: Annotated[int, Field(ge=0, le=10**9)] | None = None
+    seconds_left: Annotated[int, Field(ge=0, le=LONGEST_SECONDS)] | None = None
     note: Annotated[str, Field(max_length=300, pattern=r"^[^\x00-\x1f\x7f-\x9f]*\z")] = ""
     """Anything else, for a person."""
 

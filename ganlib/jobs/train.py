@@ -1,14 +1,15 @@
 """The training job: a Ray Train run around :class:`~ganlib.training.host.Host`.
 
-``python -m ganlib.jobs.train RUN`` on the cluster. When the workers have trained they evaluate, publish and
-compare the generator (:mod:`ganlib.release.conclusion`); last comes ``runs/RUN/result.json``. Checkpoints
-go through ganlib's own object store (:mod:`ganlib.training.checkpoints`), not through Ray's, so a run
-resumes in the same way under Ray, in a test, and after the cluster itself is gone.
+``python -m ganlib.jobs.train RUN`` on the cluster. When the workers have trained they leave
+``runs/RUN/result.json``, and then evaluate, publish and compare the generator
+(:mod:`ganlib.release.conclusion`): whatever fails of that, the flow makes up for. Checkpoints go through
+ganlib's own object store (:mod:`ganlib.training.checkpoints`), not through Ray's, so a run resumes in the
+same way under Ray, in a test, and after the cluster itself is gone.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import ray
 import ray.train
@@ -17,7 +18,8 @@ from ray.train.torch import TorchTrainer
 
 from ganlib.cluster.program import connect, emit, run_main, worker_place
 from ganlib.config.run import RunConfig
-from ganlib.errors import ConfigError, TrainingError
+from ganlib.errors import ConfigError, ObjectMissing, TrainingError
+from ganlib.ports import ObjectStore
 from ganlib.records import TrainResult
 from ganlib.release.conclusion import conclude_run, services_of
 from ganlib.settings import load_settings
@@ -27,8 +29,12 @@ from ganlib.training.spec import read_spec, require_same_code, result_key
 from ganlib.training.worker import rounds_on, worker_host, write_result
 
 
-def main(run: str) -> None:
+def main(run: str, conclusion: Literal["publish", "evaluate"] = "publish") -> None:
     """Train a run on the cluster that this process is a job of.
+
+    Args:
+        run: Its name.
+        conclusion: Whether the trained run is published, too, or evaluated only.
 
     Raises:
         ConfigError: The cluster is too small.
@@ -45,7 +51,7 @@ def main(run: str) -> None:
     try:
         trainer = TorchTrainer(
             worker,
-            train_loop_config={"run": run, "tracking_run_id": tracking_run_id},
+            train_loop_config={"run": run, "tracking_run_id": tracking_run_id, "conclusion": conclusion},
             scaling_config=ScalingConfig(
                 num_workers=_worker_counts(spec.config),  # type: ignore[arg-type]  # annotated for V1
                 use_gpu=use_gpu,
@@ -57,7 +63,12 @@ def main(run: str) -> None:
                 failure_config=FailureConfig(max_failures=spec.config.compute.max_failures),
             ),
         )
-        trainer.fit()
+        try:
+            trainer.fit()
+        except ray.train.TrainingFailedError as error:
+            if not _is_trained(store, run):
+                raise
+            emit(f"warning: the run is trained, and what comes after that is made up for: {error}")
         result = TrainResult.from_json(store.get(result_key(run)), source=result_key(run))
     except BaseException:
         tracker.finish(tracking_run_id, "killed")
@@ -72,8 +83,18 @@ def worker(parameters: dict[str, Any]) -> None:
     with worker_host(parameters, worker_place(), emit) as host:
         *_, result = rounds_on(host)
         assert isinstance(result, TrainResult), "the last of a run's rounds"
-        conclude_run(services_of(load_settings()), host, result)
-    write_result(result, host.place)
+        write_result(result, host.place)
+        publishing = parameters["conclusion"] == "publish"
+        conclude_run(services_of(load_settings()), host, result, publishing=publishing)
+
+
+def _is_trained(store: ObjectStore, run: str) -> bool:
+    """Whether the run has a result that finished."""
+    try:
+        found = TrainResult.from_json(store.get(result_key(run)), source=result_key(run))
+    except ObjectMissing:
+        return False
+    return found.status == "finished"
 
 
 def _worker_counts(config: RunConfig) -> int | tuple[int, int]:

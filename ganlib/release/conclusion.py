@@ -40,6 +40,8 @@ class _Plan(Record):
     """The work that is left after training."""
 
     task: Task
+    publishing: bool
+    """Whether the generator is to be published."""
     champion: Version | None
     """Version to draw from the evaluation's latents; ``None`` when there is none to compare with."""
 
@@ -59,14 +61,20 @@ def services_of(settings: Settings) -> Services:
     return Services(open_store(settings), MlflowRegistry(settings), partial(load, settings=settings))
 
 
-def conclude_run(services: Services, host: Host, result: TrainResult) -> None:
-    """Evaluate, publish and compare a trained run; called by all its workers before its result is written.
+def conclude_run(services: Services, host: Host, result: TrainResult, *, publishing: bool) -> None:
+    """Evaluate, publish and compare a trained run; called by all its workers once its result is written.
 
     A run that failed, or has its evaluation already, is left as it is.
+
+    Args:
+        services: Store and registry.
+        host: This worker's host.
+        result: The run's result.
+        publishing: Whether to publish and compare, or to evaluate only.
     """
     place = host.place
     # Rank 0 alone knows the newest checkpoint; all must do the same work.
-    plan = gather_bytes(_plan(services, host, result) if place.rank == 0 else b"", place)[0]
+    plan = gather_bytes(_plan(services, host, result, publishing) if place.rank == 0 else b"", place)[0]
     if not plan:
         return
     wanted = _Plan.from_json(plan, source=f"the evaluation of {host.run}")
@@ -81,7 +89,7 @@ def conclude_run(services: Services, host: Host, result: TrainResult) -> None:
     barrier()
 
 
-def _plan(services: Services, host: Host, result: TrainResult) -> bytes:
+def _plan(services: Services, host: Host, result: TrainResult, publishing: bool) -> bytes:
     """The work that is left, as JSON; empty when there is none."""
     store, run, checkpoint = services.store, result.run, result.best or result.last
     if result.status != "finished" or checkpoint is None:
@@ -94,8 +102,9 @@ def _plan(services: Services, host: Host, result: TrainResult) -> bytes:
         return b""
     spec = read_spec(store, run)
     task = Task(spec=spec, checkpoint=checkpoint, samples=spec.config.evaluation.samples, draw=run_draw(run))
-    champion = _champion(services.registry, spec, host)
-    return _Plan(task=task, champion=champion and champion.version).to_json().encode()
+    champion = _champion(services.registry, spec, host) if publishing else None
+    version = None if champion is None else champion.version
+    return _Plan(task=task, publishing=publishing, champion=version).to_json().encode()
 
 
 def _champion(registry: ModelRegistry, spec: RunSpec, host: Host) -> RegisteredGenerator | None:
@@ -117,10 +126,9 @@ def _champion_everywhere(services: Services, plan: _Plan, host: Host) -> LoadedG
     reference = f"{plan.task.spec.config.model_name}/{plan.champion}"
     try:
         champion = services.load(reference)
-    except GanlibError as error:
+    except Exception as error:  # noqa: BLE001  one worker without it must not leave the others waiting
         host.emit(f"warning: {reference} is compared with later: {error}")
         champion = None
-    # One worker without it must not leave the others waiting for its share.
     everywhere = all(gather_bytes(b"" if champion is None else b"loaded", host.place))
     return champion if everywhere else None
 
@@ -134,24 +142,35 @@ def _record(
     complete_run_page(store, host.tracker, host.tracking_run_id, evaluation)
     store.put(evaluation_key(spec.run), evaluation.to_json().encode())
     host.emit(summary(evaluation))
+    if not plan.publishing:
+        return
     host.emit(StageProgress(stage="publish"))
     try:
         registered = publish(store, registry, spec, result, evaluation)
         record_registered(store, spec.run, registered)
         host.emit(f"published as {registered.model} version {registered.version}")
-        champion = (
-            None if plan.champion is None else registry.resolve(spec.config.model_name, str(plan.champion))
-        )
     except GanlibError as error:
         # The flow publishes what is not published, and its own failure stops it.
         host.emit(f"warning: the generator is published later: {error}")
         return
-    rival = outcome.rival
-    if champion is None or rival is None:
+    _compare(services, host, plan, outcome, registered)
+
+
+def _compare(
+    services: Services, host: Host, plan: _Plan, outcome: EvaluationOutcome, registered: RegisteredGenerator
+) -> None:
+    """Record the comparison with the champion, if there was one."""
+    spec, rival = plan.task.spec, outcome.rival
+    if plan.champion is None or rival is None:
         return
     host.emit(StageProgress(stage="gate"))
+    try:
+        champion = services.registry.resolve(spec.config.model_name, str(plan.champion))
+    except GanlibError as error:
+        host.emit(f"warning: version {plan.champion} is compared with later: {error}")
+        return
     task = ComparisonTask.of(spec, registered, champion)
-    comparison = compared(task, evaluation.measures, rival.measures)
+    comparison = compared(task, outcome.evaluation.measures, rival.measures)
     log_pictures(host.tracker, host.tracking_run_id, task.champion, rival.pictures, rival.candidate_pictures)
-    write_comparison(store, task, comparison)
+    write_comparison(services.store, task, comparison)
     host.emit(f"version {task.candidate} against {task.champion}: {comparison_summary(comparison)}")

@@ -165,10 +165,10 @@ def evaluate_over_workers(
     shares = gather_bytes(_share(store, task, dataset, extractor, place, champion), place)
     # Nothing up to the next gathering may wait for other workers. The last one measures the champion, while
     # rank 0 measures the candidate.
-    measured, threads = b"", place.workers
-    if champion is not None and place.rank == place.workers - 1:
+    measured, last = b"", place.rank == place.workers - 1
+    threads = place.workers if champion is None or place.workers == 1 else place.workers - 1
+    if champion is not None and last:
         measured = _measure_rival(task, extractor, reference, shares).to_json().encode()
-        threads = max(1, threads - 1)
     found = None
     if place.rank == 0:
         with _all_threads(threads):

@@ -6,7 +6,7 @@ was deleted, or belongs to another registry, counts as absent.
 
 from __future__ import annotations
 
-from ganlib.errors import ObjectMissing, UnknownName
+from ganlib.errors import DataError, ObjectMissing, UnknownName
 from ganlib.names import RUN_TAG
 from ganlib.ports import ModelRegistry, ObjectStore
 from ganlib.records import RegisteredGenerator
@@ -25,17 +25,13 @@ def record_registered(store: ObjectStore, run: str, generator: RegisteredGenerat
 
 
 def find_registered(store: ObjectStore, registry: ModelRegistry, spec: RunSpec) -> RegisteredGenerator | None:
-    """The version that a run was published as, if the record has one and the registry still has it.
-
-    Raises:
-        DataError: The record is damaged.
-    """
+    """The version that a run was published as, if the record has one and the registry still has it."""
     key = registered_key(spec.run)
     try:
         recorded = RegisteredGenerator.from_json(store.get(key), source=key)
         found = registry.resolve(spec.config.model_name, str(recorded.version))
-    except (ObjectMissing, UnknownName):
-        return None
+    except (ObjectMissing, UnknownName, DataError):
+        return None  # publishing again finds the version, if there is one
     if found.created != recorded.created or found.tags.get(RUN_TAG) != spec.run:
         return None  # numbers begin again at 1 after a model was deleted
     return found.model_copy(update={"alias": CHALLENGER})

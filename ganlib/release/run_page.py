@@ -5,6 +5,8 @@ Everything is written anew by every call, so that a job that died in between lea
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ganlib.data.versions import load_version
 from ganlib.ports import ModelRegistry, ObjectStore, RunTracker
 from ganlib.quality.film import chosen, film, read_frame
@@ -31,8 +33,7 @@ def complete_run_page(store: ObjectStore, tracker: RunTracker, run_id: str, eval
     frames = find_frames(store, evaluation.run)
     steps = list(frames)
     if steps:
-        evaluated = evaluation.checkpoint.images_seen
-        at = evaluated if evaluated in frames else steps[-1]
+        at = drawn_at(steps, evaluation)
         grid = store.get(frames[at])
         tracker.artifact(run_id, SAMPLES, grid)
         if (picture := read_frame(grid)) is not None:
@@ -41,7 +42,7 @@ def complete_run_page(store: ObjectStore, tracker: RunTracker, run_id: str, eval
         moving = film([store.get(frames[steps[index]]) for index in chosen(len(steps))])
         if moving is not None:
             tracker.artifact(run_id, FILM, moving)
-    tracker.describe(run_id, run_description(run_id, evaluation, pictures=bool(steps)))
+    tracker.describe(run_id, run_description(run_id, evaluation, frames=steps))
 
 
 def describe_decision(
@@ -65,15 +66,15 @@ def describe_decision(
         decision: What the gate decided on it.
     """
     run_id, told = generator.tracking_run_id, decision_told(generator, decision)
-    samples = samples_link(store, spec.run, run_id)
-    tracker.describe(run_id, run_description(run_id, evaluation, pictures=bool(samples), decision=told))
+    frames = list(find_frames(store, spec.run))
+    tracker.describe(run_id, run_description(run_id, evaluation, frames=frames, decision=told))
     card = model_card(
         spec.config,
         load_version(store, spec.dataset_name, spec.dataset_digest),
         evaluation,
         run=spec.run,
         code_version=spec.code_version,
-        samples=samples,
+        samples=samples_link(store, spec.run, run_id),
         decision=told,
     )
     registry.describe(generator.model, generator.version, card)
@@ -90,7 +91,18 @@ def decision_told(generator: RegisteredGenerator, decision: Decision) -> str:
     return f"**{generator.model} version {generator.version} {outcome}**: {decision.reason}."
 
 
-def run_description(run_id: str, evaluation: Evaluation, *, pictures: bool, decision: str = "") -> str:
+def drawn_at(frames: Sequence[int], evaluation: Evaluation) -> int:
+    """Images after which the samples on a run's page were drawn: at the evaluated checkpoint, else the last.
+
+    Args:
+        frames: Images at each frame of the film, ascending; at least one.
+        evaluation: The run's evaluation.
+    """
+    evaluated = evaluation.checkpoint.images_seen
+    return evaluated if evaluated in frames else frames[-1]
+
+
+def run_description(run_id: str, evaluation: Evaluation, *, frames: Sequence[int], decision: str = "") -> str:
     """The Markdown on a run's page: the decision, the pictures, the distance, and where the rest is.
 
     MLflow shows its first hundred pixels and folds the rest away, so the pictures come early.
@@ -98,17 +110,20 @@ def run_description(run_id: str, evaluation: Evaluation, *, pictures: bool, deci
     Args:
         run_id: The tracker's id of the run.
         evaluation: The run's evaluation.
-        pictures: Whether the run has ``samples.png`` and ``training.gif``.
+        frames: Images at each frame of the film; with none there are no pictures.
         decision: The gate's decision; empty: there is none.
     """
     steps = f"{evaluation.checkpoint.images_seen:,} images"
-    drawn = (
-        f"![64 samples after {steps}]({artifact_link(run_id, SAMPLES)}) "
-        f"![The same samples along the training]({artifact_link(run_id, FILM)})"
-    )
+    drawn = ""
+    if frames:
+        after = f"{drawn_at(frames, evaluation):,} images"
+        drawn = (
+            f"![64 samples after {after}]({artifact_link(run_id, SAMPLES)}) "
+            f"![The same samples along the training]({artifact_link(run_id, FILM)})"
+        )
     distance = f"`{evaluation.metric}` {number(evaluation.value)} after {steps}"
     if evaluation.value_untrained == evaluation.value_untrained:  # not NaN: it was measured
         distance += f", {number(evaluation.value_untrained)} before training"
     files = "Under *Artifacts*: `config.json` is the whole configuration, `evaluation.json` has all numbers"
-    files += f", `{SAMPLES}` the samples, `{FILM}` the same samples along the training." if pictures else "."
-    return "\n\n".join(filter(None, (decision, drawn if pictures else "", f"{distance}.", files))) + "\n"
+    files += f", `{SAMPLES}` the samples, `{FILM}` the same samples along the training." if frames else "."
+    return "\n\n".join(filter(None, (decision, drawn, f"{distance}.", files))) + "\n"

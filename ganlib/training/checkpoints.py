@@ -17,11 +17,11 @@ from pydantic import AfterValidator, Field
 from ganlib.config.run import RunConfig, outside_identity
 from ganlib.core.checkpoint import dump_state, restore_state
 from ganlib.core.state import TrainState
-from ganlib.errors import CheckpointRefused, DataError, ObjectMissing
+from ganlib.errors import CheckpointRefused, DataError, GanlibError, ObjectMissing
 from ganlib.names import CheckpointKey, Count, RunName, Sha256
 from ganlib.ports import ObjectStore
 from ganlib.records import CheckpointRef, Record
-from ganlib.training.frames import frame_key
+from ganlib.training.frames import find_frames, frame_key
 
 log = logging.getLogger(__name__)
 
@@ -121,6 +121,7 @@ class Checkpoints:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
         self._noted: Future[None] | None = None
+        self._frame: Future[None] | None = None
         self._lost = 0
         self._known: dict[str, CheckpointRecord] = {}
 
@@ -138,6 +139,9 @@ class Checkpoints:
         if self._pending is not None:
             pending, self._pending = self._pending, None
             pending.result()
+        if self._frame is not None:
+            frame, self._frame = self._frame, None
+            frame.result()
 
     def save(
         self, state: TrainState, workers: int, distance: float | None = None, estimate_peak: float = 0.0
@@ -175,10 +179,15 @@ class Checkpoints:
     def keep_frame(self, images_seen: int, png: bytes) -> None:
         """Store an evaluation's sample grid in the background, a frame of the training's film.
 
-        What goes wrong in it is raised by :meth:`wait`, as with a checkpoint.
+        A film may lack a frame: what goes wrong is logged, and neither stops nor delays the training.
         """
-        self.wait()
-        self._pending = self._pool.submit(self._store.put, frame_key(self._run, images_seen), png)
+        self._frame = self._pool.submit(self._put_frame, frame_key(self._run, images_seen), png)
+
+    def _put_frame(self, key: str, png: bytes) -> None:
+        try:
+            self._store.put(key, png)
+        except GanlibError as error:
+            log.warning("the film of run %s lacks %s: %s", self._run, key, error)
 
     def _write(self, key: str, data: bytes, record: CheckpointRecord) -> None:
         self._store.put(f"{key}/state.safetensors", data)
@@ -333,6 +342,9 @@ def retire(store: ObjectStore, run: str, keep: set[str]) -> None:
         for info in list(store.list(prefix)):
             if info.key.rpartition("/")[0] not in keep:
                 store.delete(info.key)
+    if not keep:
+        for key in find_frames(store, run).values():
+            store.delete(key)
 
 
 def read_record(store: ObjectStore, key: str) -> CheckpointRecord:

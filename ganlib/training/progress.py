@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-from ganlib.cluster.lines import StageProgress
+from ganlib.cluster.lines import LONGEST_SECONDS, StageProgress
 
 
 class Spent:
@@ -58,7 +58,7 @@ class Pace:
         self._last = (images, seconds)
         share = images / self.total_images
         # Of the whole attempt, since the rate of two seconds would make the time left jump.
-        left = (self.total_images - images) / steady if steady > 0 else 0.0
+        left = (self.total_images - images) / steady if steady > 0 else math.inf
         if self.max_seconds is not None:
             share = max(share, seconds / self.max_seconds)
             left = min(left, self.max_seconds - seconds)
@@ -69,7 +69,7 @@ class Pace:
             total_images=self.total_images if self.max_seconds is None else None,
             rate=rate,
             distance=distance if math.isfinite(distance) else None,
-            seconds_left=max(round(left), 0),
+            seconds_left=max(round(left), 0) if left < LONGEST_SECONDS else None,
         )
 
 

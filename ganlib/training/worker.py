@@ -22,7 +22,7 @@ from ganlib.core.hardware import allow_tf32
 from ganlib.core.steps import WorkerPlace
 from ganlib.data.cache import LocalDataset, pull
 from ganlib.data.versions import load_version
-from ganlib.errors import TrainingError
+from ganlib.errors import ObjectMissing, TrainingError
 from ganlib.ports import ObjectStore, RunTracker
 from ganlib.quality.distances import Statistics
 from ganlib.quality.extractors import open_extractor
@@ -72,9 +72,21 @@ def write_result(result: CurvePoint | TrainResult, place: WorkerPlace) -> None:
     """Put a run's result into the object store, before any of its workers counts as done."""
     assert isinstance(result, TrainResult), "the last of a run's rounds"
     if place.rank == 0:
-        open_store(load_settings()).put(result_key(result.run), result.to_json().encode())
+        store, key = open_store(load_settings()), result_key(result.run)
+        if not _trained_before(store, result):
+            store.put(key, result.to_json().encode())
     if dist.is_initialized():
         dist.barrier()
+
+
+def _trained_before(store: ObjectStore, result: TrainResult) -> bool:
+    """Whether an earlier attempt trained all of it: its result has the rates, which this one cannot know."""
+    try:
+        before = TrainResult.from_json(store.get(result_key(result.run)), source=result_key(result.run))
+    except ObjectMissing:
+        return False
+    nothing_new = result.images_per_second == 0 and result.last == before.last
+    return nothing_new and result.status == before.status == "finished"
 
 
 def prepare_process() -> None:

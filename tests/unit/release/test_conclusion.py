@@ -58,8 +58,8 @@ class Case:
         fields = {"run": self.spec.run, "tracking_run_id": self.host.tracking_run_id, "status": status}
         return TrainResult.model_validate({**fields, "best": self.checkpoint, "last": self.checkpoint})
 
-    def conclude(self, status: str = "finished") -> None:
-        conclude_run(self.services, self.host, self.result(status))  # type: ignore[arg-type]
+    def conclude(self, status: str = "finished", publishing: bool = True) -> None:
+        conclude_run(self.services, self.host, self.result(status), publishing=publishing)  # type: ignore[arg-type]
 
     def evaluation(self) -> Evaluation:
         key = evaluation_key(self.spec.run)
@@ -169,11 +169,20 @@ def test_what_a_silent_registry_prevents_is_left_to_the_flow(case: Case) -> None
     assert [line for line in case.host.said if "published later" in line]
 
 
-def test_a_champion_that_cannot_be_loaded_is_compared_with_later(case: Case) -> None:
+def test_a_run_that_is_not_to_be_published_is_evaluated_only(case: Case) -> None:
+    crown_another(case)
+    case.conclude(publishing=False)
+    assert case.evaluation().measures.samples == 50
+    assert find_registered(case.services.store, case.registry, case.spec) is None
+    assert len(case.registry.versions(case.spec.config.model_name)) == 1
+
+
+@pytest.mark.parametrize("error", [RegistryError("it is damaged"), OSError("the cache was removed")])
+def test_a_champion_that_cannot_be_loaded_is_compared_with_later(case: Case, error: Exception) -> None:
     champion = crown_another(case)
 
     def damaged(reference: str) -> None:
-        raise RegistryError(f"{reference} is damaged")
+        raise error
 
     case.services = replace(case.services, load=damaged)  # type: ignore[arg-type]
     case.conclude()
