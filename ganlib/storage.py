@@ -8,6 +8,7 @@ import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -146,14 +147,12 @@ class S3Store:
             ObjectMissing: There is no such object.
             DataError: It ends before ``start``, or has another ETag by now.
         """
-        condition = {"IfMatch": f'"{etag}"'} if etag else {}
-        wanted = f"bytes={start}-{start + length - 1}"
+        part = f"bytes={start}-{start + length - 1}"
+        ask = partial(self._client.get_object, Bucket=self.bucket, Key=self.prefix + key, Range=part)
         with self._reported(key):
             for attempt in range(1, _READS + 1):
                 try:
-                    answer = self._client.get_object(
-                        Bucket=self.bucket, Key=self.prefix + key, Range=wanted, **condition
-                    )
+                    answer = ask(IfMatch=f'"{etag}"') if etag else ask()
                     return answer["Body"].read()
                 except (IncompleteReadError, ResponseStreamingError):
                     if attempt == _READS:
