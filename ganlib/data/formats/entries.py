@@ -48,6 +48,27 @@ class Refused(Record):
     """For a person."""
 
 
+class PictureRefused(DataError):
+    """A picture that cannot be used, while others of its dataset can.
+
+    Args:
+        what: Its path or key.
+        reason: For the manifest.
+        detail: For a person: the value and its limit; longer than 200 characters it is cut.
+        remedy: What helps.
+    """
+
+    def __init__(
+        self, what: str, reason: Reason, detail: str, remedy: str = "repair it or leave it out"
+    ) -> None:
+        self.what, self.reason, self.detail = what, reason, shown_name(detail)
+        super().__init__(f"{what} cannot be opened as a picture, {reason}: {self.detail}; {remedy}")
+
+    def refused(self, name: str) -> Refused:
+        """The refusal for the manifest, under the picture's name there."""
+        return Refused(name=shown_name(name), reason=self.reason, detail=self.detail)
+
+
 class Entry(NamedTuple):
     """A picture file inside of an archive, or a picture of an array."""
 
