@@ -31,8 +31,8 @@ _MAX_JPEG_HEADER_BYTES = 16 * 2**20
 # Each scan of a JPEG passes over all of its pixels; progressive ones have about ten.
 _MAX_SCANNED_PIXELS = 100 * MAX_PIXELS
 
-_SOI, _EOI, _SOS, _PADDING = 0xD8, 0xD9, 0xDA, 0xFF
-_WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD8)})
+_SOS, _PADDING = 0xDA, 0xFF
+_WITHOUT_LENGTH = frozenset({0x00, 0x01, 0xC8, *range(0xD0, 0xDA), *range(0xF0, 0xFE)})
 _FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 _SEQUENTIAL = frozenset({0xC0, 0xC1})
 
@@ -93,38 +93,34 @@ def check_header(data: bytes, kind: PictureFormat, what: str) -> None:
 
 
 def _check_jpeg(data: bytes, what: str) -> None:
-    """Walk over a JPEG's segments up to its pixels."""
-    at, size, marker, components, sequential = 2, (0, 0), 0, 0, True
+    """Walk over a JPEG's segments up to its pixels, passing over bytes between them as Pillow does."""
+    at, width, height, components, sequential = 2, 0, 0, 0, True
     for _ in range(_MAX_JPEG_SEGMENTS):
-        if at + 4 > len(data):
+        at = data.find(b"\xff", at)
+        if at < 0 or at + 4 > len(data):
             raise PictureRefused(what, "truncated", "it ends before its pixels begin")
-        if data[at] != 0xFF:
-            raise PictureRefused(what, "unreadable", f"no JPEG marker at byte {at:,}")
         marker = data[at + 1]
-        if marker in _WITHOUT_LENGTH or marker == _PADDING:
-            at += 1 if marker == _PADDING else 2
-            continue
-        if marker in (_SOI, _EOI):
-            raise PictureRefused(what, "unreadable", "it holds no pixels")
         if marker == _SOS:
             break
+        if marker == _PADDING or marker in _WITHOUT_LENGTH:
+            at += 1 if marker == _PADDING else 2
+            continue
         if marker in _FRAMES and at + 10 <= len(data):
             height, width, components = struct.unpack_from(">HHB", data, at + 5)
-            size, sequential = (width, height), marker in _SEQUENTIAL
+            sequential = marker in _SEQUENTIAL
             check_pixels(width, height, len(data), what)
         at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
         if at > _MAX_JPEG_HEADER_BYTES:
-            raise PictureRefused(
-                what, "bomb", f"its pixels begin beyond byte {_MAX_JPEG_HEADER_BYTES:,}, the limit"
-            )
+            detail = f"its pixels begin beyond byte {_MAX_JPEG_HEADER_BYTES:,}, the limit"
+            raise PictureRefused(what, "bomb", detail)
     else:
         raise PictureRefused(what, "bomb", f"it has more than {_MAX_JPEG_SEGMENTS:,} segments, the limit")
     # One scan of all components is decoded once, whatever follows. Inside of a scan 0xFF is escaped.
     if sequential and data[at + 4 : at + 5] == bytes([components]):
         return
     scans = data.count(b"\xff\xda", at)
-    if scans * size[0] * size[1] > _MAX_SCANNED_PIXELS:
-        detail = f"it passes over {size[0]}×{size[1]} pixels {scans:,} times, which would take too long"
+    if scans * width * height > _MAX_SCANNED_PIXELS:
+        detail = f"it passes over {width}×{height} pixels {scans:,} times, which would take too long"
         raise PictureRefused(what, "bomb", detail)
 
 

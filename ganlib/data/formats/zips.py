@@ -54,7 +54,8 @@ def zip_entries(source: ByteRange, largest: int) -> Iterator[Entry | Refused]:
         raise DataError(f"{source.what} has {len(found):,} files; at most {MAX_ENTRIES:,} are accepted")
     seen: set[str] = set()
     for info in sorted(found, key=lambda info: info.filename):
-        if info.is_dir():
+        # Not `is_dir`, which fails for an empty name.
+        if info.filename.endswith("/"):
             continue
         made = _entry(source, info, largest)
         if isinstance(made, Entry):

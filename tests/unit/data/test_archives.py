@@ -198,6 +198,14 @@ def test_an_encrypted_file_is_refused() -> None:
     assert refused(zip_entries(in_memory(bytes(data)), LARGEST)) == {"a.jpg": "encrypted"}
 
 
+def test_a_file_without_a_name_is_refused() -> None:
+    data = bytearray(zipped({"a.jpg": b"content"}))
+    at = data.index(b"PK\x01\x02")
+    struct.pack_into("<HH", data, at + 28, 0, 5)  # the name becomes an extra field
+    struct.pack_into("<HH", data, at + 46, 7, 1)
+    assert refused(zip_entries(in_memory(bytes(data)), LARGEST)) == {"": "bad name"}
+
+
 @pytest.mark.parametrize("damage", ["size", "checksum", "offset"])
 def test_a_directory_that_lies_is_found_out_when_the_file_is_read(damage: str) -> None:
     data = bytearray(zipped({"a.jpg": bytes(range(200))}, zipfile.ZIP_STORED))

@@ -154,8 +154,8 @@ def test_a_tiff_with_tiles_far_larger_than_itself_is_a_bomb() -> None:
 
 
 @pytest.mark.parametrize("format", ["GIF", "TIFF", "WEBP"])
-def test_of_thousands_of_frames_one_is_decoded(format: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    shades = [Image.new("L", (8, 8), shade % 256) for shade in range(2000)]
+def test_of_hundreds_of_frames_one_is_decoded(format: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    shades = [Image.new("L", (8, 8), shade % 256) for shade in range(600)]
     out = io.BytesIO()
     shades[9].save(
         out,
