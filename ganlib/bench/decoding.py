@@ -47,7 +47,7 @@ def photograph(number: int) -> bytes:
 def plain(data: bytes) -> NDArray[Any]:
     """The same by Pillow alone, as one would write it: uint8 [64, 64, 3]."""
     with Image.open(io.BytesIO(data)) as image:
-        return np.asarray(image.convert("RGB").resize((SIZE, SIZE)))
+        return np.asarray(image.resize((SIZE, SIZE)))
 
 
 def psnr(first: NDArray[Any], second: NDArray[Any]) -> float:

@@ -180,7 +180,8 @@ def _plain(image: Image.Image, what: str) -> Image.Image:
     if image.mode in ("I", "F"):
         raise PictureRefused(what, "unreadable", f"pixels of 32 bits (mode {image.mode}) have no known range")
     if "A" in image.mode or "a" in image.mode or "transparency" in image.info:
-        return image.convert("RGBA").convert("RGBa")
+        layer = image if image.mode == "RGBA" else image.convert("RGBA")  # which would be a copy
+        return layer.convert("RGBa")
     return image.convert("L" if image.mode == "1" else "RGB")
 
 

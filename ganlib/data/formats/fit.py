@@ -18,8 +18,6 @@ Colour = tuple[int, int, int]
 
 WHITE: Colour = (255, 255, 255)
 
-# Two thirds of the taps of Lanczos, without its ringing at edges.
-_FILTER = Image.Resampling.BICUBIC
 _DETAIL = 1.5
 """The filter is given at least so many times the pixels that are wanted, on each side."""
 
@@ -34,6 +32,12 @@ def _target(size: tuple[int, int], side: int, fit: Fit) -> tuple[int, int]:
     width, height = size
     scale = side / (max(size) if fit == "pad" else min(size))
     return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _filter(size: tuple[int, int], target: tuple[int, int]) -> Image.Resampling:
+    """Pillow's filter, antialiased: Hamming has half of bicubic's taps, but is for shrinking only."""
+    shrinks = target[0] <= size[0] and target[1] <= size[1]
+    return Image.Resampling.HAMMING if shrinks else Image.Resampling.BICUBIC
 
 
 def needed_size(size: tuple[int, int], side: int, fit: Fit) -> tuple[int, int]:
@@ -55,10 +59,11 @@ def fit_picture(
         background: Lies behind transparent pixels, and beside the picture with ``pad``.
 
     Returns:
-        uint8 [channels, size, size] in 0..255; bicubic and antialiased unless it had that size before.
+        uint8 [channels, size, size] in 0..255: Hamming-filtered where it shrinks, bicubic where
+        it grows, as it was where it had that size.
     """
     mode = "L" if channels == 1 else "RGB"
-    if image.mode != "RGBa":
+    if image.mode not in (mode, "RGBa"):
         image = image.convert(mode)
     if fit == "crop" and image.width != image.height:
         side = min(image.size)
@@ -66,14 +71,14 @@ def fit_picture(
         image = image.crop((left, top, left + side, top + side))
     target = _target(image.size, size, fit)
     if image.size != target:
-        image = image.resize(target, _FILTER, reducing_gap=_REDUCING_GAP)
+        image = image.resize(target, _filter(image.size, target), reducing_gap=_REDUCING_GAP)
     if image.mode == "RGBa":
         image = _laid_on(image, background)
     if image.size != (size, size):
         canvas = Image.new("RGB", (size, size), background)
         canvas.paste(image, ((size - image.width) // 2, (size - image.height) // 2))
         image = canvas
-    values: NDArray[np.uint8] = np.asarray(image.convert(mode))
+    values: NDArray[np.uint8] = np.asarray(image if image.mode == mode else image.convert(mode))
     return values[None] if channels == 1 else np.ascontiguousarray(values.transpose(2, 0, 1))
 
 
@@ -105,9 +110,11 @@ def fit_grey(images: NDArray[np.uint8], size: int, fit: Fit, background: Colour 
         side = min(height, width)
         top, left = (height - side) // 2, (width - side) // 2
         images = images[:, top : top + side, left : left + side]
-    width, height = _target((images.shape[2], images.shape[1]), size, fit)
-    rows = _filter_rows(images, width)
-    fitted = _filter_rows(rows.transpose(0, 2, 1), height).transpose(0, 2, 1)
+    shape = (images.shape[2], images.shape[1])
+    width, height = target = _target(shape, size, fit)
+    by = _filter(shape, target)
+    rows = _filter_rows(images, width, by)
+    fitted = _filter_rows(rows.transpose(0, 2, 1), height, by).transpose(0, 2, 1)
     if fitted.shape[1:] == (size, size):
         return np.ascontiguousarray(fitted)
     grey = Image.new("RGB", (1, 1), background).convert("L").tobytes()[0]
@@ -117,9 +124,9 @@ def fit_grey(images: NDArray[np.uint8], size: int, fit: Fit, background: Colour 
     return canvas
 
 
-def _filter_rows(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+def _filter_rows(images: NDArray[np.uint8], size: int, by: Image.Resampling) -> NDArray[np.uint8]:
     count, height, width = images.shape
     if width == size:
         return images
     tall = Image.fromarray(np.ascontiguousarray(images).reshape(count * height, width))
-    return np.asarray(tall.resize((size, count * height), _FILTER)).reshape(count, height, size)
+    return np.asarray(tall.resize((size, count * height), by)).reshape(count, height, size)
