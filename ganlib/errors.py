@@ -11,6 +11,7 @@
     ├── ServiceNotStarted       an embedded service that did not come up
     ├── DataError               pictures that cannot be had or cannot be trusted
     │   ├── ObjectMissing       no object under that key
+    │   ├── PictureRefused      one picture that cannot be used (ganlib.data.formats.entries)
     │   ├── DiskFull            a disk of this machine without room
     │   ├── DigestMismatch      bytes that are not the ones that were promised
     │   └── SourceUnavailable   a known dataset that could be had nowhere

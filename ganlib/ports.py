@@ -41,6 +41,12 @@ class ObjectInfo(NamedTuple):
     """Changes when the content changes; compare it for equality only."""
 
 
+def range_refused(key: str, start: int, *, replaced: bool) -> DataError:
+    """The error for a part of an object that cannot be read."""
+    why = "it was replaced since it was listed" if replaced else f"it ends before byte {start:,}"
+    return DataError(f"a part of {key} cannot be read: {why}; repeat the command")
+
+
 class ObjectStore(Protocol):
     """Immutable objects under keys: what ganlib asks of S3."""
 
@@ -50,6 +56,21 @@ class ObjectStore(Protocol):
 
     def get(self, key: str) -> bytes:
         """Return an object's bytes. Raises :class:`~ganlib.errors.ObjectMissing`."""
+        ...
+
+    def get_range(self, key: str, start: int, length: int, *, etag: str = "") -> bytes:
+        """Return ``length`` bytes of an object from position ``start`` on, fewer where it ends before.
+
+        Args:
+            key: The object.
+            start: 0 to its size less 1.
+            length: 1 or more.
+            etag: The object must still have it; empty: any.
+
+        Raises:
+            ObjectMissing: There is no such object.
+            DataError: It ends before ``start``, or has been replaced and has another ETag.
+        """
         ...
 
     def download(self, key: str, path: Path) -> None:

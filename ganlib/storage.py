@@ -8,6 +8,7 @@ import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,7 @@ from botocore.session import Session as BotocoreSession
 from s3transfer.exceptions import RetriesExceededError
 
 from ganlib.errors import ConfigError, DataError, ObjectMissing, ServiceError
-from ganlib.ports import ObjectInfo
+from ganlib.ports import ObjectInfo, range_refused
 from ganlib.settings import ADDRESS_VARIABLE, Settings, require_room
 
 if TYPE_CHECKING:
@@ -138,6 +139,32 @@ class S3Store:
                     return data
                 before = data
         raise DataError(f"{key} was replaced each of the {_READS} times that it was read; try again")
+
+    def get_range(self, key: str, start: int, length: int, *, etag: str = "") -> bytes:
+        """Part of an object's bytes, fewer than ``length`` where it ends before; repeated when it breaks off.
+
+        Raises:
+            ObjectMissing: There is no such object.
+            DataError: It ends before ``start``, or has another ETag by now.
+        """
+        part = f"bytes={start}-{start + length - 1}"
+        ask = partial(self._client.get_object, Bucket=self.bucket, Key=self.prefix + key, Range=part)
+        with self._reported(key):
+            for attempt in range(1, _READS + 1):
+                try:
+                    answer = ask(IfMatch=f'"{etag}"') if etag else ask()
+                    return answer["Body"].read()
+                except (IncompleteReadError, ResponseStreamingError):
+                    if attempt == _READS:
+                        raise
+                except ClientError as error:
+                    code = error.response.get("Error", {}).get("Code")
+                    if code in {"InvalidRange", "416"}:
+                        raise range_refused(key, start, replaced=False) from error
+                    if code in {"PreconditionFailed", "412"}:
+                        raise range_refused(key, start, replaced=True) from error
+                    raise
+        raise AssertionError("the last attempt returns or raises")
 
     def download(self, key: str, path: Path) -> None:
         """Bring an object into a new file, written beside and renamed. Raises ``ObjectMissing``."""

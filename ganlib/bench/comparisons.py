@@ -136,6 +136,21 @@ def batches(session: Session) -> list[Row]:
     ]
 
 
+def prepare(session: Session) -> list[Row]:
+    """Photographs decoded and scaled, against Pillow's ``open`` and ``resize``."""
+    found = session.measure(session.timed("decoding photographs", "decoding", "decode", threads=1))
+    return [
+        Row(
+            "prepare",
+            found.value / found.beside,
+            "×",
+            f"PIL.Image.open().resize() of JPEGs of 640×480 to 64×64, {found.beside:.0f} pictures/s a core; "
+            f"ganlib, {found.value:.0f}; {found.note}",
+            Target("at least", 3),
+        )
+    ]
+
+
 def fixed_cost(session: Session) -> list[Row]:
     """A training job of zero pictures against a bare trainer."""
     ganlib, bare = in_turn(
@@ -260,6 +275,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "loop": Benchmark(loop, ("loop", "loop-peak-share")),
     "ddp": Benchmark(ddp, ("ddp", "ddp-apart")),
     "input": Benchmark(batches, ("input", "input-wait")),
+    "prepare": Benchmark(prepare, ("prepare",)),
     "fixed-cost": Benchmark(fixed_cost, ("fixed-cost", "fixed-cost-seconds"), ("s3", "mlflow", "ray")),
     "retrain-overhead": Benchmark(
         retrain_overhead, ("retrain-overhead",), ("s3", "mlflow", "prefect", "ray")

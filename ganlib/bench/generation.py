@@ -8,16 +8,13 @@ latents are there already, and nothing is done with its pictures.
 
 from __future__ import annotations
 
-import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from ganlib.bench.parts import Measured, answer
+from ganlib.bench.parts import Measured, answer, seconds_in_turn
 from ganlib.core.networks import Generator
 from ganlib.core.sampling import sample_latents
 from ganlib.generators.loaded import BATCH, LoadedGenerator
@@ -44,21 +41,6 @@ def fetched(bare: Generator, folder: Path) -> LoadedGenerator:
     write_program(frozen, publication.example(), folder / PROGRAM)
     registered = RegisteredGenerator(model="bench", version=1, tracking_run_id="")
     return LoadedGenerator(registered, read_program(folder, "the exported network"), LATENT_DIM)
-
-
-def seconds_in_turn(first: Callable[[], object], second: Callable[[], object], limit: float) -> list[float]:
-    """The median seconds of each, over turns of both until so many seconds are over."""
-    first(), second()  # kernels are chosen, memory is had
-    taken: list[tuple[float, float]] = []
-    end = time.perf_counter() + limit
-    while time.perf_counter() < end or not taken:
-        turn = []
-        for make in (first, second):
-            began = time.perf_counter()
-            make()
-            turn.append(time.perf_counter() - began)
-        taken.append((turn[0], turn[1]))
-    return [statistics.median(column) for column in zip(*taken, strict=True)]
 
 
 def main(seconds: float, width: int = 64, pictures: int = 1000) -> Measured:

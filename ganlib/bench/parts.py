@@ -7,6 +7,7 @@ import resource
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -108,6 +109,33 @@ def in_turn(measure: Measure, parts: Sequence[TimedPart], rounds: int = 2) -> li
     for which in order:
         measured[which].append(measure(parts[which]))
     return measured
+
+
+def seconds_in_turn(
+    first: Callable[[], object],
+    second: Callable[[], object],
+    limit: float,
+    clock: Callable[[], float] = time.perf_counter,
+) -> list[float]:
+    """The median seconds of each, over turns of both until so many seconds are over.
+
+    Args:
+        first: Runs one turn.
+        second: Runs one turn of what it is compared to.
+        limit: Seconds by the wall clock.
+        clock: What times a turn; ``time.process_time`` where both use one core that others use too.
+    """
+    first(), second()  # kernels are chosen, memory is had
+    taken: list[tuple[float, float]] = []
+    end = time.perf_counter() + limit
+    while time.perf_counter() < end or not taken:
+        turn = []
+        for make in (first, second):
+            began = clock()
+            make()
+            turn.append(clock() - began)
+        taken.append((turn[0], turn[1]))
+    return [statistics.median(column) for column in zip(*taken, strict=True)]
 
 
 def median(measured: Sequence[Measured]) -> float:

@@ -34,7 +34,7 @@ __all__ = ["Preparation", "load_version", "prepare", "versions"]
 _BLOCK_BYTES = 8 * 2**20
 # Counted up when the same raw objects would give other pixels, or another split of picture files, so that
 # old versions are not reused.
-_DECODER = 1
+_DECODER = 2
 _SPLIT = 2
 
 

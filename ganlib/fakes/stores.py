@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from ganlib.errors import ObjectMissing, RequestRefused
 from ganlib.fakes.registry import MemoryRegistry
-from ganlib.ports import ObjectInfo, RunStart, RunStatus, check_picture
+from ganlib.ports import ObjectInfo, RunStart, RunStatus, check_picture, range_refused
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,6 +40,15 @@ class MemoryStore:
             return self.objects[key]
         except KeyError:
             raise ObjectMissing(key) from None
+
+    def get_range(self, key: str, start: int, length: int, *, etag: str = "") -> bytes:
+        """Part of an object's bytes. Raises ``ObjectMissing`` and ``DataError``."""
+        data = self.get(key)
+        if etag and etag != hashlib.sha256(data).hexdigest():
+            raise range_refused(key, start, replaced=True)
+        if start >= len(data):
+            raise range_refused(key, start, replaced=False)
+        return data[start : start + length]
 
     def download(self, key: str, path: Path) -> None:
         """Write an object to a file. Raises ``ObjectMissing``."""

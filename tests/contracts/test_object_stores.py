@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from ganlib.errors import ConfigError, ObjectMissing, ServiceError
+from ganlib.errors import ConfigError, DataError, ObjectMissing, ServiceError
 from ganlib.ports import ObjectStore
 from ganlib.settings import Settings
 from ganlib.storage import S3Store, open_prefix, open_store
@@ -105,6 +105,21 @@ def test_threads_may_share_a_store(store: ObjectStore) -> None:
         thread.join()
     assert wrong == []
     assert [o.key for o in store.list("many/")] == keys
+
+
+def test_a_part_of_an_object_is_read(store: ObjectStore) -> None:
+    store.put("key", bytes(range(100)))
+    (info,) = store.list("key")
+    assert store.get_range("key", 0, 1) == b"\x00"
+    assert store.get_range("key", 10, 5, etag=info.etag) == bytes(range(10, 15))
+    assert store.get_range("key", 95, 1000) == bytes(range(95, 100)), "no more than there is"
+    with pytest.raises(DataError, match="ends before byte 100"):
+        store.get_range("key", 100, 1)
+    with pytest.raises(ObjectMissing, match="nothing/here"):
+        store.get_range("nothing/here", 0, 1)
+    store.put("key", bytes(50))
+    with pytest.raises(DataError, match="it was replaced since it was listed"):
+        store.get_range("key", 0, 1, etag=info.etag)
 
 
 def test_deleting_removes_and_may_be_repeated(store: ObjectStore) -> None:

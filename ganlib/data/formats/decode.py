@@ -1,190 +1,214 @@
-"""Decoding one picture: from the bytes of a JPEG or PNG file to uint8 [channels, size, size]."""
+"""Decoding one picture: from the bytes of a file to uint8 [channels, size, size].
+
+A picture's content decides its format, not its suffix. Of an animation or a document the first picture
+counts. Memory is bounded by :data:`~ganlib.data.formats.headers.MAX_PIXELS`; large pictures are decoded one
+at a time in each process.
+"""
 
 from __future__ import annotations
 
 import io
 import struct
-import zlib
-from pathlib import PurePosixPath
-from typing import Literal
+import threading
+import warnings
+from contextlib import nullcontext
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
-
-from ganlib.errors import DataError
-
-Fit = Literal["crop", "stretch"]
-
-ACCEPTED = "JPEG and PNG pictures (.jpg, .jpeg, .png)"
-"""The accepted formats in words, for messages."""
-
-MAX_PIXELS = 64 * 2**20
-"""Most pixels of one picture (8192×8192); larger ones are refused before they are unpacked."""
-
-MAX_FILE_BYTES = 256 * 2**20
-"""Largest picture file."""
-
-_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
-
-# Pillow's plugins let the errors of their parsers through for damaged files.
-_PILLOW_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    IndexError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-    Image.DecompressionBombWarning,
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
 )
 
+from ganlib.data.formats.accepted import ACCEPTED, PictureFormat, is_dropping, is_picture
+from ganlib.data.formats.entries import PictureRefused, Reason
+from ganlib.data.formats.fit import WHITE, Colour, Fit, fit_grey, fit_picture, needed_size
+from ganlib.data.formats.headers import (
+    MAX_FILE_BYTES,
+    MAX_PIXELS,
+    check_file_size,
+    check_header,
+    check_pixels,
+    sniff,
+)
 
-def is_picture(relative: str) -> bool:
-    """Whether a relative path names a picture: by suffix, and nothing on the way to it is hidden."""
-    path = PurePosixPath(relative)
-    return path.suffix.lower() in _SUFFIXES and not any(part.startswith(".") for part in path.parts)
+__all__ = [
+    "ACCEPTED",
+    "MAX_FILE_BYTES",
+    "MAX_PIXELS",
+    "WHITE",
+    "Colour",
+    "Fit",
+    "check_decodable",
+    "check_size",
+    "decode_picture",
+    "fit_grey",
+    "fit_picture",
+    "is_dropping",
+    "is_picture",
+    "read_picture",
+]
+
+# Pillow's reader of each format, called directly: what `Image.open` does besides, it does for all formats.
+_READERS: dict[PictureFormat, type[ImageFile.ImageFile]] = {
+    "JPEG": JpegImagePlugin.JpegImageFile,
+    "PNG": PngImagePlugin.PngImageFile,
+    "WebP": WebPImagePlugin.WebPImageFile,
+    "GIF": GifImagePlugin.GifImageFile,
+    "BMP": BmpImagePlugin.BmpImageFile,
+    "TIFF": TiffImagePlugin.TiffImageFile,
+}
+
+_LARGE_PIXELS = 8 * 2**20
+_one_large_picture = threading.Lock()
+
+_EXIF = frozenset({"exif", "Raw profile type exif"})
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+_TILE_WIDTH, _TILE_HEIGHT, _PHOTOMETRIC, _WHITE_IS_ZERO = 322, 323, 262, 0
+_MOST_PLANES = 5
+
+# Damaged tags give warnings, thousands of them in a messy bucket. Pixels that are damaged give errors.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+check_size = check_file_size
 
 
-def check_size(size: int, what: str) -> None:
-    """Refuse a picture file by its size in bytes. Raises ``DataError`` unless it is 1 to the limit."""
-    if not 0 < size <= MAX_FILE_BYTES:
-        raise DataError(
-            f"{what} has {size:,} bytes; pictures of 1 to {MAX_FILE_BYTES:,} bytes are accepted. Repair or "
-            "remove it"
-        )
-
-
-def read_picture(data: bytes, what: str, at_least: int | None = None) -> Image.Image:
-    """Decode a picture to mode ``L`` (grey) or ``RGB``.
-
-    The EXIF orientation is applied, transparency is laid on white, 16-bit grey is scaled to 8 bits.
+def read_picture(
+    data: bytes, what: str, *, needed: tuple[int, Fit] | None = None, grey: bool = False
+) -> Image.Image:
+    """Decode a picture, upright, in the mode in which :func:`fit_picture` takes it.
 
     Args:
         data: The file.
         what: Names it in messages.
-        at_least: The caller needs no side longer than this, in pixels; JPEGs may then be decoded at
-            a half, a quarter or an eighth of their size, never below this.
+        needed: Size and fit that the picture is wanted for. JPEGs may then be decoded at a half, a quarter
+            or an eighth of their size, never below 1.5 times what is wanted.
+        grey: No colours are needed.
+
+    Returns:
+        ``L`` (grey), ``RGB``, or ``RGBa`` where it is transparent (colours multiplied by alpha). The upper
+        8 bits of 16-bit colours, 16-bit grey rounded to 8.
 
     Raises:
-        DataError: Not a whole JPEG or PNG, or larger than :data:`MAX_PIXELS` or :data:`MAX_FILE_BYTES`.
+        PictureRefused: It is not a whole picture in an accepted format, or is too large.
     """
-    if len(data) > MAX_FILE_BYTES:
-        raise DataError(f"{what} has {len(data):,} bytes; at most {MAX_FILE_BYTES:,} are accepted")
+    check_file_size(len(data), what)
+    kind = sniff(data)
+    if kind is None:
+        raise PictureRefused(
+            what, "unreadable", "its first bytes are no accepted format's", f"accepted: {ACCEPTED}"
+        )
+    check_header(data, kind, what)
     try:
-        with Image.open(io.BytesIO(data), formats=("JPEG", "PNG")) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise DataError(
-                    f"{what} has {image.width}×{image.height} pixels; at most {MAX_PIXELS:,} are accepted. "
-                    "Scale it down or leave it out"
-                )
-            if at_least is not None:
-                image.draft(None, (at_least, at_least))
-            image.load()
-            return _plain(ImageOps.exif_transpose(image))
+        with _READERS[kind](io.BytesIO(data)) as image:
+            check_pixels(image.width, image.height, len(data), what)
+            _check_tiles(image, what)
+            large = image.width * image.height > _LARGE_PIXELS
+            with _one_large_picture if large else nullcontext():
+                _draft(image, needed, grey)
+                image.load()
+                return _plain(_upright(image), what)
+    except (PictureRefused, MemoryError):
+        raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DataError(
-            f"{what} would unpack to more than the {MAX_PIXELS:,} pixels that are accepted ({error}). "
-            "Scale it down or leave it out"
-        ) from error
-    except _PILLOW_ERRORS as error:
-        raise DataError(
-            f"{what} cannot be opened as a picture ({_reason(error)}). Accepted: {ACCEPTED}; repair "
-            "or remove it"
-        ) from error
+        raise PictureRefused(what, "bomb", str(error)) from error
+    # Pillow's parsers let through whatever damaged files make them stumble over: KeyError, struct.error, …
+    except Exception as error:
+        reason: Reason = "truncated" if _ended_early(error) else "unreadable"
+        raise PictureRefused(what, reason, f"{kind}, {str(error) or type(error).__name__}") from error
 
 
-def _reason(error: Exception) -> str:
-    """Pillow's message without the file object, whose address says nothing."""
-    if isinstance(error, UnidentifiedImageError):
-        return "its first bytes are no JPEG's or PNG's"
-    return str(error)
+def _ended_early(error: Exception) -> bool:
+    # While a header is read, Pillow makes a SyntaxError of what was raised.
+    ends = (EOFError, IndexError, struct.error)
+    return isinstance(error, ends) or isinstance(error.__cause__, ends) or "truncated" in str(error).lower()
 
 
-def _plain(image: Image.Image) -> Image.Image:
-    if image.mode in ("L", "RGB"):
-        if "transparency" not in image.info:
-            return image
-    elif image.mode.startswith("I"):
-        # Pillow's own conversion clips 16-bit values at 255 instead of scaling them.
-        values = np.asarray(image).astype(np.int64)
-        return Image.fromarray(((values.clip(0, 65535) + 128) // 257).astype(np.uint8))
+def _check_tiles(image: ImageFile.ImageFile, what: str) -> None:
+    """Refuse a TIFF that stores pixels again and again, or in tiles far larger than itself."""
+    pixels, box = image.width * image.height, (0, 0, *image.size)
+    stored = sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in (tile.extents or box for tile in image.tile))
+    if stored > _MOST_PLANES * pixels:
+        raise PictureRefused(what, "bomb", f"{len(image.tile):,} parts hold {stored:,} pixels for {pixels:,}")
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        sides = [image.tag_v2.get(tag, 0) for tag in (_TILE_WIDTH, _TILE_HEIGHT)]
+        if sides[0] * sides[1] > MAX_PIXELS:
+            raise PictureRefused(
+                what, "bomb", f"its tiles have {sides[0]}×{sides[1]} pixels, at most {MAX_PIXELS:,}"
+            )
+
+
+def _draft(image: ImageFile.ImageFile, needed: tuple[int, Fit] | None, grey: bool) -> None:
+    """Let a JPEG be decoded at a fraction, where that leaves the filter enough detail."""
+    if isinstance(image, JpegImagePlugin.JpegImageFile):
+        wanted = image.size if needed is None else needed_size(image.size, *needed)
+        image.draft("L" if grey else None, wanted)
+
+
+def _upright(image: ImageFile.ImageFile) -> Image.Image:
+    """The picture turned as its EXIF data say; where these are damaged, as it lies."""
+    if not _EXIF.intersection(image.info):  # TIFFs have been turned by Pillow
+        return image
+    try:
+        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
+    except (SyntaxError, ValueError, TypeError, struct.error):
+        turn = None
+    return image if turn is None else image.transpose(turn)
+
+
+def _plain(image: Image.Image, what: str) -> Image.Image:
+    if image.mode in ("L", "RGB") and "transparency" not in image.info:
+        return image
+    if image.mode.startswith("I;16"):
+        return _eight_bits(image)
+    if image.mode in ("I", "F"):
+        raise PictureRefused(what, "unreadable", f"pixels of 32 bits (mode {image.mode}) have no known range")
     if "A" in image.mode or "a" in image.mode or "transparency" in image.info:
-        layer = image.convert("RGBA")
-        white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
-        flat = Image.alpha_composite(white, layer).convert("RGB")
-        return flat.convert("L") if image.mode in ("L", "LA", "La") else flat
+        layer = image if image.mode == "RGBA" else image.convert("RGBA")  # which would be a copy
+        return layer.convert("RGBa")
     return image.convert("L" if image.mode == "1" else "RGB")
 
 
-def fit_picture(image: Image.Image, size: int, fit: Fit, channels: int) -> NDArray[np.uint8]:
-    """A picture brought to one size.
-
-    Args:
-        image: Mode ``L`` or ``RGB``.
-        size: Side of the result, in pixels.
-        fit: ``crop`` takes the largest square in the middle; ``stretch`` takes all and changes its shape.
-        channels: 1 (grey, ITU-R 601 weights) or 3.
-
-    Returns:
-        uint8 [channels, size, size] in 0..255; Lanczos-filtered unless it had that size already.
-    """
-    image = image.convert("L" if channels == 1 else "RGB")
-    if fit == "crop" and image.width != image.height:
-        side = min(image.size)
-        left, top = (image.width - side) // 2, (image.height - side) // 2
-        image = image.crop((left, top, left + side, top + side))
-    if image.size != (size, size):
-        image = image.resize((size, size), Image.Resampling.LANCZOS)
-    values: NDArray[np.uint8] = np.asarray(image)
-    return values[None] if channels == 1 else np.ascontiguousarray(values.transpose(2, 0, 1))
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """16-bit grey scaled to 8 bits, some rows at a time. Pillow's own conversion clips at 255."""
+    values = np.asarray(image)
+    result = np.empty(values.shape, np.uint8)
+    for start in range(0, len(values), 64):
+        rows = slice(start, start + 64)
+        result[rows] = (values[rows].astype(np.uint32) + 128) // 257
+    if isinstance(image, TiffImagePlugin.TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+        np.subtract(255, result, out=result)  # Pillow does this for 8 bits only
+    return Image.fromarray(result)
 
 
-def fit_grey(images: NDArray[np.uint8], size: int, fit: Fit) -> NDArray[np.uint8]:
-    """Many grey pictures of one shape brought to one size, sooner than one by one.
-
-    Lanczos is separable: first the rows of all pictures are filtered, as one tall picture, then
-    their columns. Squares get the very values of :func:`fit_picture`; stretched pictures may differ
-    from it by the rounding between the two passes.
-
-    Args:
-        images: uint8 [n, height, width].
-        size: Side of the result, in pixels.
-        fit: As for :func:`fit_picture`.
-
-    Returns:
-        uint8 [n, size, size].
-    """
-    _, height, width = images.shape
-    if fit == "crop" and height != width:
-        side = min(height, width)
-        top, left = (height - side) // 2, (width - side) // 2
-        images = images[:, top : top + side, left : left + side]
-    rows = _filter_rows(images, size)
-    return np.ascontiguousarray(_filter_rows(rows.transpose(0, 2, 1), size).transpose(0, 2, 1))
-
-
-def _filter_rows(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    count, height, width = images.shape
-    if width == size:
-        return images
-    tall = Image.fromarray(np.ascontiguousarray(images).reshape(count * height, width))
-    return np.asarray(tall.resize((size, count * height), Image.Resampling.LANCZOS)).reshape(
-        count, height, size
-    )
-
-
-def decode_picture(data: bytes, what: str, size: int, fit: Fit, channels: int) -> NDArray[np.uint8]:
+def decode_picture(
+    data: bytes, what: str, size: int, fit: Fit, channels: int, background: Colour = WHITE
+) -> NDArray[np.uint8]:
     """:func:`read_picture` and :func:`fit_picture` in one: uint8 [channels, size, size]."""
-    # A JPEG decoded at a fraction, but at twice the size or more, gives the filter enough detail.
-    return fit_picture(read_picture(data, what, at_least=2 * size), size, fit, channels)
+    image = read_picture(data, what, needed=(size, fit), grey=channels == 1)
+    return fit_picture(image, size, fit, channels, background)
 
 
 def check_decodable(data: bytes, what: str) -> None:
     """Decode a picture to the end, as cheaply as its format allows.
 
     Raises:
-        DataError: As :func:`read_picture`.
+        PictureRefused: As :func:`read_picture`.
     """
-    read_picture(data, what, at_least=1)
+    read_picture(data, what, needed=(1, "stretch"))

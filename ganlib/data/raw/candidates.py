@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from ganlib.data.formats.decode import ACCEPTED, check_size, is_picture
+from ganlib.data.formats.decode import ACCEPTED, check_size, is_dropping, is_picture
 from ganlib.data.formats.idx import IDX_NAMES
 from ganlib.errors import ConfigError, DataError
 from ganlib.ports import ObjectStore
@@ -41,7 +41,8 @@ class Listing(NamedTuple):
     idx: list[Candidate]
     """IDX files at the top, gzipped or plain."""
     passed_over: Counter[str]
-    """Numbers of files that are neither, by suffix, or as ``hidden`` or ``without suffix``."""
+    """Numbers of files that are neither, by suffix, or as ``left by file managers``, ``hidden`` or
+    ``without suffix``."""
 
 
 def list_source(source: str, open_store: Callable[[str], ObjectStore]) -> Listing:
@@ -89,7 +90,9 @@ def list_source(source: str, open_store: Callable[[str], ObjectStore]) -> Listin
 
 
 def kind_of(relative: str) -> str:
-    """The suffix of a relative path in lower case, or ``hidden``, or ``without suffix``."""
+    """The suffix of a relative path in lower case, or what else tells why it is passed over."""
+    if is_dropping(relative):
+        return "left by file managers"
     path = PurePosixPath(relative)
     if any(part.startswith(".") for part in path.parts):
         return "hidden"

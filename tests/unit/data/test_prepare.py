@@ -343,7 +343,7 @@ def test_an_altered_manifest_is_refused(store: WatchedStore, add: Add, make_idx:
 
 
 @pytest.mark.parametrize(
-    "bad", [{"size": 7}, {"size": 1025}, {"size": 8, "channels": 2}, {"size": 8, "fit": "pad"}]
+    "bad", [{"size": 7}, {"size": 1025}, {"size": 8, "channels": 2}, {"size": 8, "fit": "squeeze"}]
 )
 def test_preparations_are_bounded(bad: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
