@@ -6,14 +6,24 @@ once from an object, and is unpacked only as far as the size that the directory 
 
 from __future__ import annotations
 
-import io
 import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
 from functools import partial
+from typing import cast
 
-from ganlib.data.formats.entries import BadName, ByteRange, Entry, Refused, check_name, shown_name
+from ganlib.data.formats.entries import (
+    BadName,
+    ByteRange,
+    Entry,
+    Refused,
+    Stream,
+    check_name,
+    check_range,
+    shown_name,
+)
+from ganlib.data.formats.parts import PartRange, Seekable
 from ganlib.errors import DataError
 
 MAX_ENTRIES = 20_000_000
@@ -29,6 +39,8 @@ _LOCAL = struct.Struct("<4s5H3I2H")
 _END = b"PK\x05\x06"
 _END_BYTES, _LONGEST_COMMENT = 22, 2**16
 _EXTRA_BYTES = 64
+_STEP_BYTES = 2**18
+"""Packed bytes that are given to the unpacker at once."""
 _STORED, _DEFLATED = 0, 8
 _ENCRYPTED = 0x1
 _LINK, _TYPE = 0o120000, 0o170000
@@ -44,16 +56,8 @@ def zip_entries(source: ByteRange, largest: int) -> Iterator[Entry | Refused]:
     Raises:
         DataError: It is no zip archive, is truncated, or its directory is too large.
     """
-    _check_directory(source)
-    try:
-        with zipfile.ZipFile(_Seekable(source)) as archive:
-            found = archive.infolist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error, OverflowError) as error:
-        raise DataError(f"{source.what} cannot be read as a zip archive: {error}") from error
-    if len(found) > MAX_ENTRIES:
-        raise DataError(f"{source.what} has {len(found):,} files; at most {MAX_ENTRIES:,} are accepted")
     seen: set[str] = set()
-    for info in sorted(found, key=lambda info: info.filename):
+    for info in sorted(zip_directory(source), key=lambda info: info.filename):
         if info.is_dir():
             continue
         made = _entry(source, info, largest)
@@ -63,6 +67,23 @@ def zip_entries(source: ByteRange, largest: int) -> Iterator[Entry | Refused]:
             else:
                 seen.add(made.name)
         yield made
+
+
+def zip_directory(source: ByteRange) -> list[zipfile.ZipInfo]:
+    """The directory of a zip archive, whose names and sizes are not checked yet.
+
+    Raises:
+        DataError: As :func:`zip_entries`.
+    """
+    _check_directory(source)
+    try:
+        with zipfile.ZipFile(Seekable(source)) as archive:
+            found = archive.infolist()
+    except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error, OverflowError) as error:
+        raise DataError(f"{source.what} cannot be read as a zip archive: {error}") from error
+    if len(found) > MAX_ENTRIES:
+        raise DataError(f"{source.what} has {len(found):,} files; at most {MAX_ENTRIES:,} are accepted")
+    return found
 
 
 def _check_directory(source: ByteRange) -> None:
@@ -82,6 +103,18 @@ def _check_directory(source: ByteRange) -> None:
 
 
 def _entry(source: ByteRange, info: zipfile.ZipInfo, largest: int) -> Entry | Refused:
+    made = check_member(info, largest)
+    return made if isinstance(made, Refused) else Entry(made, info.file_size, partial(_read, source, info))
+
+
+def check_member(info: zipfile.ZipInfo, largest: int, most_ratio: int = MAX_RATIO) -> str | Refused:
+    """The name of a member as a relative path, or why the member cannot be read.
+
+    Args:
+        info: As the directory announces it.
+        largest: Most bytes of the unpacked member.
+        most_ratio: Most bytes that a byte of it may unpack to.
+    """
     shown = shown_name(info.filename)
     try:
         name = check_name(info.filename)
@@ -95,13 +128,13 @@ def _entry(source: ByteRange, info: zipfile.ZipInfo, largest: int) -> Entry | Re
         return Refused(name=shown, reason="empty")
     if info.file_size > largest:
         return Refused(name=shown, reason="too large", detail=f"{info.file_size:,} bytes")
-    if info.file_size > MAX_RATIO * max(1, info.compress_size):
+    if info.file_size > most_ratio * max(1, info.compress_size):
         return Refused(
             name=shown, reason="bomb", detail=f"{info.compress_size:,} bytes unpack to {info.file_size:,}"
         )
     if info.compress_type not in (_STORED, _DEFLATED):
         return Refused(name=shown, reason="unreadable", detail=f"compression method {info.compress_type}")
-    return Entry(name, info.file_size, partial(_read, source, info))
+    return name
 
 
 def _read(source: ByteRange, info: zipfile.ZipInfo) -> bytes:
@@ -130,31 +163,64 @@ def _read(source: ByteRange, info: zipfile.ZipInfo) -> bytes:
     return data
 
 
-class _Seekable(io.RawIOBase):
-    """A byte range as a file, for the standard library."""
+class MemberStream:
+    """A member of a zip archive that is unpacked while it is read, never more of it than is asked for.
 
-    def __init__(self, source: ByteRange) -> None:
-        self._source, self._at = source, 0
+    Args:
+        source: The archive.
+        info: The member: one that :func:`check_member` accepts.
+        ahead: Packed bytes to fetch at once.
 
-    def seekable(self) -> bool:
-        return True
+    Raises:
+        DataError: The member does not begin where the directory says.
+    """
 
-    def readable(self) -> bool:
-        return True
+    def __init__(self, source: ByteRange, info: zipfile.ZipInfo, ahead: int) -> None:
+        self._what = f"{source.what}: {shown_name(info.filename)}"
+        check_range(source, info.header_offset, _LOCAL.size)
+        begin = source.read_at(info.header_offset, _LOCAL.size)
+        if not begin.startswith(b"PK\x03\x04"):
+            raise DataError(f"{self._what} does not begin where the archive's directory says")
+        *_, name_bytes, extra_bytes = _LOCAL.unpack(begin)
+        start = info.header_offset + _LOCAL.size + name_bytes + extra_bytes
+        check_range(source, start, info.compress_size)
+        self._packed = Stream(PartRange(source, start, info.compress_size), ahead)
+        self._unpacker = zlib.decompressobj(-zlib.MAX_WBITS) if info.compress_type == _DEFLATED else None
+        self._step, self._rest = min(ahead, _STEP_BYTES), b""
+        self._left, self._crc, self._announced = info.file_size, 0, info.CRC
 
-    def tell(self) -> int:
-        return self._at
+    def read(self, length: int) -> bytes:
+        """Read the next bytes; fewer at the end.
 
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._source.size}[whence]
-        if base + offset < 0:
-            raise ValueError(f"position {base + offset} lies before the beginning")
-        self._at = base + offset
-        return self._at
+        Raises:
+            DataError: It ends early, or it ends here and its checksum is not that of the directory.
+        """
+        wanted = min(length, self._left)
+        parts = []
+        while wanted:
+            part = self._packed.read(wanted) if self._unpacker is None else self._unpack(wanted)
+            if not part:
+                raise DataError(f"{self._what} is truncated: {self._left:,} more bytes are announced")
+            parts.append(part)
+            wanted -= len(part)
+            self._left -= len(part)
+            self._crc = zlib.crc32(part, self._crc)
+            if self._left == 0 and self._crc != self._announced:
+                raise DataError(
+                    f"{self._what} is damaged: its content is not what the archive's directory announces"
+                )
+        return b"".join(parts)
 
-    def read(self, length: int | None = -1) -> bytes:
-        left = max(0, self._source.size - self._at)
-        wanted = left if length is None or length < 0 else min(length, left)
-        data = self._source.read_at(self._at, wanted) if wanted else b""
-        self._at += len(data)
-        return data
+    def _unpack(self, most: int) -> bytes:
+        """Some bytes, at most ``most``; none at the end."""
+        unpacker = cast("zlib._Decompress", self._unpacker)
+        while not unpacker.eof:
+            packed = self._rest or self._packed.read(self._step)
+            try:
+                data = unpacker.decompress(packed, most)
+            except zlib.error as error:
+                raise DataError(f"{self._what} is damaged: {error}") from error
+            self._rest = unpacker.unconsumed_tail
+            if data or not packed:
+                return data
+        return b""
