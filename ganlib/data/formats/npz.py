@@ -35,6 +35,8 @@ MAX_LABEL_BYTES = 256 * 2**20
 
 _DEFLATE_RATIO = 1_100
 """Sorted labels shrink as far as deflate can shrink anything, which is to a 1,032nd."""
+_ANY_SIZE = 2**62
+"""The size is compared with the header; the values are read in blocks."""
 
 SPLITS = ("train", "val", "valid", "validation", "test")
 PICTURES, LABELS = ("images", "image", "x", "data"), ("labels", "label", "y", "targets")
@@ -107,7 +109,7 @@ def _chosen(source: ByteRange, members: dict[str, zipfile.ZipInfo]) -> list[tupl
 
 
 def _open(source: ByteRange, info: zipfile.ZipInfo, most_ratio: int) -> NpyArray:
-    made = check_member(info, source.size * most_ratio, most_ratio)
+    made = check_member(info, _ANY_SIZE, most_ratio)
     what = f"{source.what}: {shown_name(info.filename)}"
     if isinstance(made, Refused):
         raise DataError(f"{what} cannot be read ({made.reason}{': ' if made.detail else ''}{made.detail})")

@@ -46,10 +46,10 @@ class Seekable(io.RawIOBase):
         return self._at
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Set the position, which may lie after the end. Raises ``ValueError`` before the beginning."""
+        """Set the position, which may lie after the end. Raises ``OSError`` before the beginning."""
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._source.size}[whence]
         if base + offset < 0:
-            raise ValueError(f"position {base + offset} lies before the beginning")
+            raise OSError(f"position {base + offset} lies before the beginning")
         self._at = base + offset
         return self._at
 

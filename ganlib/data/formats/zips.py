@@ -43,6 +43,14 @@ _STEP_BYTES = 2**18
 """Packed bytes that are given to the unpacker at once."""
 _STORED, _DEFLATED = 0, 8
 _ENCRYPTED = 0x1
+_DIRECTORY_ERRORS = (
+    zipfile.BadZipFile,
+    NotImplementedError,
+    OSError,
+    ValueError,
+    struct.error,
+    OverflowError,
+)
 _LINK, _TYPE = 0o120000, 0o170000
 
 
@@ -79,7 +87,7 @@ def zip_directory(source: ByteRange) -> list[zipfile.ZipInfo]:
     try:
         with zipfile.ZipFile(Seekable(source)) as archive:
             found = archive.infolist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error, OverflowError) as error:
+    except _DIRECTORY_ERRORS as error:
         raise DataError(f"{source.what} cannot be read as a zip archive: {error}") from error
     if len(found) > MAX_ENTRIES:
         raise DataError(f"{source.what} has {len(found):,} files; at most {MAX_ENTRIES:,} are accepted")
