@@ -29,23 +29,21 @@ from ganlib.data.formats.entries import (
     check_name,
     shown_name,
 )
-from ganlib.data.formats.idx import MAX_ITEMS
+from ganlib.data.formats.parquet_layout import (
+    MAX_FOOTER_BYTES,
+    Held,
+    check_groups,
+    check_pages,
+    read_layout,
+)
 from ganlib.data.formats.parts import Seekable
 from ganlib.errors import DataError
-
-MAGIC = b"PAR1"
 
 PICTURES = ("image", "img", "picture", "images", "bytes")
 """Names of the column of pictures, where the file does not describe itself."""
 
 LABELS = ("label", "labels", "fine_label", "class", "target")
 """Names of the column of labels."""
-
-MAX_ROW_GROUP_BYTES = 2**30
-"""Most unpacked bytes of a row group in the columns that are read."""
-
-MAX_FOOTER_BYTES = 16 * 2**20
-"""Largest footer, which describes the columns and row groups."""
 
 MAX_DESCRIPTION = 4 * 2**20
 """Longest description in JSON, in bytes."""
@@ -83,12 +81,13 @@ def parquet_entries(source: ByteRange, largest: int) -> Iterator[Entry | Refused
 
     Raises:
         DataError: It is no Parquet file, is truncated, damaged or encrypted; it has no column of pictures;
-            its description cannot be understood; a row group is larger than :data:`MAX_ROW_GROUP_BYTES`.
+            its description cannot be understood; a row group or page is too large (:mod:`.parquet_layout`).
     """
-    _check_footer(source)
+    groups = read_layout(source)
+    held = Held(source)
     try:
         with pq.ParquetFile(
-            pa.PythonFile(Seekable(source), mode="r"),
+            pa.PythonFile(Seekable(held), mode="r"),
             buffer_size=_READ_AHEAD,
             pre_buffer=False,
             thrift_string_size_limit=MAX_FOOTER_BYTES,
@@ -98,13 +97,17 @@ def parquet_entries(source: ByteRange, largest: int) -> Iterator[Entry | Refused
         ) as file:
             columns = _columns(source.what, file.schema_arrow)
             read = _leaves(columns)
-            groups = _check_groups(source.what, file.metadata, read)
+            check_groups(source.what, groups, read)
             row = 0
-            for group in groups:
-                # One at a time, without threads: the file is one stream of Python's.
-                for batch in file.iter_batches(1, row_groups=[group], columns=read, use_threads=False):
+            for number, group in enumerate(groups):
+                chunks = [chunk for chunk in group.chunks if chunk.path in read]
+                held.hold(chunks)
+                for chunk in chunks:
+                    check_pages(held, chunk)
+                # Without threads: the file is one stream of Python's.
+                for batch in file.iter_batches(1, row_groups=[number], columns=read, use_threads=False):
                     for at in range(batch.num_rows):
-                        yield _entry(source.what, row, batch, at, columns, largest)
+                        yield _entry(row, batch, at, columns, largest)
                         row += 1
     except _ERRORS as error:
         raise DataError(f"{source.what} cannot be read as a Parquet file: {_line(error)}") from error
@@ -112,23 +115,6 @@ def parquet_entries(source: ByteRange, largest: int) -> Iterator[Entry | Refused
 
 def _line(error: BaseException) -> str:
     return shown_name(" ".join(str(error).split())) or type(error).__name__
-
-
-def _check_footer(source: ByteRange) -> None:
-    """Refuse a footer by its announced size, before it is read into memory."""
-    if source.size < 12 or source.read_at(0, 4) != MAGIC:
-        raise DataError(f"{source.what} is no Parquet file: it does not begin with PAR1")
-    end = source.read_at(source.size - 8, 8)
-    if end[4:] == b"PARE":
-        raise DataError(f"{source.what} is encrypted; save it without encryption")
-    if end[4:] != MAGIC:
-        raise DataError(f"{source.what} is truncated: it does not end with PAR1")
-    size = int.from_bytes(end[:4], "little")
-    if size > min(MAX_FOOTER_BYTES, source.size - 12):
-        raise DataError(
-            f"{source.what} announces a footer of {size:,} bytes and has {source.size:,}; at most "
-            f"{MAX_FOOTER_BYTES:,} are accepted"
-        )
 
 
 def _columns(what: str, schema: pa.Schema) -> Columns:
@@ -217,29 +203,7 @@ def _leaves(columns: Columns) -> list[str]:
     return [*pictures, *([columns.label] if columns.label else [])]
 
 
-def _check_groups(what: str, metadata: pq.FileMetaData, read: list[str]) -> range:
-    """Refuse row groups by their announced sizes, before they are read."""
-    if not 0 < metadata.num_rows <= MAX_ITEMS:
-        raise DataError(f"{what} has {metadata.num_rows:,} rows; 1 to {MAX_ITEMS:,} are accepted")
-    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
-    if (rows := [group.num_rows for group in groups]) and (min(rows) < 0 or sum(rows) != metadata.num_rows):
-        raise DataError(
-            f"{what} has {metadata.num_rows:,} rows, but its row groups {sum(rows):,}: it is damaged"
-        )
-    for number, group in enumerate(groups):
-        chunks = [group.column(column) for column in range(group.num_columns)]
-        size = sum(chunk.total_uncompressed_size for chunk in chunks if chunk.path_in_schema in read)
-        if not 0 <= size <= MAX_ROW_GROUP_BYTES:
-            raise DataError(
-                f"{what} has {size:,} bytes in row group {number}; at most {MAX_ROW_GROUP_BYTES:,} are "
-                "accepted. Save it with smaller ones: pyarrow.parquet.write_table(…, row_group_size=100)"
-            )
-    return range(len(groups))
-
-
-def _entry(
-    what: str, row: int, batch: pa.RecordBatch, at: int, columns: Columns, largest: int
-) -> Entry | Refused:
+def _entry(row: int, batch: pa.RecordBatch, at: int, columns: Columns, largest: int) -> Entry | Refused:
     name = f"{row:07d}"
     cell = batch.column(columns.picture)
     content = cell.field("bytes")[at] if columns.nested else cell[at]

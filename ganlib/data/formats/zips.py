@@ -23,6 +23,7 @@ from ganlib.data.formats.entries import (
     check_range,
     shown_name,
 )
+from ganlib.data.formats.nested import nested_by_name, refuse_nested
 from ganlib.data.formats.parts import PartRange, Seekable
 from ganlib.errors import DataError
 
@@ -38,6 +39,8 @@ MAX_RATIO = 200
 _LOCAL = struct.Struct("<4s5H3I2H")
 _END = b"PK\x05\x06"
 _END_BYTES, _LONGEST_COMMENT = 22, 2**16
+_END64, _END64_BYTES = b"PK\x06\x06", 56 + 20
+"""Zip64's record of the directory's end, and its length with the locator that lies between it and the end."""
 _EXTRA_BYTES = 64
 _STEP_BYTES = 2**18
 """Packed bytes that are given to the unpacker at once."""
@@ -94,17 +97,28 @@ def zip_directory(source: ByteRange) -> list[zipfile.ZipInfo]:
     return found
 
 
+def first_name(source: ByteRange) -> str:
+    """The name in the header at the archive's beginning; empty for an archive without files."""
+    begin = source.read_at(0, min(_LOCAL.size + 256, source.size))
+    if len(begin) < _LOCAL.size or not begin.startswith(b"PK\x03\x04"):
+        return ""
+    length = _LOCAL.unpack_from(begin)[-2]
+    return begin[_LOCAL.size : _LOCAL.size + length].decode("utf-8", "replace")
+
+
 def _check_directory(source: ByteRange) -> None:
     """Refuse a directory by its announced size, before it is read into memory."""
-    length = min(source.size, _END_BYTES + _LONGEST_COMMENT)
+    length = min(source.size, _END64_BYTES + _END_BYTES + _LONGEST_COMMENT)
     tail = source.read_at(source.size - length, length)
     at = tail.rfind(_END)
     if at < 0 or len(tail) - at < _END_BYTES:
         raise DataError(f"{source.what} cannot be read as a zip archive: it has no directory at its end")
     size = int(struct.unpack_from("<I", tail, at + 12)[0])
-    # Zip64 announces its size elsewhere; no directory is larger than what lies before its end.
-    size = source.size if size == 0xFFFFFFFF else size
-    if min(size, source.size) > MAX_DIRECTORY_BYTES and size != source.size:
+    # Zip64 announces its size in a record before, which the standard library prefers wherever it is there.
+    end64 = at - _END64_BYTES
+    if end64 >= 0 and tail.startswith(_END64, end64):
+        size = int(struct.unpack_from("<Q", tail, end64 + 40)[0])
+    if size > MAX_DIRECTORY_BYTES:
         raise DataError(
             f"{source.what} has a directory of {size:,} bytes; at most {MAX_DIRECTORY_BYTES:,} are accepted"
         )
@@ -112,7 +126,9 @@ def _check_directory(source: ByteRange) -> None:
 
 def _entry(source: ByteRange, info: zipfile.ZipInfo, largest: int) -> Entry | Refused:
     made = check_member(info, largest)
-    return made if isinstance(made, Refused) else Entry(made, info.file_size, partial(_read, source, info))
+    if isinstance(made, Refused):
+        return made
+    return nested_by_name(made) or Entry(made, info.file_size, partial(_read, source, info))
 
 
 def check_member(info: zipfile.ZipInfo, largest: int, most_ratio: int = MAX_RATIO) -> str | Refused:
@@ -168,7 +184,7 @@ def _read(source: ByteRange, info: zipfile.ZipInfo) -> bytes:
             raise DataError(f"{what} is damaged: {error}") from error
     if len(data) != info.file_size or zlib.crc32(data) != info.CRC:
         raise DataError(f"{what} is damaged: its content is not what the archive's directory announces")
-    return data
+    return refuse_nested(data, what)
 
 
 class MemberStream:

@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 from byte_sources import MUTATIONS, entries, mutations, stored
 
-from ganlib.data.formats import parquet
+from ganlib.data.formats import parquet, parquet_layout
 from ganlib.data.formats.entries import Entry, FileRange, Refused
 from ganlib.data.formats.parquet import parquet_entries
+from ganlib.data.formats.thrift import BadThrift, CompactReader
 from ganlib.errors import DataError
 
 LARGEST = 10_000
@@ -154,7 +155,7 @@ def test_a_table_without_pictures_is_an_error_with_a_remedy(columns: dict[str, A
 
 
 def test_a_large_row_group_is_refused_before_it_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parquet, "MAX_ROW_GROUP_BYTES", 50_000)
+    monkeypatch.setattr(parquet_layout, "MAX_ROW_GROUP_BYTES", 50_000)
     rng = np.random.default_rng(0)
     pictures: list[bytes | None] = [rng.bytes(9_000) for _ in range(10)]
     assert len(read(written({"image": images(pictures)}, row_group_size=4))) == 10
@@ -186,8 +187,8 @@ WHOLE = written(LABELLED, FEATURES, row_group_size=10)
         (WHOLE[:-1], "truncated"),
         (WHOLE[: len(WHOLE) // 2], "truncated"),
         (WHOLE[:-8] + struct.pack("<I", 2**31) + b"PAR1", "footer of 2,147,483,648"),
-        (WHOLE[:-8] + struct.pack("<I", 5) + b"PAR1", "cannot be read"),
-        (b"PAR1" + bytes(100) + struct.pack("<I", 100) + b"PAR1", "cannot be read"),
+        (WHOLE[:-8] + struct.pack("<I", 5) + b"PAR1", "damaged footer"),
+        (b"PAR1" + bytes(100) + struct.pack("<I", 100) + b"PAR1", "damaged footer"),
         (WHOLE[:-4] + b"PARE", "encrypted"),
     ],
 )
@@ -209,3 +210,53 @@ def test_no_damage_by_chance_is_more_than_an_error(how: dict[str, Any]) -> None:
             errors += 1
     assert whole + errors == MUTATIONS
     assert errors > MUTATIONS // 10
+
+
+def test_an_encoding_that_a_few_bytes_make_large_is_refused() -> None:
+    data = written(LABELLED, use_dictionary=False, column_encoding={"image.bytes": "DELTA_BYTE_ARRAY"})
+    with pytest.raises(DataError, match=r"column image\.bytes is in encoding 7; PLAIN.*Save it again"):
+        read(data)
+
+
+def test_a_page_that_unpacks_to_more_than_is_accepted_is_refused_unread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = written({"image": pa.array([bytes(60_000)])}, compression="zstd")
+    assert len(read_large := list(parquet_entries(stored(data), 2**20))) == 1
+    assert isinstance(read_large[0], Entry)
+    monkeypatch.setattr(parquet_layout, "MAX_PAGE_BYTES", 50_000)
+    with pytest.raises(DataError, match="a page of 60,004 bytes"):
+        list(parquet_entries(stored(data), 2**20))
+
+
+def test_a_footer_that_contradicts_itself_is_refused_before_pyarrow_sees_it() -> None:
+    # pyarrow ends the process when a row group has other columns than the schema.
+    reader = CompactReader(footer := WHOLE[-8 - struct.unpack("<I", WHOLE[-8:-4])[0] : -8])
+    described = reader.struct()
+    assert reader.at == len(footer)
+    assert described[3] == 30
+    assert [len(group[1]) for group in described[4]] == [3, 3, 3]
+    # The first list of columns: its head says three structs.
+    at = WHOLE.index(b"\x19\x3c\x26", len(WHOLE) - len(footer) - 8)
+    with pytest.raises(DataError, match="damaged footer"):
+        read(WHOLE[: at + 1] + b"\x2c" + WHOLE[at + 2 :])
+
+
+@pytest.mark.parametrize(
+    ("data", "match"),
+    [
+        (b"", "ends early"),
+        (b"\x15", "ends early"),
+        (b"\x15" + b"\xff" * 20, "too long"),
+        (b"\x18\xff\xff\xff\xff\x07", "ends early"),
+        (b"\x19\xfc\xff\xff\xff\xff\x07", "announces 2,147,483,647 values"),
+        (b"\x1b\xff\xff\xff\xff\x07\x55", "announces 2,147,483,647 values"),
+        (b"\x1d\x00", "type 13"),
+        (b"\x1c" * 100, "too deep"),
+        (b"\x19" * 100, "too deep|type|ends early|announces"),
+        (b"\x19\xf3\x90\x4e" + bytes(10_000), "too many values"),
+    ],
+)
+def test_thrift_that_lies_is_an_error(data: bytes, match: str) -> None:
+    with pytest.raises(BadThrift, match=match):
+        CompactReader(data, most=1000).struct()
