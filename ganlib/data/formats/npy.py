@@ -149,7 +149,8 @@ def _header(what: str, stream: Readable) -> tuple[int, str]:
 
 def _understood(what: str, text: str) -> tuple[np.dtype[Any], bool, tuple[int, ...]]:
     try:
-        header = ast.literal_eval(text.strip())
+        # NumPy writes no backslash, and for a wrong one Python would print a warning.
+        header = None if "\\" in text else ast.literal_eval(text.strip())
     except _LITERAL_ERRORS as error:
         raise DataError(f"{what} has a header that cannot be understood. Save it again") from error
     if not isinstance(header, dict) or set(header) != {"descr", "fortran_order", "shape"}:

@@ -188,6 +188,7 @@ SHAPE = "{'descr': '|u1', 'fortran_order': False, 'shape': (2, 4, 4)}\n"
         (written(SHAPE.replace("'|u1'", "7")), "accepted"),
         (written("{'descr': '|u1'}"), "without descr"),
         (written("__import__('os').abort()"), "cannot be understood"),
+        (written(SHAPE.replace("|u1", "\\|u1")), "without descr"),
         (written("(" * 5000), "cannot be understood"),
         (written("-" * 9000 + "1"), "cannot be understood"),
         (written("{" + SHAPE + ": 1}"), "cannot be understood"),
