@@ -30,6 +30,10 @@ _ENCODINGS = {0: "PLAIN", 2: "PLAIN_DICTIONARY", 3: "RLE", 5: "DELTA_BINARY_PACK
 """Encodings that a few bytes cannot make large: what pyarrow, and so Hugging Face, write unasked."""
 
 
+_WRONG_TYPES = (ValueError, KeyError, TypeError, IndexError, AttributeError)
+"""Raised where a description has other types, or fewer fields, than it must have; BadThrift is one."""
+
+
 class Chunk(NamedTuple):
     """A column of a row group."""
 
@@ -61,7 +65,7 @@ def read_layout(source: ByteRange) -> tuple[Group, ...]:
         leaves = _leaves(described[2])
         groups = tuple(_group(group, leaves, end) for group in described.get(4, []))
         rows = int(described[3])
-    except (BadThrift, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+    except _WRONG_TYPES as error:
         raise DataError(f"{source.what} has a damaged footer: {error or type(error).__name__}") from error
     if not 0 < rows <= MAX_ITEMS:
         raise DataError(f"{source.what} has {rows:,} rows; 1 to {MAX_ITEMS:,} are accepted")
@@ -162,8 +166,9 @@ def check_pages(source: ByteRange, chunk: Chunk) -> None:
             unpacked, packed = header[2], header[3]
             own = header[7 if header[1] == _DICTIONARY_PAGE else _DATA_PAGES[header[1]]]
             count, encoding = own[1], own[4 if header[1] == 3 else 2]
+            known = encoding in _ENCODINGS
             sound = min(unpacked, packed, count) >= 0 and at + length + packed <= end
-        except (KeyError, TypeError) as error:
+        except _WRONG_TYPES as error:
             raise DataError(f"{what} has a page whose header is damaged") from error
         total += unpacked
         if not sound or unpacked > MAX_PAGE_BYTES or total > MAX_ROW_GROUP_BYTES:
@@ -171,7 +176,7 @@ def check_pages(source: ByteRange, chunk: Chunk) -> None:
                 f"{what} has a page of {unpacked:,} bytes, {packed:,} packed; it is damaged, or larger than "
                 f"the {MAX_PAGE_BYTES:,} that are accepted. Save it again with pyarrow"
             )
-        if encoding not in _ENCODINGS:
+        if not known:
             raise DataError(
                 f"{what} is in encoding {encoding}; {', '.join(_ENCODINGS.values())} are accepted. Save it "
                 "again with pyarrow"

@@ -69,7 +69,8 @@ def zip_entries(source: ByteRange, largest: int) -> Iterator[Entry | Refused]:
     """
     seen: set[str] = set()
     for info in sorted(zip_directory(source), key=lambda info: info.filename):
-        if info.is_dir():
+        # Python's own is_dir fails for an empty name.
+        if info.filename.endswith("/"):
             continue
         made = _entry(source, info, largest)
         if isinstance(made, Entry):

@@ -140,6 +140,15 @@ def test_an_archive_inside_of_an_archive_is_refused(
     assert good == {"d.png": PICTURE}
 
 
+def test_a_file_without_a_name_is_refused() -> None:
+    data = bytearray(zipped({"a": PICTURE}))
+    at = data.index(b"PK\x01\x02")
+    struct.pack_into("<HH", data, at + 28, 0, 1)
+    (entry,) = zip_entries(stored(bytes(data)), LARGEST)
+    assert isinstance(entry, Refused)
+    assert entry.reason == "bad name"
+
+
 def test_a_directory_of_zip64_is_refused_by_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
     at = ZIP.index(b"PK\x05\x06")
     directory = ZIP.index(b"PK\x01\x02")

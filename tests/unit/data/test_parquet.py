@@ -260,3 +260,17 @@ def test_a_footer_that_contradicts_itself_is_refused_before_pyarrow_sees_it() ->
 def test_thrift_that_lies_is_an_error(data: bytes, match: str) -> None:
     with pytest.raises(BadThrift, match=match):
         CompactReader(data, most=1000).struct()
+
+
+@pytest.mark.parametrize("value", [0x19, 0x1B, 0x1C, 0x18, 0x11, 0x16])
+def test_a_field_of_another_type_is_an_error(value: int) -> None:
+    # The first fields of the first page's header and of the footer, each with every other type.
+    footer = len(WHOLE) - 8 - struct.unpack("<I", WHOLE[-8:-4])[0]
+    errors = 0
+    for at in (*range(4, 30), *range(footer, footer + 120)):
+        damaged = WHOLE[:at] + bytes([value]) + WHOLE[at + 1 :]
+        try:
+            list(parquet_entries(stored(damaged), LARGEST))
+        except DataError:
+            errors += 1
+    assert errors > 20
