@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from ganlib.errors import DataError
@@ -19,6 +21,9 @@ from ganlib.records import Record
 
 MAX_NAME_BYTES = 1024
 """Longest name of an entry in UTF-8; S3 takes no longer keys."""
+
+MAX_LABEL = 200
+"""Longest name of a class, in characters."""
 
 READ_AHEAD_BYTES = 2**20
 """Bytes that are fetched from an object at once, at least."""
@@ -70,20 +75,51 @@ class PictureRefused(DataError):
 
 
 class Entry(NamedTuple):
-    """A picture file inside of an archive, or a picture of an array."""
+    """A picture file inside of an archive or a table, or a picture of an array.
+
+    A picture file has ``pixels`` None, and ``read`` gives the bytes of the file, to be decoded. A picture of
+    an array (npy, npz, IDX) has both: ``pixels`` gives the picture, which needs no decoding, and ``read`` the
+    same values as bytes, row by row, which are no picture file (they serve for a digest, beside the shape).
+    An entry keeps its block of the array, some MiB, in memory for as long as it lives.
+    """
 
     name: str
     """Relative path with slashes, as :func:`check_name` accepts it."""
     size: int
-    """Bytes, as announced."""
+    """Bytes, as announced; of a picture of an array, its values."""
     read: Callable[[], bytes]
     """Its content, of at most ``size`` bytes. Raises ``DataError``."""
     label: str | None = None
-    """Its class, where the format itself carries one."""
+    """Its class, where the format itself carries one, as :func:`check_label` accepts it: a text, no path."""
+    pixels: Callable[[], NDArray[np.uint8]] | None = None
+    """A picture of an array: uint8 [height, width] (grey) or [height, width, 3] (RGB), 0 to 255, not to be
+    written to. None for a picture file."""
+
+
+def array_entry(name: str, picture: NDArray[np.uint8], label: str | None = None) -> Entry:
+    """A picture of an array, uint8 [height, width] or [height, width, 3] in any memory layout."""
+
+    def pixels() -> NDArray[np.uint8]:
+        return np.ascontiguousarray(picture)
+
+    return Entry(name, picture.size, lambda: pixels().tobytes(), label, pixels)
+
+
+class UnusableContent(DataError):
+    """An entry whose content shows, when it is read, that it cannot be used.
+
+    Args:
+        message: For a person.
+        reason: The same in the words of the manifest.
+    """
+
+    def __init__(self, message: str, reason: Reason) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class BadName(ValueError):
-    """A name that must not become a path; its text says why."""
+    """A name that must not become a path, or a label that must not become a class; its text says why."""
 
 
 def check_name(name: str) -> str:
@@ -103,6 +139,22 @@ def check_name(name: str) -> str:
     if len(name.encode()) > MAX_NAME_BYTES:
         raise BadName(f"it has more than {MAX_NAME_BYTES} bytes")
     return "/".join(parts)
+
+
+def check_label(label: str) -> str:
+    """A class from a file as one line of text in Unicode's composed form, without spaces around it.
+
+    Raises:
+        BadName: It is empty, has more than :data:`MAX_LABEL` characters, or has control characters.
+    """
+    label = unicodedata.normalize("NFC", label[: 4 * MAX_LABEL]).strip()
+    if not label:
+        raise BadName("its label is empty")
+    if len(label) > MAX_LABEL:
+        raise BadName(f"its label has more than {MAX_LABEL} characters")
+    if any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in label):
+        raise BadName("its label has control characters")
+    return label
 
 
 def shown_name(name: str) -> str:

@@ -19,6 +19,7 @@ from typing import IO, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from ganlib.data.formats.entries import ByteRange, Entry, Stream, array_entry
 from ganlib.errors import DataError
 from ganlib.records import Split
 
@@ -50,6 +51,10 @@ MAX_ITEMS = 20_000_000
 GZIP_ERRORS = (gzip.BadGzipFile, EOFError, zlib.error)
 """Errors that reading a damaged gzip stream raises."""
 
+MAX_RATIO = 200
+"""Most bytes that a byte of a file of pictures may unpack to."""
+
+_BLOCK_BYTES = 4 * 2**20
 _UBYTE = 0x08
 _CHUNK = 1 << 20
 
@@ -137,21 +142,73 @@ def open_idx(path: Path, dimensions: int, what: str = "") -> Iterator[IdxReader]
         DataError: The header is not that of unsigned bytes with that many dimensions, there are no
             items or more than :data:`MAX_ITEMS`, or a picture's side is above :data:`MAX_SIDE`.
     """
-    what = what or str(path)
     with open_content(path) as stream:
-        header = read_exactly(stream, 4, what)
-        if header != bytes([0, 0, _UBYTE, dimensions]):
-            raise DataError(
-                f"{what} is not an IDX file of unsigned bytes with {dimensions} dimension(s): it begins "
-                f"with {header.hex(' ')}, expected 00 00 08 {dimensions:02x}"
-            )
-        shape = struct.unpack(f">{dimensions}I", read_exactly(stream, 4 * dimensions, what))
-        if not 1 <= shape[0] <= MAX_ITEMS or any(not 1 <= side <= MAX_SIDE for side in shape[1:]):
-            raise DataError(
-                f"{what} announces the shape {list(shape)}: 1 to {MAX_ITEMS:,} items and sides from 1 to "
-                f"{MAX_SIDE} are accepted"
-            )
-        yield IdxReader(what, shape, stream)
+        yield read_header(stream, dimensions, what or str(path))
+
+
+def read_header(stream: IO[bytes], dimensions: int, what: str) -> IdxReader:
+    """Check the header of an unpacked IDX file: as :func:`open_idx`."""
+    header = read_exactly(stream, 4, what)
+    if header != bytes([0, 0, _UBYTE, dimensions]):
+        raise DataError(
+            f"{what} is not an IDX file of unsigned bytes with {dimensions} dimension(s): it begins "
+            f"with {header.hex(' ')}, expected 00 00 08 {dimensions:02x}"
+        )
+    shape = struct.unpack(f">{dimensions}I", read_exactly(stream, 4 * dimensions, what))
+    if not 1 <= shape[0] <= MAX_ITEMS or any(not 1 <= side <= MAX_SIDE for side in shape[1:]):
+        raise DataError(
+            f"{what} announces the shape {list(shape)}: 1 to {MAX_ITEMS:,} items and sides from 1 to "
+            f"{MAX_SIDE} are accepted"
+        )
+    return IdxReader(what, shape, stream)
+
+
+def idx_entries(
+    images: ByteRange, labels: ByteRange | None, largest: int, prefix: str = ""
+) -> Iterator[Entry]:
+    """The pictures of an IDX file with their labels, in order; each holds its block of some MiB in memory.
+
+    Args:
+        images: The pictures, plain or gzipped.
+        labels: Their labels, plain or gzipped; None for pictures without.
+        largest: Most bytes of a picture.
+        prefix: Begins the pictures' names, whose rest is their position.
+
+    Raises:
+        DataError: As :func:`open_idx` and :meth:`IdxReader.blocks`; a picture is larger than ``largest``; a
+            file announces more than :data:`MAX_RATIO` times its size; there are not as many labels.
+    """
+    reader = _open_range(images, 3)
+    count, height, width = reader.shape
+    if height * width > largest:
+        raise DataError(
+            f"{images.what} has pictures of {height * width:,} bytes; at most {largest:,} are accepted. "
+            "Scale them down"
+        )
+    if count * height * width > MAX_RATIO * images.size:
+        raise DataError(
+            f"{images.what} has {images.size:,} bytes and announces {count * height * width:,}; at most "
+            f"{MAX_RATIO} times its size is accepted: it is truncated or a bomb"
+        )
+    classes = None if labels is None else _open_range(labels, 1).all()
+    if labels is not None and classes is not None and len(classes) != count:
+        raise DataError(
+            f"{images.what} holds {count:,} pictures, but {labels.what} {len(classes):,} labels; they must "
+            "be as many"
+        )
+    number = 0
+    for block in reader.blocks(max(1, _BLOCK_BYTES // (height * width))):
+        for picture in block:
+            label = None if classes is None else str(classes[number])
+            yield array_entry(f"{prefix}{number:07d}", picture, label)
+            number += 1
+
+
+def _open_range(source: ByteRange, dimensions: int) -> IdxReader:
+    stream = cast("IO[bytes]", Stream(source))
+    if source.read_at(0, min(2, source.size)) == b"\x1f\x8b":
+        stream = cast("IO[bytes]", gzip.GzipFile(fileobj=stream))
+    return read_header(stream, dimensions, source.what)
 
 
 def check_idx_set(files: Mapping[str, IdxFile]) -> None:

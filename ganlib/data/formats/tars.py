@@ -22,13 +22,15 @@ from ganlib.data.formats.entries import (
     check_name,
     shown_name,
 )
+from ganlib.data.formats.nested import nested_by_name, refuse_nested
 from ganlib.errors import DataError
 
 MAX_UNPACKED_RATIO = 200
 """Most bytes that a byte of the archive may unpack to, over the whole stream."""
 
 _SLACK_BYTES = 64 * 2**20
-_ERRORS = (tarfile.TarError, EOFError, OSError, zlib.error, ValueError, OverflowError)
+UNPACK_ERRORS = (tarfile.TarError, EOFError, OSError, zlib.error, ValueError, OverflowError)
+"""Errors of a tar, or of its compression, that is damaged or is none."""
 
 
 def tar_entries(source: ByteRange, largest: int) -> Iterator[Entry | Refused]:
@@ -44,7 +46,7 @@ def tar_entries(source: ByteRange, largest: int) -> Iterator[Entry | Refused]:
     seen: set[str] = set()
     try:
         # ``|`` reads a stream: tarfile never seeks, nor does it trust a file's size for memory.
-        with tarfile.open(fileobj=cast("IO[bytes]", _Unpacked(source)), mode="r|") as archive:
+        with tarfile.open(fileobj=cast("IO[bytes]", Unpacked(source)), mode="r|") as archive:
             for member in archive:
                 if member.isdir():
                     continue
@@ -55,7 +57,7 @@ def tar_entries(source: ByteRange, largest: int) -> Iterator[Entry | Refused]:
                     else:
                         seen.add(made.name)
                 yield made
-    except _ERRORS as error:
+    except UNPACK_ERRORS as error:
         raise DataError(f"{source.what} cannot be read as a tar archive: {error}") from error
 
 
@@ -67,6 +69,8 @@ def _entry(
         name = check_name(member.name.removeprefix("./"))
     except BadName as error:
         return Refused(name=shown, reason="bad name", detail=str(error))
+    if nested := nested_by_name(name):
+        return nested
     if not member.isfile():
         return Refused(name=shown, reason="link" if member.issym() or member.islnk() else "unreadable")
     if member.size == 0:
@@ -78,16 +82,16 @@ def _entry(
         try:
             file = archive.extractfile(member)
             data = b"" if file is None else file.read(member.size)
-        except _ERRORS as error:
+        except UNPACK_ERRORS as error:
             raise DataError(f"{source.what}: {shown} is damaged: {error}") from error
         if len(data) != member.size:
             raise DataError(f"{source.what}: {shown} is truncated")
-        return data
+        return refuse_nested(data, f"{source.what}: {shown}")
 
     return Entry(name, member.size, read)
 
 
-class _Unpacked:
+class Unpacked:
     """The stream of a tar, unpacked as its first bytes say; far more than the archive's size is an error."""
 
     def __init__(self, source: ByteRange) -> None:
@@ -103,6 +107,7 @@ class _Unpacked:
         self._left = source.size * MAX_UNPACKED_RATIO + _SLACK_BYTES
 
     def read(self, length: int) -> bytes:
+        """Read the next bytes. Raises ``DataError`` for a bomb, and :data:`UNPACK_ERRORS`."""
         data: bytes = self._file.read(length)  # type: ignore[attr-defined]
         self._left -= len(data)
         if self._left < 0:

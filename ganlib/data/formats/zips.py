@@ -6,14 +6,25 @@ once from an object, and is unpacked only as far as the size that the directory 
 
 from __future__ import annotations
 
-import io
 import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
 from functools import partial
+from typing import cast
 
-from ganlib.data.formats.entries import BadName, ByteRange, Entry, Refused, check_name, shown_name
+from ganlib.data.formats.entries import (
+    BadName,
+    ByteRange,
+    Entry,
+    Refused,
+    Stream,
+    check_name,
+    check_range,
+    shown_name,
+)
+from ganlib.data.formats.nested import nested_by_name, refuse_nested
+from ganlib.data.formats.parts import PartRange, Seekable
 from ganlib.errors import DataError
 
 MAX_ENTRIES = 20_000_000
@@ -28,9 +39,21 @@ MAX_RATIO = 200
 _LOCAL = struct.Struct("<4s5H3I2H")
 _END = b"PK\x05\x06"
 _END_BYTES, _LONGEST_COMMENT = 22, 2**16
+_END64, _END64_BYTES = b"PK\x06\x06", 56 + 20
+"""Zip64's record of the directory's end, and its length with the locator that lies between it and the end."""
 _EXTRA_BYTES = 64
+_STEP_BYTES = 2**18
+"""Packed bytes that are given to the unpacker at once."""
 _STORED, _DEFLATED = 0, 8
 _ENCRYPTED = 0x1
+_DIRECTORY_ERRORS = (
+    zipfile.BadZipFile,
+    NotImplementedError,
+    OSError,
+    ValueError,
+    struct.error,
+    OverflowError,
+)
 _LINK, _TYPE = 0o120000, 0o170000
 
 
@@ -44,17 +67,9 @@ def zip_entries(source: ByteRange, largest: int) -> Iterator[Entry | Refused]:
     Raises:
         DataError: It is no zip archive, is truncated, or its directory is too large.
     """
-    _check_directory(source)
-    try:
-        with zipfile.ZipFile(_Seekable(source)) as archive:
-            found = archive.infolist()
-    except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error, OverflowError) as error:
-        raise DataError(f"{source.what} cannot be read as a zip archive: {error}") from error
-    if len(found) > MAX_ENTRIES:
-        raise DataError(f"{source.what} has {len(found):,} files; at most {MAX_ENTRIES:,} are accepted")
     seen: set[str] = set()
-    for info in sorted(found, key=lambda info: info.filename):
-        # Not `is_dir`, which fails for an empty name.
+    for info in sorted(zip_directory(source), key=lambda info: info.filename):
+        # Python's own is_dir fails for an empty name.
         if info.filename.endswith("/"):
             continue
         made = _entry(source, info, largest)
@@ -66,23 +81,65 @@ def zip_entries(source: ByteRange, largest: int) -> Iterator[Entry | Refused]:
         yield made
 
 
+def zip_directory(source: ByteRange) -> list[zipfile.ZipInfo]:
+    """The directory of a zip archive, whose names and sizes are not checked yet.
+
+    Raises:
+        DataError: As :func:`zip_entries`.
+    """
+    _check_directory(source)
+    try:
+        with zipfile.ZipFile(Seekable(source)) as archive:
+            found = archive.infolist()
+    except _DIRECTORY_ERRORS as error:
+        raise DataError(f"{source.what} cannot be read as a zip archive: {error}") from error
+    if len(found) > MAX_ENTRIES:
+        raise DataError(f"{source.what} has {len(found):,} files; at most {MAX_ENTRIES:,} are accepted")
+    return found
+
+
+def first_name(source: ByteRange) -> str:
+    """The name in the header at the archive's beginning; empty for an archive without files."""
+    begin = source.read_at(0, min(_LOCAL.size + 256, source.size))
+    if len(begin) < _LOCAL.size or not begin.startswith(b"PK\x03\x04"):
+        return ""
+    length = _LOCAL.unpack_from(begin)[-2]
+    return begin[_LOCAL.size : _LOCAL.size + length].decode("utf-8", "replace")
+
+
 def _check_directory(source: ByteRange) -> None:
     """Refuse a directory by its announced size, before it is read into memory."""
-    length = min(source.size, _END_BYTES + _LONGEST_COMMENT)
+    length = min(source.size, _END64_BYTES + _END_BYTES + _LONGEST_COMMENT)
     tail = source.read_at(source.size - length, length)
     at = tail.rfind(_END)
     if at < 0 or len(tail) - at < _END_BYTES:
         raise DataError(f"{source.what} cannot be read as a zip archive: it has no directory at its end")
     size = int(struct.unpack_from("<I", tail, at + 12)[0])
-    # Zip64 announces its size elsewhere; no directory is larger than what lies before its end.
-    size = source.size if size == 0xFFFFFFFF else size
-    if min(size, source.size) > MAX_DIRECTORY_BYTES and size != source.size:
+    # Zip64 announces its size in a record before, which the standard library prefers wherever it is there.
+    end64 = at - _END64_BYTES
+    if end64 >= 0 and tail.startswith(_END64, end64):
+        size = int(struct.unpack_from("<Q", tail, end64 + 40)[0])
+    if size > MAX_DIRECTORY_BYTES:
         raise DataError(
             f"{source.what} has a directory of {size:,} bytes; at most {MAX_DIRECTORY_BYTES:,} are accepted"
         )
 
 
 def _entry(source: ByteRange, info: zipfile.ZipInfo, largest: int) -> Entry | Refused:
+    made = check_member(info, largest)
+    if isinstance(made, Refused):
+        return made
+    return nested_by_name(made) or Entry(made, info.file_size, partial(_read, source, info))
+
+
+def check_member(info: zipfile.ZipInfo, largest: int, most_ratio: int = MAX_RATIO) -> str | Refused:
+    """The name of a member as a relative path, or why the member cannot be read.
+
+    Args:
+        info: As the directory announces it.
+        largest: Most bytes of the unpacked member.
+        most_ratio: Most bytes that a byte of it may unpack to.
+    """
     shown = shown_name(info.filename)
     try:
         name = check_name(info.filename)
@@ -96,13 +153,13 @@ def _entry(source: ByteRange, info: zipfile.ZipInfo, largest: int) -> Entry | Re
         return Refused(name=shown, reason="empty")
     if info.file_size > largest:
         return Refused(name=shown, reason="too large", detail=f"{info.file_size:,} bytes")
-    if info.file_size > MAX_RATIO * max(1, info.compress_size):
+    if info.file_size > most_ratio * max(1, info.compress_size):
         return Refused(
             name=shown, reason="bomb", detail=f"{info.compress_size:,} bytes unpack to {info.file_size:,}"
         )
     if info.compress_type not in (_STORED, _DEFLATED):
         return Refused(name=shown, reason="unreadable", detail=f"compression method {info.compress_type}")
-    return Entry(name, info.file_size, partial(_read, source, info))
+    return name
 
 
 def _read(source: ByteRange, info: zipfile.ZipInfo) -> bytes:
@@ -128,34 +185,67 @@ def _read(source: ByteRange, info: zipfile.ZipInfo) -> bytes:
             raise DataError(f"{what} is damaged: {error}") from error
     if len(data) != info.file_size or zlib.crc32(data) != info.CRC:
         raise DataError(f"{what} is damaged: its content is not what the archive's directory announces")
-    return data
+    return refuse_nested(data, what)
 
 
-class _Seekable(io.RawIOBase):
-    """A byte range as a file, for the standard library."""
+class MemberStream:
+    """A member of a zip archive that is unpacked while it is read, never more of it than is asked for.
 
-    def __init__(self, source: ByteRange) -> None:
-        self._source, self._at = source, 0
+    Args:
+        source: The archive.
+        info: The member: one that :func:`check_member` accepts.
+        ahead: Packed bytes to fetch at once.
 
-    def seekable(self) -> bool:
-        return True
+    Raises:
+        DataError: The member does not begin where the directory says.
+    """
 
-    def readable(self) -> bool:
-        return True
+    def __init__(self, source: ByteRange, info: zipfile.ZipInfo, ahead: int) -> None:
+        self._what = f"{source.what}: {shown_name(info.filename)}"
+        check_range(source, info.header_offset, _LOCAL.size)
+        begin = source.read_at(info.header_offset, _LOCAL.size)
+        if not begin.startswith(b"PK\x03\x04"):
+            raise DataError(f"{self._what} does not begin where the archive's directory says")
+        *_, name_bytes, extra_bytes = _LOCAL.unpack(begin)
+        start = info.header_offset + _LOCAL.size + name_bytes + extra_bytes
+        check_range(source, start, info.compress_size)
+        self._packed = Stream(PartRange(source, start, info.compress_size), ahead)
+        self._unpacker = zlib.decompressobj(-zlib.MAX_WBITS) if info.compress_type == _DEFLATED else None
+        self._step, self._rest = min(ahead, _STEP_BYTES), b""
+        self._left, self._crc, self._announced = info.file_size, 0, info.CRC
 
-    def tell(self) -> int:
-        return self._at
+    def read(self, length: int) -> bytes:
+        """Read the next bytes; fewer at the end.
 
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._source.size}[whence]
-        if base + offset < 0:
-            raise ValueError(f"position {base + offset} lies before the beginning")
-        self._at = base + offset
-        return self._at
+        Raises:
+            DataError: It ends early, or it ends here and its checksum is not that of the directory.
+        """
+        wanted = min(length, self._left)
+        parts = []
+        while wanted:
+            part = self._packed.read(wanted) if self._unpacker is None else self._unpack(wanted)
+            if not part:
+                raise DataError(f"{self._what} is truncated: {self._left:,} more bytes are announced")
+            parts.append(part)
+            wanted -= len(part)
+            self._left -= len(part)
+            self._crc = zlib.crc32(part, self._crc)
+            if self._left == 0 and self._crc != self._announced:
+                raise DataError(
+                    f"{self._what} is damaged: its content is not what the archive's directory announces"
+                )
+        return b"".join(parts)
 
-    def read(self, length: int | None = -1) -> bytes:
-        left = max(0, self._source.size - self._at)
-        wanted = left if length is None or length < 0 else min(length, left)
-        data = self._source.read_at(self._at, wanted) if wanted else b""
-        self._at += len(data)
-        return data
+    def _unpack(self, most: int) -> bytes:
+        """Some bytes, at most ``most``; none at the end."""
+        unpacker = cast("zlib._Decompress", self._unpacker)
+        while not unpacker.eof:
+            packed = self._rest or self._packed.read(self._step)
+            try:
+                data = unpacker.decompress(packed, most)
+            except zlib.error as error:
+                raise DataError(f"{self._what} is damaged: {error}") from error
+            self._rest = unpacker.unconsumed_tail
+            if data or not packed:
+                return data
+        return b""
