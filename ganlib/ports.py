@@ -73,6 +73,26 @@ class ObjectStore(Protocol):
         """
         ...
 
+    def read_into(self, key: str, start: int, buffer: memoryview) -> int:
+        """Fill a buffer with an object's bytes from position ``start`` on, by one request without a retry.
+
+        What came before a connection broke is kept: the caller goes on from there.
+
+        Args:
+            key: The object.
+            start: 0 to its size less 1.
+            buffer: Writable bytes, 1 or more.
+
+        Returns:
+            Bytes filled in, 1 or more: fewer than asked for where the object ends or the answer broke off.
+
+        Raises:
+            Interrupted: Nothing came, and the same request may succeed later.
+            ObjectMissing: There is no such object.
+            DataError: It ends at or before ``start``.
+        """
+        ...
+
     def download(self, key: str, path: Path) -> None:
         """Bring an object into a new file, written beside and renamed. Raises ``ObjectMissing``."""
         ...

@@ -8,7 +8,7 @@ import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +31,7 @@ from botocore.exceptions import ConnectionError as NoConnection
 from botocore.session import Session as BotocoreSession
 from s3transfer.exceptions import RetriesExceededError
 
-from ganlib.errors import ConfigError, DataError, ObjectMissing, ServiceError
+from ganlib.errors import ConfigError, DataError, Interrupted, ObjectMissing, ServiceError
 from ganlib.ports import ObjectInfo, range_refused
 from ganlib.settings import ADDRESS_VARIABLE, Settings, require_room
 
@@ -49,6 +49,9 @@ _READS = 10
 _CONNECT_SECONDS = 1.6
 _READ_SECONDS = 30
 _PART_BYTES = 16 * 2**20
+_READ_BYTES = 2**20
+# Codes with which a service that is up asks to be asked again.
+_PASSING = {"SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "RequestLimitExceeded"}
 # A HEAD has no body to name its error; any other bare 404 comes from something that is not S3.
 _MISSING = {("GetObject", "NoSuchKey"), ("HeadObject", "404")}
 _REFUSED = {
@@ -86,7 +89,7 @@ class S3Store:
         self.endpoint = settings.require("s3")
         self.bucket = bucket or settings.s3_bucket
         self.prefix = prefix
-        self._page = page
+        self._page, self._settings = page, settings
         self._home = settings.home if "s3" not in settings.own and settings.home.is_dir() else None
         self._client = _client(settings, attempts=_ATTEMPTS, connect=_CONNECT_SECONDS, read=_READ_SECONDS)
         self._transfer = TransferConfig(
@@ -165,6 +168,54 @@ class S3Store:
                         raise range_refused(key, start, replaced=True) from error
                     raise
         raise AssertionError("the last attempt returns or raises")
+
+    def read_into(self, key: str, start: int, buffer: memoryview) -> int:
+        """Fill a buffer by one request without a retry; returns the bytes that came before it broke off.
+
+        Raises:
+            Interrupted: Nothing came: a timeout, a reset, an answer cut short, a 5xx.
+            ObjectMissing: There is no such object.
+            DataError: It ends at or before ``start``.
+        """
+        part = f"bytes={start}-{start + len(buffer) - 1}"
+        filled = 0
+        with self._reported(key):
+            try:
+                answer = self._once.get_object(Bucket=self.bucket, Key=self.prefix + key, Range=part)
+                body = answer["Body"]
+                try:
+                    self._check_start(answer.get("ContentRange", ""), start)
+                    while piece := body.read(min(_READ_BYTES, len(buffer) - filled)):
+                        buffer[filled : filled + len(piece)] = piece
+                        filled += len(piece)
+                finally:
+                    if filled < len(buffer):
+                        # The rest of this answer is still in the connection, which must not be used again.
+                        body.close()
+            except ClientError as error:
+                if _code(error) in {"InvalidRange", "416"}:
+                    raise range_refused(key, start, replaced=False) from error
+                if _may_pass(error):
+                    raise _interrupted(self.endpoint, error) from error
+                raise
+            except (NoConnection, HTTPClientError, IncompleteReadError) as error:
+                if not filled:
+                    raise _interrupted(self.endpoint, error) from error
+        if not filled:
+            raise _interrupted(self.endpoint, None)
+        return filled
+
+    def _check_start(self, content_range: str, start: int) -> None:
+        """Check that an answer begins where it was asked to; one with no range begins at 0."""
+        begins = re.match(r"bytes (\d+)-", content_range)
+        if (int(begins[1]) if begins else 0) != start:
+            reason = "it does not answer requests for a part of an object"
+            raise ServiceError("s3", self.endpoint, ADDRESS_VARIABLE["s3"], reason)
+
+    @cached_property
+    def _once(self) -> S3Client:
+        """A client that repeats nothing, for callers that do it themselves."""
+        return _client(self._settings, attempts=1, connect=_CONNECT_SECONDS, read=_READ_SECONDS)
 
     def download(self, key: str, path: Path) -> None:
         """Bring an object into a new file, written beside and renamed. Raises ``ObjectMissing``."""
@@ -311,6 +362,26 @@ def _create_bucket(client: S3Client, bucket: str, region: str) -> None:
     except ClientError as error:
         if error.response.get("Error", {}).get("Code") != "BucketAlreadyOwnedByYou":
             raise
+
+
+def _code(error: ClientError) -> str:
+    return error.response.get("Error", {}).get("Code", "unknown")
+
+
+def _may_pass(error: ClientError) -> bool:
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return status >= 500 or status in (408, 429) or _code(error) in _PASSING
+
+
+def _interrupted(endpoint: str, error: Exception | None) -> Interrupted:
+    """The failure of one request that may be repeated."""
+    if error is None:
+        reason = "an answer had no content"
+    elif isinstance(error, ClientError):
+        reason = f"{error.operation_name} failed with {_code(error)}"
+    else:
+        reason = f"a request broke off ({type(error).__name__})"
+    return Interrupted("s3", endpoint, ADDRESS_VARIABLE["s3"], reason)
 
 
 def _service_error(endpoint: str, bucket: str, error: Exception) -> ServiceError:

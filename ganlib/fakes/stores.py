@@ -50,6 +50,12 @@ class MemoryStore:
             raise range_refused(key, start, replaced=False)
         return data[start : start + length]
 
+    def read_into(self, key: str, start: int, buffer: memoryview) -> int:
+        """Fill a buffer with part of an object. Raises ``ObjectMissing`` and ``DataError``."""
+        data = self.get_range(key, start, len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
     def download(self, key: str, path: Path) -> None:
         """Write an object to a file. Raises ``ObjectMissing``."""
         data = self.get(key)
