@@ -91,7 +91,8 @@ class S3Store:
         self.prefix = prefix
         self._page, self._settings = page, settings
         self._home = settings.home if "s3" not in settings.own and settings.home.is_dir() else None
-        self._client = _client(settings, attempts=_ATTEMPTS, connect=_CONNECT_SECONDS, read=_READ_SECONDS)
+        self.client = _client(settings, attempts=_ATTEMPTS, connect=_CONNECT_SECONDS, read=_READ_SECONDS)
+        """boto3's client, for what this class does not offer."""
         self._transfer = TransferConfig(
             multipart_threshold=_PART_BYTES, multipart_chunksize=_PART_BYTES, max_concurrency=4
         )
@@ -114,9 +115,9 @@ class S3Store:
         with self._reported(key):
             if isinstance(data, Path):
                 with data.open("rb") as file:
-                    self._client.upload_fileobj(file, self.bucket, self.prefix + key, Config=self._transfer)
+                    self.client.upload_fileobj(file, self.bucket, self.prefix + key, Config=self._transfer)
             else:
-                self._client.put_object(Bucket=self.bucket, Key=self.prefix + key, Body=data)
+                self.client.put_object(Bucket=self.bucket, Key=self.prefix + key, Body=data)
 
     def get(self, key: str) -> bytes:
         """An object's bytes. Raises :class:`~ganlib.errors.ObjectMissing`.
@@ -128,7 +129,7 @@ class S3Store:
         before: bytes | None = None
         with self._reported(key):
             for attempt in range(1, _READS + 1):
-                answer = self._client.get_object(Bucket=self.bucket, Key=self.prefix + key)
+                answer = self.client.get_object(Bucket=self.bucket, Key=self.prefix + key)
                 try:
                     data = answer["Body"].read()
                 except (IncompleteReadError, ResponseStreamingError):
@@ -151,7 +152,7 @@ class S3Store:
             DataError: It ends before ``start``, or has another ETag by now.
         """
         part = f"bytes={start}-{start + length - 1}"
-        ask = partial(self._client.get_object, Bucket=self.bucket, Key=self.prefix + key, Range=part)
+        ask = partial(self.client.get_object, Bucket=self.bucket, Key=self.prefix + key, Range=part)
         with self._reported(key):
             for attempt in range(1, _READS + 1):
                 try:
@@ -223,7 +224,7 @@ class S3Store:
         beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
         try:
             with self._reported(key), beside.open("wb") as file:
-                self._client.download_fileobj(self.bucket, self.prefix + key, file, Config=self._transfer)
+                self.client.download_fileobj(self.bucket, self.prefix + key, file, Config=self._transfer)
             beside.replace(path)
         finally:
             beside.unlink(missing_ok=True)
@@ -233,7 +234,7 @@ class S3Store:
 
         Empty folder markers, which some tools leave behind, are not objects and are passed over.
         """
-        pages = self._client.get_paginator("list_objects_v2").paginate(
+        pages = self.client.get_paginator("list_objects_v2").paginate(
             Bucket=self.bucket, Prefix=self.prefix + prefix, PaginationConfig={"PageSize": self._page}
         )
         with self._reported(prefix):
@@ -246,7 +247,7 @@ class S3Store:
     def delete(self, key: str) -> None:
         """Remove an object; removing what is not there is no error."""
         with self._reported(key):
-            self._client.delete_object(Bucket=self.bucket, Key=self.prefix + key)
+            self.client.delete_object(Bucket=self.bucket, Key=self.prefix + key)
 
     @contextmanager
     def _reported(self, key: str) -> Iterator[None]:
