@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
@@ -73,21 +73,19 @@ class ObjectStore(Protocol):
         """
         ...
 
-    def read_into(self, key: str, start: int, buffer: memoryview) -> int:
-        """Fill a buffer with an object's bytes from position ``start`` on, by one request without a retry.
-
-        What came before a connection broke is kept: the caller goes on from there.
+    def stream(self, key: str, start: int, length: int) -> Generator[bytes, None, None]:
+        """Give an object's bytes from position ``start`` on as they come, by one request without a retry.
 
         Args:
             key: The object.
             start: 0 to its size less 1.
-            buffer: Writable bytes, 1 or more.
+            length: 1 or more.
 
-        Returns:
-            Bytes filled in, 1 or more: fewer than asked for where the object ends or the answer broke off.
+        Yields:
+            Pieces of any size but 0, ``length`` bytes in all: fewer where the object ends before.
 
         Raises:
-            Interrupted: Nothing came, and the same request may succeed later.
+            Interrupted: It broke off, maybe at once; what has been given is good, the rest may come later.
             ObjectMissing: There is no such object.
             DataError: It ends at or before ``start``.
         """

@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
@@ -170,27 +170,26 @@ class S3Store:
                     raise
         raise AssertionError("the last attempt returns or raises")
 
-    def read_into(self, key: str, start: int, buffer: memoryview) -> int:
-        """Fill a buffer by one request without a retry; returns the bytes that came before it broke off.
+    def stream(self, key: str, start: int, length: int) -> Generator[bytes, None, None]:
+        """Give an object's bytes from ``start`` on as they come, by one request without a retry.
 
         Raises:
-            Interrupted: Nothing came: a timeout, a reset, an answer cut short, a 5xx.
+            Interrupted: A timeout, a reset, an answer cut short, a 5xx.
             ObjectMissing: There is no such object.
             DataError: It ends at or before ``start``.
         """
-        part = f"bytes={start}-{start + len(buffer) - 1}"
-        filled = 0
+        part, left = f"bytes={start}-{start + length - 1}", length
         with self._reported(key):
             try:
                 answer = self._once.get_object(Bucket=self.bucket, Key=self.prefix + key, Range=part)
                 body = answer["Body"]
                 try:
                     self._check_start(answer.get("ContentRange", ""), start)
-                    while piece := body.read(min(_READ_BYTES, len(buffer) - filled)):
-                        buffer[filled : filled + len(piece)] = piece
-                        filled += len(piece)
+                    while left and (piece := body.read(min(_READ_BYTES, left))):
+                        left -= len(piece)
+                        yield piece
                 finally:
-                    if filled < len(buffer):
+                    if left:
                         # The rest of this answer is still in the connection, which must not be used again.
                         body.close()
             except ClientError as error:
@@ -200,11 +199,7 @@ class S3Store:
                     raise _interrupted(self.endpoint, error) from error
                 raise
             except (NoConnection, HTTPClientError, IncompleteReadError) as error:
-                if not filled:
-                    raise _interrupted(self.endpoint, error) from error
-        if not filled:
-            raise _interrupted(self.endpoint, None)
-        return filled
+                raise _interrupted(self.endpoint, error) from error
 
     def _check_start(self, content_range: str, start: int) -> None:
         """Check that an answer begins where it was asked to; one with no range begins at 0."""
@@ -374,11 +369,9 @@ def _may_pass(error: ClientError) -> bool:
     return status >= 500 or status in (408, 429) or _code(error) in _PASSING
 
 
-def _interrupted(endpoint: str, error: Exception | None) -> Interrupted:
+def _interrupted(endpoint: str, error: Exception) -> Interrupted:
     """The failure of one request that may be repeated."""
-    if error is None:
-        reason = "an answer had no content"
-    elif isinstance(error, ClientError):
+    if isinstance(error, ClientError):
         reason = f"{error.operation_name} failed with {_code(error)}"
     else:
         reason = f"a request broke off ({type(error).__name__})"

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import numpy as np
@@ -40,14 +40,12 @@ class Downloads(MemoryStore):
         self.log = log
         self.spoil = 0
 
-    def read_into(self, key: str, start: int, buffer: memoryview) -> int:
+    def stream(self, key: str, start: int, length: int) -> Generator[bytes, None, None]:
         with self.log.open("a") as out:
             out.write(f"{key}\n")
-        count = super().read_into(key, start, buffer)
-        if self.spoil > 0:
-            self.spoil -= 1
-            buffer[count - 1] ^= 1
-        return count
+        for piece in super().stream(key, start, length):
+            spoiled, self.spoil = self.spoil > 0, max(0, self.spoil - 1)
+            yield piece[:-1] + bytes([piece[-1] ^ 1]) if spoiled else piece
 
     @property
     def keys(self) -> list[str]:
