@@ -171,7 +171,7 @@ def test_a_missing_object_is_said_at_once(tmp_path: Path) -> None:
 
 def test_a_spoiled_answer_is_brought_once_more(tmp_path: Path) -> None:
     store = Unreliable()
-    files = put(store, tmp_path, 3 * SPAN, 5)
+    files = put(store, tmp_path, 3 * SPAN)
     good = store.objects["key-0"]
     store.objects["key-0"] = b"?" + good[1:]
     seen = threading.Event()
