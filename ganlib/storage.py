@@ -49,7 +49,8 @@ _READS = 10
 _CONNECT_SECONDS = 1.6
 _READ_SECONDS = 30
 _PART_BYTES = 16 * 2**20
-_READ_BYTES = 2**20
+# Larger ones are given back to the system after each use, and filled with zeros again by it for the next.
+_READ_BYTES = 2**18
 # Codes with which a service that is up asks to be asked again.
 _PASSING = {"SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "RequestLimitExceeded"}
 # A HEAD has no body to name its error; any other bare 404 comes from something that is not S3.
