@@ -146,6 +146,10 @@ class RequestRefused(ServiceError):
         self.args = (f"{service} at {self.address} refuses this: {self.reason}",)
 
 
+class Interrupted(ServiceError):
+    """A request failed for a moment: a timeout, a reset, a 5xx; repeated, the same may succeed."""
+
+
 def without_userinfo(text: str) -> str:
     """The text with ``user:password@`` taken out of every URL in it."""
     return re.sub(r"(?<=://)[^/\s@]*@", "", text)

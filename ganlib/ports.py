@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
@@ -70,6 +70,24 @@ class ObjectStore(Protocol):
         Raises:
             ObjectMissing: There is no such object.
             DataError: It ends before ``start``, or has been replaced and has another ETag.
+        """
+        ...
+
+    def stream(self, key: str, start: int, length: int) -> Generator[bytes, None, None]:
+        """Give an object's bytes from position ``start`` on as they come, by one request without a retry.
+
+        Args:
+            key: The object.
+            start: 0 to its size less 1.
+            length: 1 or more.
+
+        Yields:
+            Pieces of any size but 0, ``length`` bytes in all: fewer where the object ends before.
+
+        Raises:
+            Interrupted: It broke off, maybe at once; what has been given is good, the rest may come later.
+            ObjectMissing: There is no such object.
+            DataError: It ends at or before ``start``.
         """
         ...
 

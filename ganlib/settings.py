@@ -19,10 +19,25 @@ from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+    SecretStr,
+    TypeAdapter,
+    ValidationError,
+)
 
 from ganlib.errors import ConfigError, DiskFull
 from ganlib.field_words import Words, type_of
+
+
+def _bytes(value: Any) -> int:
+    """A number of bytes: plain, or with a unit, as 20GB (10⁹) or 20GiB (2³⁰)."""
+    return int(TypeAdapter(ByteSize).validate_python(value))
+
 
 ServiceName = Literal["s3", "mlflow", "prefect", "ray"]
 ADDRESS_VARIABLE: dict[ServiceName, str] = {
@@ -52,6 +67,7 @@ _VARIABLES = {
     "prefect_api_url": "GANLIB_PREFECT_API_URL",
     "ray_address": "GANLIB_RAY_ADDRESS",
     "ports": "GANLIB_PORTS",
+    "cache_bytes": "GANLIB_CACHE_BYTES",
 }
 
 
@@ -90,6 +106,13 @@ class Settings(BaseModel):
     """Ray's dashboard and jobs server, as ``http://host:port``."""
     ports: Literal["usual", "free"] = "usual"
     """Which ports ``ganlib up`` tries first: the well-known ones, or (for tests) none of them."""
+    cache_bytes: (
+        Annotated[
+            int, BeforeValidator(_bytes), Field(ge=1), Words("a number of bytes, as 20000000000 or 20GB")
+        ]
+        | None
+    ) = None
+    """Most bytes of dataset versions in the cache; ``None``: as many as the disk takes."""
     own: frozenset[ServiceName] = frozenset()
     """Services that the environment points elsewhere; ``ganlib up`` leaves these alone."""
 

@@ -6,9 +6,9 @@ import hashlib
 import os
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +31,7 @@ from botocore.exceptions import ConnectionError as NoConnection
 from botocore.session import Session as BotocoreSession
 from s3transfer.exceptions import RetriesExceededError
 
-from ganlib.errors import ConfigError, DataError, ObjectMissing, ServiceError
+from ganlib.errors import ConfigError, DataError, Interrupted, ObjectMissing, ServiceError
 from ganlib.ports import ObjectInfo, range_refused
 from ganlib.settings import ADDRESS_VARIABLE, Settings, require_room
 
@@ -49,6 +49,10 @@ _READS = 10
 _CONNECT_SECONDS = 1.6
 _READ_SECONDS = 30
 _PART_BYTES = 16 * 2**20
+# Larger ones are given back to the system after each use, and filled with zeros again by it for the next.
+_READ_BYTES = 2**18
+# Codes with which a service that is up asks to be asked again.
+_PASSING = {"SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "RequestLimitExceeded"}
 # A HEAD has no body to name its error; any other bare 404 comes from something that is not S3.
 _MISSING = {("GetObject", "NoSuchKey"), ("HeadObject", "404")}
 _REFUSED = {
@@ -86,9 +90,10 @@ class S3Store:
         self.endpoint = settings.require("s3")
         self.bucket = bucket or settings.s3_bucket
         self.prefix = prefix
-        self._page = page
+        self._page, self._settings = page, settings
         self._home = settings.home if "s3" not in settings.own and settings.home.is_dir() else None
-        self._client = _client(settings, attempts=_ATTEMPTS, connect=_CONNECT_SECONDS, read=_READ_SECONDS)
+        self.client = _client(settings, attempts=_ATTEMPTS, connect=_CONNECT_SECONDS, read=_READ_SECONDS)
+        """boto3's client, for what this class does not offer."""
         self._transfer = TransferConfig(
             multipart_threshold=_PART_BYTES, multipart_chunksize=_PART_BYTES, max_concurrency=4
         )
@@ -111,9 +116,9 @@ class S3Store:
         with self._reported(key):
             if isinstance(data, Path):
                 with data.open("rb") as file:
-                    self._client.upload_fileobj(file, self.bucket, self.prefix + key, Config=self._transfer)
+                    self.client.upload_fileobj(file, self.bucket, self.prefix + key, Config=self._transfer)
             else:
-                self._client.put_object(Bucket=self.bucket, Key=self.prefix + key, Body=data)
+                self.client.put_object(Bucket=self.bucket, Key=self.prefix + key, Body=data)
 
     def get(self, key: str) -> bytes:
         """An object's bytes. Raises :class:`~ganlib.errors.ObjectMissing`.
@@ -125,7 +130,7 @@ class S3Store:
         before: bytes | None = None
         with self._reported(key):
             for attempt in range(1, _READS + 1):
-                answer = self._client.get_object(Bucket=self.bucket, Key=self.prefix + key)
+                answer = self.client.get_object(Bucket=self.bucket, Key=self.prefix + key)
                 try:
                     data = answer["Body"].read()
                 except (IncompleteReadError, ResponseStreamingError):
@@ -148,7 +153,7 @@ class S3Store:
             DataError: It ends before ``start``, or has another ETag by now.
         """
         part = f"bytes={start}-{start + length - 1}"
-        ask = partial(self._client.get_object, Bucket=self.bucket, Key=self.prefix + key, Range=part)
+        ask = partial(self.client.get_object, Bucket=self.bucket, Key=self.prefix + key, Range=part)
         with self._reported(key):
             for attempt in range(1, _READS + 1):
                 try:
@@ -166,13 +171,56 @@ class S3Store:
                     raise
         raise AssertionError("the last attempt returns or raises")
 
+    def stream(self, key: str, start: int, length: int) -> Generator[bytes, None, None]:
+        """Give an object's bytes from ``start`` on as they come, by one request without a retry.
+
+        Raises:
+            Interrupted: A timeout, a reset, an answer cut short, a 5xx.
+            ObjectMissing: There is no such object.
+            DataError: It ends at or before ``start``.
+        """
+        part, left = f"bytes={start}-{start + length - 1}", length
+        with self._reported(key):
+            try:
+                answer = self._once.get_object(Bucket=self.bucket, Key=self.prefix + key, Range=part)
+                body = answer["Body"]
+                try:
+                    self._check_start(answer.get("ContentRange", ""), start)
+                    while left and (piece := body.read(min(_READ_BYTES, left))):
+                        left -= len(piece)
+                        yield piece
+                finally:
+                    if left:
+                        # The rest of this answer is still in the connection, which must not be used again.
+                        body.close()
+            except ClientError as error:
+                if _code(error) in {"InvalidRange", "416"}:
+                    raise range_refused(key, start, replaced=False) from error
+                if _may_pass(error):
+                    raise _interrupted(self.endpoint, error) from error
+                raise
+            except (NoConnection, HTTPClientError, IncompleteReadError) as error:
+                raise _interrupted(self.endpoint, error) from error
+
+    def _check_start(self, content_range: str, start: int) -> None:
+        """Check that an answer begins where it was asked to; one with no range begins at 0."""
+        begins = re.match(r"bytes (\d+)-", content_range)
+        if (int(begins[1]) if begins else 0) != start:
+            reason = "it does not answer requests for a part of an object"
+            raise ServiceError("s3", self.endpoint, ADDRESS_VARIABLE["s3"], reason)
+
+    @cached_property
+    def _once(self) -> S3Client:
+        """A client that repeats nothing, for callers that do it themselves."""
+        return _client(self._settings, attempts=1, connect=_CONNECT_SECONDS, read=_READ_SECONDS)
+
     def download(self, key: str, path: Path) -> None:
         """Bring an object into a new file, written beside and renamed. Raises ``ObjectMissing``."""
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
         try:
             with self._reported(key), beside.open("wb") as file:
-                self._client.download_fileobj(self.bucket, self.prefix + key, file, Config=self._transfer)
+                self.client.download_fileobj(self.bucket, self.prefix + key, file, Config=self._transfer)
             beside.replace(path)
         finally:
             beside.unlink(missing_ok=True)
@@ -182,7 +230,7 @@ class S3Store:
 
         Empty folder markers, which some tools leave behind, are not objects and are passed over.
         """
-        pages = self._client.get_paginator("list_objects_v2").paginate(
+        pages = self.client.get_paginator("list_objects_v2").paginate(
             Bucket=self.bucket, Prefix=self.prefix + prefix, PaginationConfig={"PageSize": self._page}
         )
         with self._reported(prefix):
@@ -195,7 +243,7 @@ class S3Store:
     def delete(self, key: str) -> None:
         """Remove an object; removing what is not there is no error."""
         with self._reported(key):
-            self._client.delete_object(Bucket=self.bucket, Key=self.prefix + key)
+            self.client.delete_object(Bucket=self.bucket, Key=self.prefix + key)
 
     @contextmanager
     def _reported(self, key: str) -> Iterator[None]:
@@ -311,6 +359,24 @@ def _create_bucket(client: S3Client, bucket: str, region: str) -> None:
     except ClientError as error:
         if error.response.get("Error", {}).get("Code") != "BucketAlreadyOwnedByYou":
             raise
+
+
+def _code(error: ClientError) -> str:
+    return error.response.get("Error", {}).get("Code", "unknown")
+
+
+def _may_pass(error: ClientError) -> bool:
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return status >= 500 or status in (408, 429) or _code(error) in _PASSING
+
+
+def _interrupted(endpoint: str, error: Exception) -> Interrupted:
+    """The failure of one request that may be repeated."""
+    if isinstance(error, ClientError):
+        reason = f"{error.operation_name} failed with {_code(error)}"
+    else:
+        reason = f"a request broke off ({type(error).__name__})"
+    return Interrupted("s3", endpoint, ADDRESS_VARIABLE["s3"], reason)
 
 
 def _service_error(endpoint: str, bucket: str, error: Exception) -> ServiceError:

@@ -84,7 +84,7 @@ def shapes(settings: Settings, size: int, train: int = 20_000, held_out: int = 5
     store = MemoryStore()
     for shard in shards:
         store.put(f"{version.prefix}/{shard.path}", folder / shard.path)
-    return pull(store, version, settings.cache)
+    return pull(store, version, settings.cache, limit=settings.cache_bytes)
 
 
 def fashion_mnist(settings: Settings, source: Path | None = None) -> LocalDataset:
@@ -105,12 +105,17 @@ def _version(
     try:
         known = DatasetVersion.from_json(record.read_text(), source=str(record))
         # From an empty store: what is in the cache, whole, needs none.
-        return pull(MemoryStore(), known, settings.cache)
+        return pull(MemoryStore(), known, settings.cache, limit=settings.cache_bytes)
     except (FileNotFoundError, ObjectMissing):
         store, scratch = MemoryStore(), settings.scratch
         given = None if source is None else str(source)
         add_dataset(store, name, given, open_store=_no_store, scratch=scratch)
-        dataset = pull(store, prepare(store, name, preparation, scratch=scratch), settings.cache)
+        dataset = pull(
+            store,
+            prepare(store, name, preparation, scratch=scratch),
+            settings.cache,
+            limit=settings.cache_bytes,
+        )
         record.parent.mkdir(parents=True, exist_ok=True)
         record.write_text(dataset.version.to_json())
         return dataset

@@ -18,6 +18,9 @@ SECONDS = 15.0
 QUALITY_SECONDS = 120.0
 """Seconds of training before a generator is evaluated."""
 
+PULL_BYTES = 2**30
+"""Size of the version that is brought from object storage; with ``--seconds``, 64 MiB for each of them."""
+
 MEMORY_SECONDS = 1.0
 """Memory has its peak in the first steps already."""
 
@@ -189,6 +192,25 @@ def command(session: Session) -> list[Row]:
     ]
 
 
+def pull(session: Session) -> list[Row]:
+    """Bring a version from object storage, against s3transfer."""
+    size = PULL_BYTES if session.seconds is None else max(1, min(PULL_BYTES, int(session.seconds * 2**26)))
+    try:
+        session.measure(TimedPart("making shards", "pulling", ("make", str(size))))
+        ganlib, plain = in_turn(
+            session.measure,
+            [
+                TimedPart("pulling shards", "pulling", ("ganlib",)),
+                TimedPart("s3transfer", "pulling", ("plain",)),
+            ],
+        )
+    finally:
+        session.measure(TimedPart("removing shards", "pulling", ("remove",)))
+    ours, theirs = median(ganlib) / 1e6, median(plain) / 1e6
+    beside = f"s3transfer, which checks nothing, {theirs:.0f} MB/s; ganlib with SHA-256, {ours:.0f} MB/s"
+    return [Row("pull", ours / theirs, "×", beside, Target("at least", 1))]
+
+
 def trial(session: Session) -> list[Row]:
     """Measure the cost of each trial of a sweep beyond its training, without the first trial."""
     measured = session.measure(TimedPart("a sweep of trials of one step", "trial_cost", threads=1))
@@ -282,6 +304,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     ),
     "command": Benchmark(command, ("command-list", "command-generate"), ("s3", "mlflow", "prefect", "ray")),
     "trial": Benchmark(trial, ("trial",), ("s3", "mlflow", "ray")),
+    "pull": Benchmark(pull, ("pull",), ("s3",)),
     "memory": Benchmark(memory, ("memory",)),
     "generate": Benchmark(generation, ("generate",)),
     "evaluate": Benchmark(evaluate, ("evaluate",)),

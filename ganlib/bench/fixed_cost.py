@@ -80,7 +80,7 @@ def digits(settings: Settings, store: ObjectStore, run: RunConfig) -> DatasetVer
         store, name, None, open_store=lambda uri: open_prefix(settings, uri), scratch=settings.scratch
     )
     dataset = prepare(store, name, Preparation(size=run.dataset.size), scratch=settings.scratch)
-    pull(store, dataset, settings.cache)
+    pull(store, dataset, settings.cache, limit=settings.cache_bytes)
     return dataset
 
 

@@ -142,7 +142,11 @@ def main(which: str, seconds: float, source: Path | None = None) -> Measured:
     """Measure one of the two."""
     settings = load_settings()
     dataset = benchmark_data.fashion_mnist(settings, source)
-    return measure(config(which, seconds), pull(MemoryStore(), dataset.version, settings.cache), settings)
+    return measure(
+        config(which, seconds),
+        pull(MemoryStore(), dataset.version, settings.cache, limit=settings.cache_bytes),
+        settings,
+    )
 
 
 if __name__ == "__main__":

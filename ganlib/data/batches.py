@@ -8,13 +8,12 @@ same global batch, and a run that resumes at a step goes on exactly as it would 
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from ganlib.core.loop import Batch
+from ganlib.data.order import Order, WholeOrder, mix
 from ganlib.data.pictures import Pictures
 from ganlib.errors import ConfigError, DataError
 
@@ -33,6 +32,7 @@ class TrainingBatches:
         world_size: Number of workers.
         device: Device of the batches.
         flip: Mirror each picture left to right with probability one half, anew in each epoch.
+        order: The order of the pictures; ``None``: each epoch is a permutation of all of them.
 
     Raises:
         ConfigError: ``batch_size`` is not a positive multiple of ``world_size``, or ``rank`` is not below it.
@@ -49,6 +49,7 @@ class TrainingBatches:
         world_size: int,
         device: torch.device | str,
         flip: bool = False,
+        order: Order | None = None,
     ) -> None:
         if not 0 <= rank < world_size:
             raise ConfigError(
@@ -64,7 +65,7 @@ class TrainingBatches:
         self.pictures = pictures
         self.seed, self.batch_size, self.flip = seed, batch_size, flip
         self.rank, self.world_size, self.device = rank, world_size, torch.device(device)
-        self._orders: dict[int, Tensor] = {}
+        self._order = order or WholeOrder(len(pictures), seed)
         self._resident = self._move_to_device()
 
     @property
@@ -82,7 +83,7 @@ class TrainingBatches:
             raise ValueError(f"step is {step}; steps begin at 0")
         share = self.batch_size // self.world_size
         positions = torch.arange(share) + (step * self.batch_size + self.rank * share)
-        index = self._pictures_at(positions)
+        index = self._order.at(positions)
         if self._resident is not None:
             index = index.to(self.device)
             images, labels = self._resident.images[index], self._resident.labels[index]
@@ -93,31 +94,9 @@ class TrainingBatches:
             images = torch.where(mirrored[:, None, None, None], images.flip(-1), images)
         return Batch(images, labels)
 
-    def _pictures_at(self, positions: Tensor) -> Tensor:
-        """Indices of the pictures at some consecutive positions of the stream: int64 [k]."""
-        count = len(self.pictures)
-        epochs = positions // count
-        index = torch.empty_like(positions)
-        for epoch in sorted(set(epochs.tolist())):
-            here = epochs == epoch
-            index[here] = self._order(epoch)[positions[here] - epoch * count]
-        return index
-
-    def _order(self, epoch: int) -> Tensor:
-        order = self._orders.get(epoch)
-        if order is None:
-            generator = torch.Generator().manual_seed(_mix("order", self.seed, epoch))
-            order = torch.randperm(len(self.pictures), generator=generator)
-            # A batch may lie across two epochs; older ones are not needed again.
-            self._orders = {
-                **{near: kept for near, kept in self._orders.items() if near == epoch - 1},
-                epoch: order,
-            }
-        return order
-
     def _flipped_at(self, positions: Tensor) -> Tensor:
         """Whether each position is mirrored: bool [k], from a bit of a hash (splitmix64) of it."""
-        key = np.uint64(_mix("flip", self.seed, 0))
+        key = np.uint64(mix("flip", self.seed, 0))
         values = positions.numpy().astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15) + key
         values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -140,9 +119,3 @@ class TrainingBatches:
             images.pin_memory().to(self.device, non_blocking=True),
             labels.pin_memory().to(self.device, non_blocking=True),
         )
-
-
-def _mix(use: str, seed: int, number: int) -> int:
-    """63 bits out of a seed and a number, different for each use of a seed."""
-    digest = hashlib.sha256(f"{use}/{seed}/{number}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1

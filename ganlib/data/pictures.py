@@ -22,10 +22,11 @@ class Pictures:
     Args:
         parts: uint8 [n, channels, height, width] each, at least one; only the first dimension differs.
         labels: int64 [sum of the n].
+        keep: Referred to as long as the pictures are: the hold on the files that they are mapped from.
     """
 
-    def __init__(self, parts: Sequence[Tensor], labels: Tensor) -> None:
-        self._parts = tuple(parts)
+    def __init__(self, parts: Sequence[Tensor], labels: Tensor, keep: object = None) -> None:
+        self._parts, self._keep = tuple(parts), keep
         self._ends = torch.tensor([len(part) for part in parts]).cumsum(0)
         self.labels = labels
         """int64 [n], on the CPU."""
@@ -81,6 +82,7 @@ def open_pictures(
     *,
     classes: int,
     concatenate_below: int = CONCATENATE_BELOW_BYTES,
+    keep: object = None,
 ) -> Pictures:
     """The pictures of some shards.
 
@@ -93,6 +95,7 @@ def open_pictures(
         shape: Channels, height, width.
         classes: Number of classes; labels lie below it, and are all 0 when it is 0.
         concatenate_below: Bytes.
+        keep: As in :class:`Pictures`.
 
     Raises:
         DataError: A shard is gone, is not what its record says, or has a label that is no class.
@@ -104,7 +107,7 @@ def open_pictures(
     labels = [part for _, part in mapped]
     if len(images) > 1 and sum(part.nbytes for part in images) < concatenate_below:
         images = [torch.cat(images)]
-    return Pictures(images, torch.cat(labels) if len(labels) > 1 else labels[0])
+    return Pictures(images, torch.cat(labels) if len(labels) > 1 else labels[0], keep)
 
 
 def _map(path: Path, shard: Shard, shape: tuple[int, int, int], classes: int) -> tuple[Tensor, Tensor]:

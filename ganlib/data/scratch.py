@@ -19,12 +19,12 @@ _LOCK = ".lock"
 
 @contextmanager
 def locked(path: Path, *, wait: bool = True) -> Iterator[IO[str]]:
-    """Hold a lock between processes; the system frees it when a process dies.
+    """Hold a lock between processes; the system frees it when a process dies. The file's content stays.
 
     Raises:
         BlockingIOError: It is held and ``wait`` is false.
     """
-    with path.open("w") as handle:
+    with path.open("a") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         yield handle
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -22,7 +22,7 @@ def decode_threads() -> int:
 
 def ordered_map(
     work: Callable[[Item], Result], items: Iterable[Item], *, threads: int, name: str
-) -> Iterator[Result]:
+) -> Generator[Result, None, None]:
     """``map(work, items)`` in threads: results in the order of the items.
 
     At most ``2 * threads`` items are in hand at once, so memory does not grow with the stream. An

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +19,8 @@ from ganlib.ports import ObjectInfo, RunStart, RunStatus, check_picture, range_r
 
 if TYPE_CHECKING:
     import numpy as np
+
+_PIECE_BYTES = 2**20
 
 __all__ = ["MemoryRegistry", "MemoryRun", "MemoryStore", "MemoryTracker"]
 
@@ -49,6 +51,12 @@ class MemoryStore:
         if start >= len(data):
             raise range_refused(key, start, replaced=False)
         return data[start : start + length]
+
+    def stream(self, key: str, start: int, length: int) -> Generator[bytes, None, None]:
+        """Part of an object in pieces. Raises ``ObjectMissing`` and ``DataError``."""
+        data = self.get_range(key, start, length)
+        for offset in range(0, len(data), _PIECE_BYTES):
+            yield data[offset : offset + _PIECE_BYTES]
 
     def download(self, key: str, path: Path) -> None:
         """Write an object to a file. Raises ``ObjectMissing``."""

@@ -41,7 +41,12 @@ def pull_here(run: str) -> str:
     settings = load_settings()
     store = open_store(settings)
     spec = read_spec(store, run)
-    dataset = pull(store, load_version(store, spec.dataset_name, spec.dataset_digest), settings.cache)
+    dataset = pull(
+        store,
+        load_version(store, spec.dataset_name, spec.dataset_digest),
+        settings.cache,
+        limit=settings.cache_bytes,
+    )
     shards = dataset.version.shards
     megabytes = sum(shard.bytes for shard in shards) / 1e6
     many = "only shard" if len(shards) == 1 else f"{len(shards)} shards"

@@ -43,7 +43,12 @@ def features_of_versions(settings: Settings, store: ObjectStore, task: Compariso
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     place = WorkerPlace(rank, spec.config.compute.workers, device)
     registry = MlflowRegistry(settings)
-    dataset = pull(store, load_version(store, spec.dataset_name, spec.dataset_digest), settings.cache)
+    dataset = pull(
+        store,
+        load_version(store, spec.dataset_name, spec.dataset_digest),
+        settings.cache,
+        limit=settings.cache_bytes,
+    )
     extractor = open_extractor(
         store, dataset, spec.config.evaluation, settings.cache, WorkerPlace(device=device)
     )
@@ -61,7 +66,12 @@ def features_of_versions(settings: Settings, store: ObjectStore, task: Compariso
 def judge(settings: Settings, store: ObjectStore, task: ComparisonTask, shares: list[bytes]) -> Comparison:
     """The comparison from all workers' shares; its picture goes to the candidate's tracking run."""
     spec = task.spec
-    dataset = pull(store, load_version(store, spec.dataset_name, spec.dataset_digest), settings.cache)
+    dataset = pull(
+        store,
+        load_version(store, spec.dataset_name, spec.dataset_digest),
+        settings.cache,
+        limit=settings.cache_bytes,
+    )
     config = spec.config.evaluation
     extractor = open_extractor(store, dataset, config, settings.cache)
     reference = reference_over_workers(store, dataset, extractor, config.reference_images, WorkerPlace())

@@ -84,7 +84,12 @@ def share_of_task(settings: Settings, store: ObjectStore, task: Task, rank: int)
     spec = task.spec
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     place = WorkerPlace(rank, spec.config.compute.workers, device)
-    dataset = pull(store, load_version(store, spec.dataset_name, spec.dataset_digest), settings.cache)
+    dataset = pull(
+        store,
+        load_version(store, spec.dataset_name, spec.dataset_digest),
+        settings.cache,
+        limit=settings.cache_bytes,
+    )
     extractor = open_extractor(
         store, dataset, spec.config.evaluation, settings.cache, WorkerPlace(device=place.device)
     )
@@ -132,7 +137,12 @@ def _share(
 def judge(settings: Settings, store: ObjectStore, task: Task, shares: list[bytes]) -> EvaluationOutcome:
     """The evaluation, from all workers' shares in the order of their ranks."""
     spec = task.spec
-    dataset = pull(store, load_version(store, spec.dataset_name, spec.dataset_digest), settings.cache)
+    dataset = pull(
+        store,
+        load_version(store, spec.dataset_name, spec.dataset_digest),
+        settings.cache,
+        limit=settings.cache_bytes,
+    )
     with _all_threads(spec.config.compute.workers):
         config = spec.config.evaluation
         extractor = open_extractor(store, dataset, config, settings.cache)

@@ -70,7 +70,7 @@ class Context:
 
 def digest_of_settings(settings: Settings) -> str:
     """Digest of what the services' environment depends on, secrets left out."""
-    names = ("s3_bucket", "s3_region", "s3_checksums")
+    names = ("s3_bucket", "s3_region", "s3_checksums", "cache_bytes")
     chosen = {name: getattr(settings, name) for name in names}
     own = {name: settings.address(name) for name in sorted(settings.own)}
     return digest_of({"chosen": chosen, "own": own})
@@ -99,6 +99,8 @@ def common(context: Context) -> dict[str, str]:
         PREFECT_SERVER_ANALYTICS_ENABLED="false",
         RAY_USAGE_STATS_ENABLED="0",
     )
+    if settings.cache_bytes is not None:
+        environment["GANLIB_CACHE_BYTES"] = str(settings.cache_bytes)
     for service in settings.own:
         environment[ADDRESS_VARIABLE[service]] = settings.address(service) or ""
     if "s3" in settings.own and settings.s3_access_key_id and settings.s3_secret_access_key:

@@ -72,7 +72,7 @@ class TrialActor(Trainable):
         spec = read_sweep_spec(self._store, config["sweep"])
         self._place = WorkerPlace(device=_device(config["cuda"]))
         version = load_version(self._store, spec.dataset_name, spec.dataset_digest)
-        dataset = pull(self._store, version, self._settings.cache)
+        dataset = pull(self._store, version, self._settings.cache, limit=self._settings.cache_bytes)
         evaluation, cache = spec.config.base.evaluation, self._settings.cache
         self._equipment = equip(self._store, dataset, evaluation, self._place, cache, emit)
         self._tracker = MlflowTracker(self._settings)

@@ -55,7 +55,12 @@ def worker_host(parameters: dict[str, Any], place: WorkerPlace, say: Say) -> Ite
     settings = load_settings()
     store = open_store(settings)
     spec = read_spec(store, parameters["run"])
-    dataset = pull(store, load_version(store, spec.dataset_name, spec.dataset_digest), settings.cache)
+    dataset = pull(
+        store,
+        load_version(store, spec.dataset_name, spec.dataset_digest),
+        settings.cache,
+        limit=settings.cache_bytes,
+    )
     equipment = equip(store, dataset, spec.config.evaluation, place, settings.cache, say)
     with ExitStack() as stack:
         checkpoints = stack.enter_context(open_checkpoints(store, spec))

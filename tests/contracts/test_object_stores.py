@@ -122,6 +122,23 @@ def test_a_part_of_an_object_is_read(store: ObjectStore) -> None:
         store.get_range("key", 0, 1, etag=info.etag)
 
 
+def test_a_part_of_an_object_comes_in_pieces(store: ObjectStore) -> None:
+    data = os.urandom(3 * 2**20)
+    store.put("key", data)
+    assert b"".join(store.stream("key", 0, len(data))) == data
+    assert b"".join(store.stream("key", 10, 5)) == data[10:15]
+    assert b"".join(store.stream("key", len(data) - 5, 1000)) == data[-5:], "no more than there is"
+    with pytest.raises(DataError, match=f"ends before byte {len(data):,}"):
+        next(store.stream("key", len(data), 1))
+    with pytest.raises(ObjectMissing, match="nothing/here"):
+        next(store.stream("nothing/here", 0, 1))
+    pieces = store.stream("key", 0, len(data))
+    first = next(pieces)
+    pieces.close()
+    assert first == data[: len(first)]
+    assert store.get_range("key", 0, 3) == data[:3], "after an answer of which the rest was not wanted"
+
+
 def test_deleting_removes_and_may_be_repeated(store: ObjectStore) -> None:
     store.put("x/y", b"1")
     store.delete("x/y")

@@ -32,6 +32,10 @@ VALUES: dict[tuple[str, ...], Measured] = {
     ("generation", "sample"): Measured(value=2000, beside=2200),
     ("evaluation",): Measured(value=4.5),
     ("trial_cost",): Measured(value=1.5),
+    ("pulling", "make"): Measured(value=16),
+    ("pulling", "ganlib"): Measured(value=6e8),
+    ("pulling", "plain"): Measured(value=5e8),
+    ("pulling", "remove"): Measured(value=17),
     ("whole_commands", "retrain"): Measured(value=50, beside=120, note="evaluation and champion 20.0"),
     ("whole_commands", "list"): Measured(value=1.9),
     ("whole_commands", "generate"): Measured(value=5.5),
@@ -82,6 +86,7 @@ def test_all_benchmarks_give_their_rows_in_order(settings: Settings) -> None:
         "command-list": (1.9, True),
         "command-generate": (5.5, False),
         "trial": (1.5, True),
+        "pull": (1.2, True),
         "memory": (1024, None),
         "generate": (1.1, True),
         "evaluate": (4.5, True),
@@ -120,6 +125,16 @@ def test_seconds_and_folder_reach_the_parts(settings: Settings, tmp_path: Path) 
     assert {words[1] for words in timed} == {"0.5"}
     assert ("fashion-mnist", str(tmp_path)) in {part.arguments for part in fake.parts}
     assert {part.threads for part in fake.parts if part.module == "data_parallel"} == {1}
+
+
+@pytest.mark.parametrize(("seconds", "size"), [(None, 2**30), (0.5, 2**25), (1000, 2**30)])
+def test_a_pull_of_so_much_leaves_nothing_in_the_store(
+    settings: Settings, seconds: float | None, size: int
+) -> None:
+    fake = Fake()
+    run(settings, ["pull"], say=lambda _: None, measure=fake, ask=answering("own"), seconds=seconds)
+    assert fake.parts[0].arguments == ("make", str(size))
+    assert fake.parts[-1].arguments == ("remove",)
 
 
 @pytest.mark.parametrize("state", ["down", "starting or not answering"])

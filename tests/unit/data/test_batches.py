@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ganlib.data.batches import TrainingBatches
+from ganlib.data.order import WindowedOrder
 from ganlib.data.pictures import Pictures
 from ganlib.errors import ConfigError, DataError
 
@@ -131,3 +132,16 @@ def test_on_a_gpu_batches_are_the_same() -> None:
     assert there.resident
     for step in range(5):
         assert torch.equal(there(step).images.cpu(), batches(numbered(30), flip=True)(step).images)
+
+
+def test_workers_share_a_windowed_order_as_any_other() -> None:
+    def order() -> WindowedOrder:
+        return WindowedOrder([7, 5, 8], 3, 2)
+
+    alone = [batches(numbered(20, 4), batch_size=6, order=order())(step).labels for step in range(9)]
+    for step in (0, 4, 8):
+        shares = [
+            batches(numbered(20), batch_size=6, rank=rank, world_size=3, order=order())(step).labels
+            for rank in range(3)
+        ]
+        assert torch.equal(torch.cat(shares), alone[step])

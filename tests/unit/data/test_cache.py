@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +32,7 @@ def version(
 
 
 class Downloads(MemoryStore):
-    """A copy of a store that notes each download in a file, across processes, and can spoil some."""
+    """A copy of a store that notes each request in a file, across processes, and can spoil some answers."""
 
     def __init__(self, objects: dict[str, bytes], log: Path) -> None:
         super().__init__()
@@ -40,13 +40,12 @@ class Downloads(MemoryStore):
         self.log = log
         self.spoil = 0
 
-    def download(self, key: str, path: Path) -> None:
+    def stream(self, key: str, start: int, length: int) -> Generator[bytes, None, None]:
         with self.log.open("a") as out:
             out.write(f"{key}\n")
-        super().download(key, path)
-        if self.spoil > 0:
-            self.spoil -= 1
-            path.write_bytes(path.read_bytes()[:-1] + b"?")
+        for piece in super().stream(key, start, length):
+            spoiled, self.spoil = self.spoil > 0, max(0, self.spoil - 1)
+            yield piece[:-1] + bytes([piece[-1] ^ 1]) if spoiled else piece
 
     @property
     def keys(self) -> list[str]:
@@ -114,7 +113,7 @@ def test_a_shard_spoiled_in_the_store_is_refused_and_not_kept(
     source: Downloads, version: DatasetVersion, tmp_path: Path
 ) -> None:
     key = f"{version.prefix}/{version.shards[0].path}"
-    source.objects[key] = b"spoiled"
+    source.objects[key] = bytes(len(source.objects[key]))
     with pytest.raises(DigestMismatch) as caught:
         pull(source, version, tmp_path / "cache")
     assert caught.value.what == key
