@@ -109,8 +109,8 @@ def held_out_groups(counts: Mapping[str, Mapping[int, int]]) -> frozenset[str]:
     tenth of all possible ones, or while fewer than :data:`MIN_GROUPS_SHARE` of the pictures are held out.
     Passed over is a group with which more than :data:`MAX_GROUPS_SHARE` would be, or that is the last one to
     train a class with. If that leaves none, the smallest group is held out, one that no class depends on
-    where there is such a group. Then, for each class without held-out pictures, the first group that has it is
-    held out as well, up to :data:`MAX_CLASSES_SHARE` and unless it is the last one to train a class with.
+    where there is such a group. Then, for each class without held-out pictures, the first group that has it
+    is held out as well, up to :data:`MAX_CLASSES_SHARE` and unless it is the last one to train a class with.
 
     So a group that is added or grows changes the side of others only as far as these shares and classes need
     it; with many groups, hardly ever.
