@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import threading
 import zipfile
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import NamedTuple
 
@@ -154,7 +157,7 @@ def _drawn(planned: list[DriverPicture], seed: int, processes: int) -> Iterator[
     waiting: deque[Future[list[bytes]]] = deque()
     # Fresh processes: a fork of one with threads may hang.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(processes, len(parts)), mp_context=context)
+    pool = ProcessPoolExecutor(min(processes, len(parts)), mp_context=context, initializer=_end_with_parent)
     try:
         for part in parts:
             waiting.append(pool.submit(_draw_part, part, seed))
@@ -164,6 +167,19 @@ def _drawn(planned: list[DriverPicture], seed: int, processes: int) -> Iterator[
             yield from waiting.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """In a process that draws: leave Ctrl-C to the parent, and end when the parent has been killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, name="ganlib-parent", daemon=True).start()
 
 
 def _draw_part(part: list[DriverPicture], seed: int) -> list[bytes]:
