@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Literal, get_args
 
 import typer
@@ -187,6 +188,34 @@ def dataset_show(name: DatasetArgument, json: Json = False) -> None:
         say(as_json(detailed_values(found, address)))
     else:
         print_details(found, address)
+
+
+@command(dataset_app, "make-drivers", example="ganlib dataset make-drivers drivers.zip --pictures 2000")
+def dataset_make_drivers(
+    out: Annotated[Path, typer.Argument(metavar="OUT.zip", help="The zip to write.")],
+    pictures: Annotated[
+        int, typer.Option(metavar="N", help="How many pictures; State Farm's archive has 22,424.")
+    ] = 22_424,
+    seed: Annotated[int, typer.Option(metavar="N", help="Another seed draws other drivers.")] = 0,
+) -> None:
+    """Draw drivers at the wheel in ten classes: a stand-in for State Farm's zip, in its layout and size."""
+    import time
+
+    from ganlib.cli.output import terminal
+    from ganlib.data.raw.drivers.archive import make_drivers
+
+    console, begun = terminal(), time.monotonic()
+    with console.status("drawing") as status:
+
+        def show(done: int, total: int) -> None:
+            status.update(
+                f"{done:,} of {total:,} pictures, {done / (time.monotonic() - begun):,.0f} a second"
+            )
+
+        make_drivers(out, pictures=pictures, seed=seed, progress=show)
+    size = out.stat().st_size / 2**20
+    say(f"{out}: {pictures:,} pictures, {size:,.0f} MiB")
+    say(f"`ganlib dataset add statefarm --from {out}` adds them")
 
 
 def _counts(counts: Mapping[str, int]) -> str:

@@ -40,6 +40,7 @@ Reason = Literal[
     "nested archive",
     "duplicate name",
     "no label",
+    "no group",
 ]
 """Why a picture cannot be used, in the words of the manifest."""
 

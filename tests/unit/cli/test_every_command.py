@@ -49,6 +49,7 @@ NEEDS_NONE: dict[str, list[str]] = {
     "status": [],
     "down": [],
     "recipes": [],
+    "dataset make-drivers": ["drivers.zip", "--pictures", "1"],
     "config show": ["digits-wgan"],
     "config diff": ["digits-wgan", "fashion-mnist-wgan"],
 }
