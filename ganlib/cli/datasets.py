@@ -215,7 +215,7 @@ def dataset_make_drivers(
         make_drivers(out, pictures=pictures, seed=seed, progress=show)
     size = out.stat().st_size / 2**20
     say(f"{out}: {pictures:,} pictures, {size:,.0f} MiB")
-    say(f"`ganlib dataset add statefarm --from {out}` adds them")
+    say("unpacked, `ganlib dataset add drivers --from imgs/train` adds them")
 
 
 def _counts(counts: Mapping[str, int]) -> str:

@@ -56,7 +56,7 @@ _MAX_STRUCTS = 100_000
 _ERRORS = (pa.ArrowException, OSError, ValueError, KeyError, TypeError, OverflowError, MemoryError)
 
 
-class Columns(NamedTuple):
+class PictureColumns(NamedTuple):
     """The columns that are read."""
 
     picture: str
@@ -117,7 +117,7 @@ def _line(error: BaseException) -> str:
     return shown_name(" ".join(str(error).split())) or type(error).__name__
 
 
-def _columns(what: str, schema: pa.Schema) -> Columns:
+def _columns(what: str, schema: pa.Schema) -> PictureColumns:
     features = _features(what, schema.metadata or {})
     types = {field.name: field.type for field in schema}
     if len(types) != len(schema):
@@ -141,7 +141,7 @@ def _columns(what: str, schema: pa.Schema) -> Columns:
     names = _names(what, features[label]) if label in features else ()
     nested = pa.types.is_struct(types[picture])
     with_path = nested and types[picture].get_field_index("path") >= 0
-    return Columns(picture, nested, with_path, label, () if _is_text(types.get(label)) else names)
+    return PictureColumns(picture, nested, with_path, label, () if _is_text(types.get(label)) else names)
 
 
 def _is_text(kind: pa.DataType | None) -> bool:
@@ -194,7 +194,7 @@ def _names(what: str, feature: dict[str, Any]) -> tuple[str, ...]:
         raise DataError(f"{what} has names of classes that cannot be used: {error}. Save it again") from error
 
 
-def _leaves(columns: Columns) -> list[str]:
+def _leaves(columns: PictureColumns) -> list[str]:
     """Paths of the columns to read, as pyarrow selects them."""
     if not columns.nested:
         pictures = [columns.picture]
@@ -203,7 +203,9 @@ def _leaves(columns: Columns) -> list[str]:
     return [*pictures, *([columns.label] if columns.label else [])]
 
 
-def _entry(row: int, batch: pa.RecordBatch, at: int, columns: Columns, largest: int) -> Entry | Refused:
+def _entry(
+    row: int, batch: pa.RecordBatch, at: int, columns: PictureColumns, largest: int
+) -> Entry | Refused:
     name = f"{row:07d}"
     cell = batch.column(columns.picture)
     content = cell.field("bytes")[at] if columns.nested else cell[at]
@@ -231,7 +233,7 @@ def _named(row: str, path: str) -> str:
         return row
 
 
-def _label(value: Any, columns: Columns) -> str | None:
+def _label(value: Any, columns: PictureColumns) -> str | None:
     if value is None or (value == -1 and columns.classes):
         # Hugging Face marks pictures without a label by −1.
         return None

@@ -17,7 +17,7 @@ def test_it_says_where_the_pictures_are_and_what_to_do_with_them(tmp_path: Path)
     answer = CliRunner().invoke(app, ["dataset", "make-drivers", str(out), "--pictures", "3", "--seed", "2"])
     assert answer.exit_code == 0, answer.output
     assert f"{out}: 3 pictures" in answer.output
-    assert f"`ganlib dataset add statefarm --from {out}`" in answer.output
+    assert "`ganlib dataset add drivers --from imgs/train`" in answer.output
     assert len(zipfile.ZipFile(out).namelist()) == 4
 
 
