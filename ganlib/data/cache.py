@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from ganlib.data.eviction import Hold, make_room
-from ganlib.data.fetching import Wanted, fetch_files
+from ganlib.data.fetching import WantedFile, fetch_files
 from ganlib.data.scratch import locked
 from ganlib.data.shards import file_digest
 from ganlib.data.threads import TRANSFER_THREADS, ordered_map
@@ -124,7 +124,7 @@ def _fetch_missing(
         fetch_files(
             store,
             [
-                Wanted(f"{version.prefix}/{shard.path}", paths[shard.path], shard.bytes, shard.sha256)
+                WantedFile(f"{version.prefix}/{shard.path}", paths[shard.path], shard.bytes, shard.sha256)
                 for shard in missing
             ],
         )

@@ -33,7 +33,7 @@ PROGRESS_BYTES = 64 * 2**10
 """An attempt that brings fewer bytes counts as one that brought none."""
 
 
-class Wanted(NamedTuple):
+class WantedFile(NamedTuple):
     """A file to bring."""
 
     key: str
@@ -62,7 +62,7 @@ class Retries(NamedTuple):
 
 def fetch_files(
     store: ObjectStore,
-    files: Iterable[Wanted],
+    files: Iterable[WantedFile],
     *,
     retries: Retries | None = None,
     block_bytes: int = BLOCK_BYTES,
@@ -99,7 +99,7 @@ def fetch_files(
 class _Task(NamedTuple):
     """Part of the work: a span of a file; ``None``: the file is there and has yet to be hashed."""
 
-    file: Wanted
+    file: WantedFile
     part: PartFile
     span: Span | None
 
@@ -109,12 +109,12 @@ class _Fetcher:
 
     def __init__(self, store: ObjectStore, retries: Retries, block_bytes: int) -> None:
         self._store, self._retries, self._block_bytes = store, retries, block_bytes
-        self.wrong: list[tuple[Wanted, DataError]] = []
+        self.wrong: list[tuple[WantedFile, DataError]] = []
         """Files that were not what they should be, and were deleted."""
         self._stopped = threading.Event()
         self._error: Exception | None = None
 
-    def run(self, files: Sequence[Wanted], threads: int) -> None:
+    def run(self, files: Sequence[WantedFile], threads: int) -> None:
         # The parts are closed after the threads have ended.
         with ExitStack() as parts:
             spans = self._spans(files, threads, parts)
@@ -129,7 +129,7 @@ class _Fetcher:
         if self._error is not None:
             raise self._error
 
-    def _spans(self, files: Sequence[Wanted], threads: int, parts: ExitStack) -> Iterator[_Task]:
+    def _spans(self, files: Sequence[WantedFile], threads: int, parts: ExitStack) -> Iterator[_Task]:
         for number, file in enumerate(files):
             if self._error is not None:
                 return
@@ -195,7 +195,7 @@ def _too_slow(key: str, failures: int) -> GanlibError:
     )
 
 
-def _too_short(file: Wanted) -> DataError:
+def _too_short(file: WantedFile) -> DataError:
     return DataError(
         f"{file.key} is damaged: it ends before the {file.size:,} bytes that its manifest says; prepare the "
         "dataset again"

@@ -36,7 +36,7 @@ _RANGES = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0))
 """Ranges of floats, and a part of their width by which values may lie outside and are clipped."""
 
 
-class Pictures(NamedTuple):
+class PictureArray(NamedTuple):
     """An array that has the shape and type of pictures."""
 
     array: NpyArray
@@ -62,7 +62,7 @@ def npy_entries(source: ByteRange, largest: int) -> Iterator[Entry | Refused]:
     yield from pictures_entries([pictures_of(array, "", None, largest)])
 
 
-def pictures_of(array: NpyArray, prefix: str, labels: NDArray[Any] | None, largest: int) -> Pictures:
+def pictures_of(array: NpyArray, prefix: str, labels: NDArray[Any] | None, largest: int) -> PictureArray:
     """An array as pictures, by its header alone.
 
     Args:
@@ -98,7 +98,7 @@ def pictures_of(array: NpyArray, prefix: str, labels: NDArray[Any] | None, large
             f"{array.what} has pictures of {array.item_bytes:,} bytes; at most {largest:,} are accepted. "
             "Scale them down"
         )
-    return Pictures(array, prefix, first, labels)
+    return PictureArray(array, prefix, first, labels)
 
 
 def _channels_first(what: str, shape: tuple[int, ...]) -> bool:
@@ -119,7 +119,7 @@ def _channels_first(what: str, shape: tuple[int, ...]) -> bool:
     return first
 
 
-def pictures_entries(found: list[Pictures]) -> Iterator[Entry | Refused]:
+def pictures_entries(found: list[PictureArray]) -> Iterator[Entry | Refused]:
     """The pictures of the arrays of one file, scaled by one rule.
 
     Raises:

@@ -45,14 +45,14 @@ class Chunk(NamedTuple):
     values: int
 
 
-class Group(NamedTuple):
+class RowGroup(NamedTuple):
     """A row group."""
 
     rows: int
     chunks: tuple[Chunk, ...]
 
 
-def read_layout(source: ByteRange) -> tuple[Group, ...]:
+def read_layout(source: ByteRange) -> tuple[RowGroup, ...]:
     """The row groups, as the footer describes them.
 
     Raises:
@@ -118,7 +118,7 @@ def _leaves(elements: list[dict[int, Any]]) -> list[tuple[list[bytes], int]]:
     return leaves
 
 
-def _group(group: dict[int, Any], leaves: list[tuple[list[bytes], int]], end: int) -> Group:
+def _group(group: dict[int, Any], leaves: list[tuple[list[bytes], int]], end: int) -> RowGroup:
     columns = group[1]
     if len(columns) != len(leaves):
         raise BadThrift(f"a row group has {len(columns)} columns, the schema {len(leaves)}")
@@ -135,10 +135,10 @@ def _group(group: dict[int, Any], leaves: list[tuple[list[bytes], int]], end: in
         if min(start, packed, unpacked, about[5]) < 0 or start + packed > end:
             raise BadThrift("a column lies outside of the file")
         chunks.append(Chunk(b".".join(path).decode("utf-8", "replace"), start, packed, unpacked, about[5]))
-    return Group(group[3], tuple(chunks))
+    return RowGroup(group[3], tuple(chunks))
 
 
-def check_groups(what: str, groups: Iterable[Group], read: list[str]) -> None:
+def check_groups(what: str, groups: Iterable[RowGroup], read: list[str]) -> None:
     """Refuse row groups that are too large in the columns to read. Raises ``DataError``."""
     for number, group in enumerate(groups):
         chunks = [chunk for chunk in group.chunks if chunk.path in read]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ganlib.data.fetching import PROGRESS_BYTES, SPAN_BLOCKS, Retries, Wanted, fetch_files
+from ganlib.data.fetching import PROGRESS_BYTES, SPAN_BLOCKS, Retries, WantedFile, fetch_files
 from ganlib.errors import DataError, DigestMismatch, GanlibError, Interrupted, ObjectMissing
 from ganlib.fakes.stores import MemoryStore
 
@@ -52,21 +52,21 @@ def content(size: int, seed: int = 0) -> bytes:
     return hashlib.shake_128(str(seed).encode()).digest(size)
 
 
-def put(store: MemoryStore, folder: Path, *sizes: int) -> list[Wanted]:
+def put(store: MemoryStore, folder: Path, *sizes: int) -> list[WantedFile]:
     files = []
     for number, size in enumerate(sizes):
         data = content(size, number)
         store.put(f"key-{number}", data)
         digest = hashlib.sha256(data).hexdigest()
-        files.append(Wanted(f"key-{number}", folder / f"file-{number}", size, digest))
+        files.append(WantedFile(f"key-{number}", folder / f"file-{number}", size, digest))
     return files
 
 
-def fetch(store: MemoryStore, files: list[Wanted], retries: Retries = AT_ONCE, threads: int = 3) -> None:
+def fetch(store: MemoryStore, files: list[WantedFile], retries: Retries = AT_ONCE, threads: int = 3) -> None:
     fetch_files(store, files, retries=retries, block_bytes=BLOCK, threads=threads)
 
 
-def assert_whole(files: list[Wanted]) -> None:
+def assert_whole(files: list[WantedFile]) -> None:
     for number, file in enumerate(files):
         assert file.path.read_bytes() == content(file.size, number)
     assert {path.name for path in files[0].path.parent.iterdir()} == {file.path.name for file in files}
@@ -213,7 +213,7 @@ def test_an_object_longer_than_promised_gives_what_was_promised(tmp_path: Path) 
     assert_whole(files)
 
 
-def _fetch_and_die(store: Unreliable, files: list[Wanted]) -> None:
+def _fetch_and_die(store: Unreliable, files: list[WantedFile]) -> None:
     def die(number: int, start: int, length: int) -> int | None:
         if start == 5 * SPAN:
             os._exit(9)
@@ -224,7 +224,7 @@ def _fetch_and_die(store: Unreliable, files: list[Wanted]) -> None:
 
 
 @pytest.fixture
-def killed(tmp_path: Path) -> tuple[Unreliable, list[Wanted]]:
+def killed(tmp_path: Path) -> tuple[Unreliable, list[WantedFile]]:
     """A store, and a file of ten ranges whose process died while the sixth was on its way."""
     store = Unreliable()
     files = put(store, tmp_path, 10 * SPAN)
@@ -236,7 +236,7 @@ def killed(tmp_path: Path) -> tuple[Unreliable, list[Wanted]]:
 
 
 def test_after_a_kill_only_what_was_on_its_way_is_brought_again(
-    killed: tuple[Unreliable, list[Wanted]],
+    killed: tuple[Unreliable, list[WantedFile]],
 ) -> None:
     store, files = killed
     fetch(store, files)
@@ -244,7 +244,7 @@ def test_after_a_kill_only_what_was_on_its_way_is_brought_again(
     assert sorted(start for _, start in store.requests) == [number * SPAN for number in range(5, 10)]
 
 
-def test_what_was_altered_since_a_kill_is_found_out(killed: tuple[Unreliable, list[Wanted]]) -> None:
+def test_what_was_altered_since_a_kill_is_found_out(killed: tuple[Unreliable, list[WantedFile]]) -> None:
     store, files = killed
     part = files[0].path.with_name("file-0.part")
     with part.open("r+b") as file:
@@ -256,7 +256,7 @@ def test_what_was_altered_since_a_kill_is_found_out(killed: tuple[Unreliable, li
 
 @pytest.mark.parametrize("record", [b"", b"rubbish", bytes(8) + b"\x01" * 10, b"\x01" * 100])
 def test_a_record_that_makes_no_sense_means_beginning_anew(
-    killed: tuple[Unreliable, list[Wanted]], record: bytes
+    killed: tuple[Unreliable, list[WantedFile]], record: bytes
 ) -> None:
     store, files = killed
     files[0].path.with_name("file-0.blocks").write_bytes(record)
