@@ -200,7 +200,7 @@ def test_a_spoiled_object_is_refused_and_leaves_nothing(tmp_path: Path, harm: st
         (DigestMismatch, "damaged or altered") if harm == "altered" else (DataError, "it ends before the")
     )
     with pytest.raises(error, match=text):
-        fetch(store, files)
+        fetch(store, files, threads=1)
     assert store.requests.count(("key-0", 0)) == 2
     assert list(tmp_path.iterdir()) == []
 
