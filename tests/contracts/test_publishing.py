@@ -318,7 +318,7 @@ def make_foreign(settings: Settings, model: str, folder: Path) -> str:
     client.create_model_version(
         model, f"models:/{logged.model_id}", model_id=logged.model_id, await_creation_for=0
     )
-    bare = client.create_logged_model("0", name="bare")
+    bare = client.create_logged_model(experiment, name="bare")
     client.create_model_version(
         model, f"models:/{bare.model_id}", model_id=bare.model_id, await_creation_for=0
     )
