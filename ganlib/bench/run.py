@@ -68,7 +68,7 @@ def choose(names: Sequence[str]) -> list[str]:
     Raises:
         UnknownName: There is none with such a name or such a row.
     """
-    known = {row: name for name, benchmark in BENCHMARKS.items() for row in benchmark.rows}
+    known = {row: name for name, benchmark in BENCHMARKS.items() for row in (name, *benchmark.rows)}
     for name in names:
         if name not in known:
             raise UnknownName("benchmark", name, known)
