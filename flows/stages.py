@@ -20,9 +20,9 @@ from ganlib.cluster.launch import run_job
 from ganlib.config.run import RunConfig
 from ganlib.data.prepare import Preparation
 from ganlib.data.prepare import prepare as prepare_dataset
-from ganlib.errors import GanlibError, JobFailed, ObjectMissing, TrainingError
+from ganlib.errors import GanlibError, JobFailed, TrainingError
 from ganlib.jobs.pull import pull_here
-from ganlib.ports import ObjectStore, RunStart
+from ganlib.ports import RunStart
 from ganlib.quality.requirements import require_held_out
 from ganlib.records import Comparison, DatasetVersion, Decision, Evaluation, RegisteredGenerator, TrainResult
 from ganlib.registry.mlflow import MlflowRegistry
@@ -34,7 +34,7 @@ from ganlib.release.tags import CHALLENGER, CHAMPION
 from ganlib.settings import Settings, load_settings
 from ganlib.storage import open_store
 from ganlib.tracking.mlflow import MlflowTracker
-from ganlib.training.spec import RunSpec, evaluation_key, result_key, write_spec
+from ganlib.training.spec import RunSpec, evaluation_key, find_evaluation, find_result, result_key, write_spec
 
 
 class Registered(NamedTuple):
@@ -97,8 +97,8 @@ def train(spec: RunSpec, publishing: bool = True) -> TrainResult:
     """
     settings = load_settings()
     store = open_store(settings)
-    result = _finished_result(store, spec.run)
-    if result is None:
+    result = find_result(store, spec.run)
+    if result is None or result.status != "finished":
         begin("train", "starting the job")
         tell(f"the job's whole log: ganlib logs {spec.run}")
         with JobLog() as lines, ended_in_tracker(settings, spec.tracking(settings.s3_bucket)):
@@ -133,14 +133,14 @@ def evaluate(spec: RunSpec) -> Evaluation:
     """The distance of the trained and the untrained generator to the held-out split."""
     settings = load_settings()
     store = open_store(settings)
-    key = evaluation_key(spec.run)
-    try:
-        return Evaluation.from_json(store.get(key), source=key)
-    except ObjectMissing:
+    found = find_evaluation(store, spec.run)
+    if found is None:
         begin("evaluate")
         with JobLog() as lines:
             run_job(settings, f"{spec.run}-evaluate", ["ganlib.jobs.evaluate", spec.run], lines)
-    return Evaluation.from_json(store.get(key), source=key)
+        key = evaluation_key(spec.run)
+        found = Evaluation.from_json(store.get(key), source=key)
+    return found
 
 
 @task(task_run_name="publish {spec.run}")
@@ -210,11 +210,3 @@ def _summarize(
     }
     table = "| | |\n|---|---|\n" + "".join(f"| {name} | {value} |\n" for name, value in rows.items())
     create_markdown_artifact(table, key="retrained", description=spec.run)
-
-
-def _finished_result(store: ObjectStore, run: str) -> TrainResult | None:
-    try:
-        result = TrainResult.from_json(store.get(result_key(run)), source=result_key(run))
-    except ObjectMissing:
-        return None
-    return result if result.status == "finished" else None

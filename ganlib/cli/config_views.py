@@ -110,7 +110,7 @@ def field_rows(config: RunConfig, origin: str, overrides: Mapping[str, Any]) -> 
         overrides: The fields that were changed.
     """
     named = recipe_fields(config.recipe) if origin == "recipe" else set()
-    # Of another kind, a part has fields of its own, and none of the recipe's.
+    # A part whose kind was changed has the fields of the new kind: none of their values is the recipe's.
     recipe = load_config(config.recipe) if origin == "recipe" else config
     rows = []
     for field in config_fields():

@@ -38,7 +38,7 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 
 def _message(error: BaseException) -> str:
-    """What became of the job, and the command that goes on."""
+    """The message for a person: the job's fate, and the command that goes on."""
     outcome = "".join(f": {note}" for note in _notes(error))
     command = shlex.join(["ganlib", *sys.argv[1:]])
     return f"interrupted{outcome}; the same command goes on from here:\n  {command}"

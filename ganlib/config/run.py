@@ -316,7 +316,7 @@ def field_names() -> list[str]:
 
 
 def _where_listed(recipe: Any) -> str:
-    """What lists the fields, for a message."""
+    """The command that lists the fields, for a message."""
     return f"`ganlib config show {recipe}` lists all fields" if recipe in recipes() else ""
 
 

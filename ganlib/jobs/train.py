@@ -18,14 +18,13 @@ from ray.train.torch import TorchTrainer
 
 from ganlib.cluster.program import connect, emit, run_main, worker_place
 from ganlib.config.run import RunConfig
-from ganlib.errors import ConfigError, ObjectMissing, TrainingError
-from ganlib.ports import ObjectStore
+from ganlib.errors import ConfigError, TrainingError
 from ganlib.records import TrainResult
 from ganlib.release.conclusion import conclude_run, services_of
 from ganlib.settings import load_settings
 from ganlib.storage import open_store
 from ganlib.tracking.mlflow import MlflowTracker
-from ganlib.training.spec import read_spec, require_same_code, result_key
+from ganlib.training.spec import find_result, read_spec, require_same_code, result_key
 from ganlib.training.worker import rounds_on, worker_host, write_result
 
 
@@ -66,7 +65,8 @@ def main(run: str, conclusion: Literal["publish", "evaluate"] = "publish") -> No
         try:
             trainer.fit()
         except ray.train.TrainingFailedError as error:
-            if not _is_trained(store, run):
+            trained = find_result(store, run)
+            if trained is None or trained.status != "finished":
                 raise
             emit(f"warning: the run is trained, and what comes after that is made up for: {error}")
         result = TrainResult.from_json(store.get(result_key(run)), source=result_key(run))
@@ -86,15 +86,6 @@ def worker(parameters: dict[str, Any]) -> None:
         write_result(result, host.place)
         publishing = parameters["conclusion"] == "publish"
         conclude_run(services_of(load_settings()), host, result, publishing=publishing)
-
-
-def _is_trained(store: ObjectStore, run: str) -> bool:
-    """Whether the run has a result that finished."""
-    try:
-        found = TrainResult.from_json(store.get(result_key(run)), source=result_key(run))
-    except ObjectMissing:
-        return False
-    return found.status == "finished"
 
 
 def _worker_counts(config: RunConfig) -> int | tuple[int, int]:

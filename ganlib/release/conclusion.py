@@ -14,11 +14,11 @@ from functools import partial
 
 from ganlib.cluster.lines import StageProgress
 from ganlib.core.workers import barrier, gather_bytes
-from ganlib.errors import GanlibError, ObjectMissing
+from ganlib.errors import GanlibError
 from ganlib.generators.fetch import load
 from ganlib.generators.loaded import LoadedGenerator
 from ganlib.ports import ModelRegistry, ObjectStore
-from ganlib.records import Evaluation, Record, RegisteredGenerator, TrainResult, Version
+from ganlib.records import Record, RegisteredGenerator, TrainResult, Version
 from ganlib.registry.mlflow import MlflowRegistry
 from ganlib.release.comparison import compared, log_pictures
 from ganlib.release.comparison_task import ComparisonTask, write_comparison
@@ -33,7 +33,7 @@ from ganlib.release.tags import known_tags
 from ganlib.settings import Settings
 from ganlib.storage import open_store
 from ganlib.training.host import Host
-from ganlib.training.spec import RunSpec, evaluation_key, read_spec, run_draw
+from ganlib.training.spec import RunSpec, evaluation_key, find_evaluation, read_spec, run_draw
 
 
 class _Plan(Record):
@@ -94,10 +94,7 @@ def _plan(services: Services, host: Host, result: TrainResult, publishing: bool)
     store, run, checkpoint = services.store, result.run, result.best or result.last
     if result.status != "finished" or checkpoint is None:
         return b""
-    try:
-        done = Evaluation.from_json(store.get(evaluation_key(run)), source=evaluation_key(run))
-    except ObjectMissing:
-        done = None
+    done = find_evaluation(store, run)
     if done is not None and done.checkpoint == checkpoint:
         return b""
     spec = read_spec(store, run)

@@ -21,7 +21,6 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor, nn
 
 from ganlib.core.hardware import allow_tf32
-from ganlib.core.sampling import generate
 from ganlib.core.steps import WorkerPlace
 from ganlib.core.workers import gather_bytes, share_of
 from ganlib.data.cache import LocalDataset, pull
@@ -33,7 +32,6 @@ from ganlib.quality.copying import BLOCK, SAMPLES, Nearest, copying, merge, near
 from ganlib.quality.distances import Statistics, frechet_distance
 from ganlib.quality.extractors import open_extractor
 from ganlib.quality.features import Extractor
-from ganlib.quality.generated import to_uint8
 from ganlib.quality.grids import Picture
 from ganlib.quality.measure import Reference, measure
 from ganlib.quality.reference import reference_over_workers
@@ -118,18 +116,17 @@ def _share(
     if task.untrained:
         tensors["untrained"] = features_of(untrained_generator(spec, dataset.version))
     held_out = held_out_pictures(dataset)
-    few = given.rows(slice(len(held_out)))
-    made = to_uint8(generate(trained, few.latents, few.labels))
+    pictures = some_pictures(trained, given, device)
+    made = pictures[: len(held_out)]
+    if place.rank == 0:
+        tensors["pictures"] = pictures
     if champion is not None:
         theirs = given_to(spec.config, task.draw, task.samples, champion.latent_dim, len(champion.classes))
         tensors["champion"] = features_of_share(champion.program, theirs, extractor, place)
         if place.rank == 0:
             tensors["champion_pictures"] = some_pictures(champion.program, theirs, device)
-            tensors["candidate_pictures"] = some_pictures(trained, given, device)
-    if place.rank == 0:
-        tensors["made"] = made
-    for name, pictures in (("generated", made), ("held_out", held_out)):
-        found = nearest_of_share(dataset, pictures, place)
+    for name, looked_up in (("generated", made), ("held_out", held_out)):
+        found = nearest_of_share(dataset, looked_up, place)
         tensors |= {f"{name}_distances": found.distances, f"{name}_indices": found.indices}
     return save_safetensors(tensors)
 
@@ -175,9 +172,9 @@ def evaluate_over_workers(
     shares = gather_bytes(_share(store, task, dataset, extractor, place, champion), place)
     # Nothing up to the next gathering may wait for other workers. The last one measures the champion, while
     # rank 0 measures the candidate.
-    measured, last = b"", place.rank == place.workers - 1
+    measured = b""
     threads = place.workers if champion is None or place.workers == 1 else place.workers - 1
-    if champion is not None and last:
+    if champion is not None and place.rank == place.workers - 1:
         measured = _measure_rival(task, extractor, reference, shares).to_json().encode()
     found = None
     if place.rank == 0:
@@ -190,7 +187,7 @@ def evaluate_over_workers(
     if measured:
         first = load_safetensors(shares[0])
         measures = RivalMeasures.from_json(measured, source="the last worker")
-        rival = Rival(measures, first["champion_pictures"], first["candidate_pictures"])
+        rival = Rival(measures, first["champion_pictures"], first["pictures"])
     seconds = time.monotonic() - began
     evaluation = found.evaluation.model_copy(update={"seconds": seconds})
     return found._replace(evaluation=evaluation, rival=rival)
@@ -229,9 +226,10 @@ def _judge(
 
     generated, held_out = found("generated"), found("held_out")
     train = dataset.load("train")
+    shown = held_out_pictures(dataset)
     picture = strip(
-        (parts[0]["made"], train.gather(generated.indices)[0], generated),
-        (held_out_pictures(dataset), train.gather(held_out.indices)[0], held_out),
+        (parts[0]["pictures"][: len(shown)], train.gather(generated.indices)[0], generated),
+        (shown, train.gather(held_out.indices)[0], held_out),
     )
     evaluation = Evaluation(
         run=spec.run,

@@ -135,13 +135,16 @@ class Checkpoints:
             self._pool.shutdown()
 
     def wait(self) -> None:
-        """Until the last save is in the store; raises what its thread raised."""
-        if self._pending is not None:
-            pending, self._pending = self._pending, None
-            pending.result()
+        """Until the last save and the last frame are in the store; raises what their thread raised."""
+        self._wait_for_save()
         if self._frame is not None:
             frame, self._frame = self._frame, None
             frame.result()
+
+    def _wait_for_save(self) -> None:
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            pending.result()
 
     def save(
         self, state: TrainState, workers: int, distance: float | None = None, estimate_peak: float = 0.0
@@ -162,7 +165,7 @@ class Checkpoints:
             workers=workers,
         )
         key = f"{self._prefix}{state.images_seen:012d}"
-        self.wait()
+        self._wait_for_save()
         self._pending = self._pool.submit(self._write, key, data, record)
         return record.ref(key)
 

@@ -57,7 +57,7 @@ class Pace:
         rate, steady = _rate(self._last, (images, seconds)), _rate(self._began, (images, seconds))
         self._last = (images, seconds)
         share = images / self.total_images
-        # Of the whole attempt, since the rate of two seconds would make the time left jump.
+        # The rate of the whole attempt: with that of two seconds the time left would jump.
         left = (self.total_images - images) / steady if steady > 0 else math.inf
         if self.max_seconds is not None:
             share = max(share, seconds / self.max_seconds)

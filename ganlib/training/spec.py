@@ -13,7 +13,7 @@ from ganlib.config.run import RunConfig, name_of
 from ganlib.errors import ConfigError, DataError, ObjectMissing
 from ganlib.names import DatasetName, RunName, Sha256
 from ganlib.ports import ObjectStore, RunStart
-from ganlib.records import CheckpointRef, DatasetVersion, Record
+from ganlib.records import CheckpointRef, DatasetVersion, Evaluation, Record, TrainResult
 
 DIGEST_SHOWN = 12
 """Characters of a dataset's digest in a tracker's parameters; a tag has all."""
@@ -67,6 +67,22 @@ def run_name(config: RunConfig, dataset: DatasetVersion, request: str) -> str:
 def result_key(run: str) -> str:
     """Object key of a run's :class:`~ganlib.records.TrainResult`."""
     return f"runs/{run}/result.json"
+
+
+def find_result(store: ObjectStore, run: str) -> TrainResult | None:
+    """A run's result, if its training has ended. Raises ``DataError`` when it is damaged."""
+    try:
+        return TrainResult.from_json(store.get(result_key(run)), source=result_key(run))
+    except ObjectMissing:
+        return None
+
+
+def find_evaluation(store: ObjectStore, run: str) -> Evaluation | None:
+    """A run's evaluation, if it has been made. Raises ``DataError`` when it is damaged."""
+    try:
+        return Evaluation.from_json(store.get(evaluation_key(run)), source=evaluation_key(run))
+    except ObjectMissing:
+        return None
 
 
 def evaluation_key(run: str) -> str:

@@ -22,7 +22,7 @@ from ganlib.core.hardware import allow_tf32
 from ganlib.core.steps import WorkerPlace
 from ganlib.data.cache import LocalDataset, pull
 from ganlib.data.versions import load_version
-from ganlib.errors import ObjectMissing, TrainingError
+from ganlib.errors import TrainingError
 from ganlib.ports import ObjectStore, RunTracker
 from ganlib.quality.distances import Statistics
 from ganlib.quality.extractors import open_extractor
@@ -36,7 +36,7 @@ from ganlib.tracking.spool import SpooledTracker
 from ganlib.training.build import build_acceleration, pick_kernels
 from ganlib.training.checkpoints import Checkpoints
 from ganlib.training.host import Host
-from ganlib.training.spec import RunSpec, read_spec, result_key
+from ganlib.training.spec import RunSpec, find_result, read_spec, result_key
 
 CLOSE_TRACKER_SECONDS = 30.0
 """Seconds that a worker waits at its end for MLflow to take what is spooled."""
@@ -86,12 +86,10 @@ def write_result(result: CurvePoint | TrainResult, place: WorkerPlace) -> None:
 
 def _trained_before(store: ObjectStore, result: TrainResult) -> bool:
     """Whether an earlier attempt trained all of it: its result has the rates, which this one cannot know."""
-    try:
-        before = TrainResult.from_json(store.get(result_key(result.run)), source=result_key(result.run))
-    except ObjectMissing:
+    before = find_result(store, result.run)
+    if before is None or not before.status == result.status == "finished":
         return False
-    nothing_new = result.images_per_second == 0 and result.last == before.last
-    return nothing_new and result.status == before.status == "finished"
+    return result.images_per_second == 0 and result.last == before.last
 
 
 def prepare_process() -> None:

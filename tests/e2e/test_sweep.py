@@ -18,7 +18,7 @@ from ganlib.sweep.records import SweepResult
 # The limits are generous for busy machines: they only end a test that hangs.
 pytestmark = [pytest.mark.services, pytest.mark.timeout(1500)]
 
-JOBS = 2
+JOBS = 3
 """Most jobs that this module starts on the cluster (``job_budget`` in ``tests/conftest.py``)."""
 
 RECIPE = "digits-wgan"
@@ -98,6 +98,12 @@ def test_the_same_command_repeats_no_trial_and_can_train_the_best_one_on(
 ) -> None:
     key = f"sweeps/{sweep['result'].sweep}/result.json"
     before = store.get(key)
+    published = [version.version for version in mlflow.search_model_versions(f"name = '{RECIPE}'")]
+    said = ganlib(*WORDS, "--train-on").stdout
+    assert "Trained on to 4 kimg" in said
+    assert "Registered" not in said
+    found = [version.version for version in mlflow.search_model_versions(f"name = '{RECIPE}'")]
+    assert found == published, "publishing was not asked for"
     said = ganlib(*WORDS, "--train-on", "--publish").stdout
     assert store.get(key) == before
     assert "Trained on to 4 kimg" in said

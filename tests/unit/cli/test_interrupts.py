@@ -13,7 +13,7 @@ STOPPED = "job run-train--1 was stopped"
 
 
 class Aborted(BaseException):
-    """What Prefect makes of SIGTERM."""
+    """The exception into which Prefect turns SIGTERM."""
 
 
 def end_with(signal_number: int) -> None:

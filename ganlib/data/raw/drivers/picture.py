@@ -60,7 +60,7 @@ def _car(seed: int, name: str) -> tuple[Subject, Cabin]:
 
 @lru_cache(maxsize=4)
 def _light_field(subject: Subject) -> Image.Image:
-    """What is left of the light at each pixel: most before the windows, less below and at the corners."""
+    """Share of the light at each pixel: most before the windows, less below and at the corners."""
     y, x = np.mgrid[0:HEIGHT, 0:WIDTH] / HEIGHT
     window = np.exp(-((x - 0.75) ** 2 / 0.5 + (y - 0.1) ** 2 / 0.4))
     corners = (x - 0.67) ** 2 / 0.9 + (y - 0.5) ** 2
