@@ -36,6 +36,15 @@ _FOREIGN = (
 )
 
 
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """Number parameters that are bytes instead of naming tests by them.
+
+    Packed bytes hold the time at which they were made, and all of pytest's processes must collect the same
+    tests.
+    """
+    return argname if isinstance(val, bytes) else None
+
+
 def environ_for(home: Path, **more: str) -> dict[str, str]:
     """The environment for a process that uses the services of ``home`` and no others."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}

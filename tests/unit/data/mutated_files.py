@@ -152,7 +152,7 @@ def _tars() -> list[bytes]:
                 archive.addfile(info, io.BytesIO(data))
         made.append(out.getvalue())
     zstd: bytes = pa.compress(made[0], "zstd", asbytes=True)
-    return [*made, gzip.compress(made[0]), zstd]
+    return [*made, gzip.compress(made[0], mtime=0), zstd]
 
 
 def _manifests() -> list[bytes]:
