@@ -17,7 +17,7 @@ import pytest
 from pydantic import SecretStr
 
 from ganlib import storage
-from ganlib.data.fetching import Retries, Wanted, fetch_files
+from ganlib.data.fetching import Retries, WantedFile, fetch_files
 from ganlib.errors import Interrupted, ObjectMissing, ServiceError
 from ganlib.settings import Settings
 from ganlib.storage import S3Store
@@ -114,13 +114,13 @@ def store(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> S3
 
 
 @pytest.fixture
-def wanted(tmp_path: Path) -> Wanted:
-    return Wanted("key", tmp_path / "file", len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
+def wanted(tmp_path: Path) -> WantedFile:
+    return WantedFile("key", tmp_path / "file", len(CONTENT), hashlib.sha256(CONTENT).hexdigest())
 
 
 @pytest.mark.parametrize("fault", ["500", "503", "429", "reset", "short", "stall"])
 def test_what_breaks_off_comes_whole_all_the_same(
-    store: S3Store, server: Server, wanted: Wanted, fault: str
+    store: S3Store, server: Server, wanted: WantedFile, fault: str
 ) -> None:
     server.faults = lambda number: fault if number % 3 == 1 else ""
     fetch_files(store, [wanted], retries=AT_ONCE, block_bytes=BLOCK, threads=3)
@@ -144,7 +144,7 @@ def test_pieces_before_a_break_are_given_and_then_it_is_said(
     ("fault", "error"), [("404", ObjectMissing), ("403", ServiceError), ("no ranges", ServiceError)]
 )
 def test_what_no_repetition_mends_is_not_repeated(
-    store: S3Store, server: Server, wanted: Wanted, fault: str, error: type[Exception]
+    store: S3Store, server: Server, wanted: WantedFile, fault: str, error: type[Exception]
 ) -> None:
     server.faults = lambda number: fault if number > 1 else ""
     with pytest.raises(error) as caught:
@@ -153,7 +153,7 @@ def test_what_no_repetition_mends_is_not_repeated(
     assert server.count == 2
 
 
-def test_a_server_that_always_fails_is_given_up(store: S3Store, server: Server, wanted: Wanted) -> None:
+def test_a_server_that_always_fails_is_given_up(store: S3Store, server: Server, wanted: WantedFile) -> None:
     server.faults = lambda number: "503"
     with pytest.raises(Interrupted, match="InternalError"):
         fetch_files(store, [wanted], retries=AT_ONCE, block_bytes=BLOCK, threads=1)

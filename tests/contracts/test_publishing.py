@@ -103,9 +103,7 @@ def test_of_eight_publishers_at_once_all_get_the_same_version(
 
         monkeypatch.setattr(MemoryClaims, "create", create_together)
     else:
-        from ganlib.registry import mlflow as module
-
-        upload = module.upload
+        from ganlib.registry.versions import upload
 
         def upload_and_wait(*words: Any) -> Any:
             with exporting:  # torch exports one program at a time
@@ -113,7 +111,7 @@ def test_of_eight_publishers_at_once_all_get_the_same_version(
             ready.wait()
             return done
 
-        monkeypatch.setattr(module, "upload", upload_and_wait)
+        monkeypatch.setattr("ganlib.registry.mlflow.upload", upload_and_wait)
 
     def run() -> None:
         try:
@@ -221,12 +219,11 @@ def test_a_loser_that_dies_leaves_nothing_to_see(
 ) -> None:
     from mlflow import MlflowClient
 
-    from ganlib.registry import mlflow as module
+    from ganlib.registry.claims import agree
 
     registry, run_id = registered_mlflow.registry, registered_mlflow.tracking_run_id
     publication = Publication(name, "run-a", run_id, Small().eval(), LATENT, {}, files=FILES)
     looked: list[object] = []
-    agree = module.agree
 
     def look_too_early(claims: Any) -> int | None:
         looked.append(claims)
@@ -234,7 +231,7 @@ def test_a_loser_that_dies_leaves_nothing_to_see(
 
     with monkeypatch.context() as patch:
         made = registry.publish(publication)
-        patch.setattr(module, "agree", look_too_early)
+        patch.setattr("ganlib.registry.mlflow.agree", look_too_early)
         kill_once(patch, MlflowClient, step, when)
         with pytest.raises(Killed):
             registry.publish(dataclasses.replace(publication, generator=Small(1).eval()))

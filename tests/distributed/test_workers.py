@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.multiprocessing.spawn import spawn
 
 from ganlib.core.average import Averaging
 from ganlib.core.cadence import Cadence
@@ -104,7 +104,7 @@ def run(
     if workers == 1:
         train_worker(0, 1, norm, objective, steps, folder)
     else:
-        mp.spawn(train_worker, (workers, norm, objective, steps, folder), nprocs=workers)
+        spawn(train_worker, (workers, norm, objective, steps, folder), nprocs=workers)
     return load_file(folder / "state-0")
 
 
@@ -158,7 +158,7 @@ def warned_worker(rank: int, workers: int, folder: Path) -> None:
 
 def test_with_channels_last_gradients_have_the_strides_that_data_parallel_expects(tmp_path: Path) -> None:
     """torch warns of gradients that have others, and copies them in every step."""
-    mp.spawn(warned_worker, (2, tmp_path), nprocs=2)
+    spawn(warned_worker, (2, tmp_path), nprocs=2)
 
 
 def collective_worker(rank: int, workers: int, folder: Path) -> None:
@@ -180,7 +180,7 @@ def collective_worker(rank: int, workers: int, folder: Path) -> None:
 
 @pytest.mark.parametrize("workers", [2, 3])
 def test_workers_gather_uneven_shares_and_a_nan_reaches_all_of_them(workers: int, tmp_path: Path) -> None:
-    mp.spawn(collective_worker, (workers, tmp_path), nprocs=workers)
+    spawn(collective_worker, (workers, tmp_path), nprocs=workers)
     for rank in range(workers):
         out = load_file(tmp_path / f"out-{rank}")
         assert torch.equal(out["gathered"], torch.arange(21.0).reshape(7, 3))

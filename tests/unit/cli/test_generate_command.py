@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.GifImagePlugin import GifImageFile
 
 from ganlib.cli.generate import (
     kind_of,
@@ -123,5 +124,5 @@ def test_an_interpolation_is_written_with_its_seeds_and_class(
     ]
     with Image.open(tmp_path / "png") as strip:
         assert strip.size == (3 * 30 + 2, 30 + 2)
-    with Image.open(tmp_path / "gif") as gif:
+    with GifImageFile(tmp_path / "gif") as gif:
         assert gif.n_frames == 3

@@ -7,6 +7,7 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.GifImagePlugin import GifImageFile
 
 from ganlib.quality.film import MAX_FRAMES, MAX_SIDE, chosen, film
 
@@ -22,7 +23,7 @@ def frame(shade: int, height: int = 24, width: int = 40, channels: int = 1) -> b
 def test_frames_come_in_their_order_and_the_last_one_rests(channels: int) -> None:
     data = film([frame(shade, channels=channels) for shade in (0, 100, 255)])
     assert data is not None
-    with Image.open(io.BytesIO(data)) as movie:
+    with GifImageFile(io.BytesIO(data)) as movie:
         assert (movie.format, movie.size, movie.n_frames) == ("GIF", (40, 24), 3)
         assert movie.info["loop"] == 0
         shades, durations = [], []
@@ -37,7 +38,7 @@ def test_frames_come_in_their_order_and_the_last_one_rests(channels: int) -> Non
 def test_a_film_is_bounded_in_frames_and_size() -> None:
     data = film([frame(2 * index, 700, 1400) for index in range(MAX_FRAMES + 5)])
     assert data is not None
-    with Image.open(io.BytesIO(data)) as movie:
+    with GifImageFile(io.BytesIO(data)) as movie:
         assert movie.n_frames == MAX_FRAMES
         assert movie.size == (MAX_SIDE, MAX_SIDE // 2)
 
@@ -45,7 +46,7 @@ def test_a_film_is_bounded_in_frames_and_size() -> None:
 def test_a_damaged_frame_is_left_out_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     data = film([frame(0), frame(50)[:-30], b"none", frame(255)])
     assert data is not None
-    with Image.open(io.BytesIO(data)) as movie:
+    with GifImageFile(io.BytesIO(data)) as movie:
         assert movie.n_frames == 2
     assert caplog.text.count("left out") == 2
     assert film([b"none"]) is None

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from shades import add, spec
+from torch.multiprocessing.spawn import spawn
 
 from ganlib.config.parts import EvaluationConfig
 from ganlib.config.run import load_config
@@ -129,7 +129,7 @@ def test_two_workers_of_a_run_evaluate_it_together_and_rank_0_holds_the_evaluati
 ) -> None:
     objects = {found.key: store.get(found.key) for found in store.list("")}
     task = Task(spec=spec(dataset, 2), checkpoint=checkpoint, samples=50, draw=1)
-    mp.spawn(own_worker, (tmp_path, objects, task.model_dump(mode="json")), nprocs=2)
+    spawn(own_worker, (tmp_path, objects, task.model_dump(mode="json")), nprocs=2)
     [path] = tmp_path.glob("evaluation-*.json")
     assert path.name == "evaluation-0.json"
     found = Evaluation.from_json(path.read_bytes(), source="test")

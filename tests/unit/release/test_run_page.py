@@ -6,7 +6,7 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL.GifImagePlugin import GifImageFile
 from test_publish import MEASURED, Published, make
 
 from ganlib.fakes.stores import MemoryStore, MemoryTracker
@@ -57,7 +57,7 @@ def test_an_evaluated_run_shows_its_samples_film_and_numbers(made: Published, st
     [((key, step), picture)] = run.images.items()
     assert (key, step) == ("samples", AT)
     assert picture.tolist() == np.full((30, 30), 64).tolist()
-    with Image.open(io.BytesIO(run.artifacts["training.gif"])) as film:
+    with GifImageFile(io.BytesIO(run.artifacts["training.gif"])) as film:
         assert film.n_frames == 3
     for file in ("samples.png", "training.gif"):
         assert f"](get-artifact?path={file}&run_uuid={run_id})" in run.description

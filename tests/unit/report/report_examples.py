@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ganlib.records import CheckpointRef, CurvePoint, Evaluation
+from ganlib.records import CheckpointRef, CurvePoint, Evaluation, Measures
 from ganlib.sweep.records import Scalar, SweepResult, Trial, TrialStatus
 
 METRIC = "fd_efficientnet_lite0_curve"
@@ -32,10 +32,8 @@ def evaluated(trial: Trial, value: float) -> Trial:
         run=trial.run,
         checkpoint=checkpoint(trial.run),
         dataset_digest="0" * 64,
-        metric="fd_efficientnet_lite0",
-        samples=2000,
+        measures=Measures(metric="fd_efficientnet_lite0", samples=2000, value=value),
         draw=2,
-        value=value,
         value_untrained=850.0,
         seconds=1.0,
     )

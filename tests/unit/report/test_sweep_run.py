@@ -10,7 +10,7 @@ from ganlib.config.run import RunConfig, load_config
 from ganlib.errors import CheckpointRefused, ServiceError
 from ganlib.fakes.stores import MemoryStore, MemoryTracker
 from ganlib.ports import RunStart
-from ganlib.records import CheckpointRef, CurvePoint, DatasetVersion, Evaluation, Shard
+from ganlib.records import CheckpointRef, CurvePoint, DatasetVersion, Evaluation, Measures, Shard
 from ganlib.report import sweep_run
 from ganlib.report.samples import TrialSamples
 from ganlib.report.sweep_run import SampleMaker, SweepReport, clock, metrics, report_sweep
@@ -65,10 +65,8 @@ def evaluated(of: Trial, value: float) -> Trial:
         run=of.run,
         checkpoint=best,
         dataset_digest=VERSION.digest,
-        metric="fd_efficientnet_lite0",
-        samples=2000,
+        measures=Measures(metric="fd_efficientnet_lite0", samples=2000, value=value),
         draw=2,
-        value=value,
         value_untrained=850.0,
         seconds=1.0,
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 from ganlib.cluster.lines import StageProgress
 from ganlib.fakes.stores import MemoryStore, MemoryTracker
-from ganlib.records import CheckpointRef, CurvePoint, Evaluation
+from ganlib.records import CheckpointRef, CurvePoint, Evaluation, Measures
 from ganlib.settings import Settings
 from ganlib.sweep.course import SweepRun
 from ganlib.sweep.ledger import Ledger
@@ -59,10 +59,8 @@ def evaluation(checkpoint: CheckpointRef, value: float) -> Evaluation:
         run=checkpoint.run,
         checkpoint=checkpoint,
         dataset_digest="0" * 64,
-        metric="fd_projection",
-        samples=2000,
+        measures=Measures(metric="fd_projection", samples=2000, value=value),
         draw=2,
-        value=value,
         value_untrained=900.0,
         seconds=1.0,
     )

@@ -8,9 +8,10 @@ from ganlib.config.run import load_config
 from ganlib.errors import ConfigError, SeveralProblems, UnknownName
 from ganlib.sweep.config import SweepConfig, values_of
 from ganlib.sweep.load import load_sweep
+from ganlib.sweep.records import trial_run_name
 from ganlib.sweep.search import draw
 from ganlib.sweep.space import Choice, Range, parse_search
-from ganlib.sweep.spec import sweep_name, trial_run_name
+from ganlib.sweep.spec import sweep_name
 
 RECIPE = "fashion-mnist-wgan"
 

@@ -16,9 +16,9 @@ from ganlib.errors import CheckpointRefused, ConfigError
 from ganlib.fakes.stores import MemoryStore
 from ganlib.records import CheckpointRef, DatasetVersion, TrainResult
 from ganlib.sweep.load import load_sweep
-from ganlib.sweep.records import SweepResult, Trial
+from ganlib.sweep.records import SweepResult, Trial, trial_run_name
 from ganlib.sweep.space import Choice
-from ganlib.sweep.spec import SweepSpec, as_best, train_on, trial_run_name
+from ganlib.sweep.spec import SweepSpec, as_best, train_on
 from ganlib.training.checkpoints import Checkpoints, clone, newest, retire
 from ganlib.training.spec import RunSpec, result_key, write_spec
 
