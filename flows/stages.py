@@ -18,7 +18,7 @@ from flows.log import JobLog, begin, tell
 from flows.timing import timed
 from ganlib.cluster.launch import run_job
 from ganlib.config.run import RunConfig
-from ganlib.data.prepare import Preparation
+from ganlib.data.preparation import Preparation
 from ganlib.data.prepare import prepare as prepare_dataset
 from ganlib.errors import GanlibError, JobFailed, TrainingError
 from ganlib.jobs.pull import pull_here
@@ -68,7 +68,7 @@ def prepare(config: RunConfig) -> DatasetVersion:
     version = prepare_dataset(
         open_store(settings),
         wanted.name,
-        Preparation(size=wanted.size, channels=wanted.channels, fit=wanted.fit),
+        Preparation(size=wanted.size, channels=wanted.channels, fit=wanted.fit, background=wanted.background),
         scratch=settings.scratch,
     )
     require_held_out(version)  # now, since evaluating comes after all the training

@@ -23,7 +23,8 @@ from torch.nn import functional
 from ganlib.bench.parts import Measured, answer
 from ganlib.config.run import load_config
 from ganlib.data.cache import LocalDataset, pull
-from ganlib.data.prepare import Preparation, prepare
+from ganlib.data.preparation import Preparation
+from ganlib.data.prepare import prepare
 from ganlib.data.raw.add import add_dataset
 from ganlib.data.shards import Block, shard_capacity, write_shards
 from ganlib.errors import ConfigError, ObjectMissing, SourceUnavailable

@@ -18,7 +18,8 @@ from ganlib.bench.parts import Measured, answer
 from ganlib.cluster.launch import require_capacity, run_job
 from ganlib.config.run import RunConfig, build_config
 from ganlib.data.cache import pull
-from ganlib.data.prepare import Preparation, prepare
+from ganlib.data.preparation import Preparation
+from ganlib.data.prepare import prepare
 from ganlib.data.raw.add import add_dataset
 from ganlib.ports import ObjectStore
 from ganlib.records import DatasetVersion, TrainResult

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -87,7 +88,14 @@ def dataset_prepare(
             show_default="1 for IDX files, 3 for pictures",
         ),
     ] = None,
-    fit: Annotated[Literal["crop", "stretch"], typer.Option(help="How pictures become square.")] = "crop",
+    fit: Annotated[
+        Literal["crop", "stretch", "pad"],
+        typer.Option(help="How pictures become square: cut, distorted, or with a border."),
+    ] = "crop",
+    background: Annotated[
+        str,
+        typer.Option(metavar="#RRGGBB", help="Colour behind transparent pictures and of the border of pad."),
+    ] = "#ffffff",
 ) -> None:
     """Make a version of a dataset: pictures of one size, a held-out split, a digest."""
     if size not in SIZES:
@@ -97,8 +105,12 @@ def dataset_prepare(
         )
     if channels == 2:
         raise ConfigError("--channels must be 1 (grey) or 3 (colour)")
+    colour = background.lower()
+    if not re.fullmatch("#[0-9a-f]{6}", colour):
+        raise ConfigError(f"--background {background!r} is no colour: give it as '#ffffff', which is white")
     from ganlib.data.layout import describe_raw, raw_objects
-    from ganlib.data.prepare import Preparation, prepare
+    from ganlib.data.preparation import Preparation
+    from ganlib.data.prepare import prepare
     from ganlib.quality.requirements import require_held_out
     from ganlib.storage import open_store
 
@@ -107,7 +119,7 @@ def dataset_prepare(
     version = prepare(
         store,
         name,
-        Preparation.model_validate({"size": size, "channels": channels, "fit": fit}),
+        Preparation.model_validate({"size": size, "channels": channels, "fit": fit, "background": colour}),
         scratch=settings.scratch,
     )
     train, held_out = version.count("train"), version.count("held_out")

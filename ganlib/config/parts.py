@@ -33,8 +33,13 @@ class DatasetConfig(ConfigPart):
     """Side of the square pictures, pixels; there is a network for each."""
     channels: Literal[1, 3] | None = None
     """1 grey, 3 colour, null: 1 for IDX files, 3 for picture files."""
-    fit: Literal["crop", "stretch"] = "crop"
-    """Method by which a picture becomes square."""
+    fit: Literal["crop", "stretch", "pad"] = "crop"
+    """Method by which a picture becomes square: crop takes its middle, stretch takes all of it and changes
+    its shape, pad takes all of it and fills up with the background."""
+    background: Annotated[str, Words("a colour like #ffffff, in lower case")] = Field(
+        default="#ffffff", pattern=r"^#[0-9a-f]{6}\z"
+    )
+    """Colour behind transparent pictures, and around padded ones."""
     flip: bool = False
     """Mirror every other training picture left to right, others in each epoch. Not for clothes' logos,
     digits, or whatever else has a left and a right."""

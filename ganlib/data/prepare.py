@@ -11,15 +11,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from ganlib.data.formats.decode import Fit, check_size, decode_picture, fit_grey
 from ganlib.data.formats.idx import IDX_FILES, IDX_NAMES, IdxFile, check_idx_set, open_idx
 from ganlib.data.layout import RawDataset, class_folders, describe_raw, format_of, raw_objects
+from ganlib.data.preparation import Preparation, PreparationReport
 from ganlib.data.scratch import scratch_folder
 from ganlib.data.shards import Block, shard_capacity, write_shards
 from ganlib.data.split import PictureSplit, pixel_digest, split_pictures
@@ -27,7 +27,7 @@ from ganlib.data.threads import TRANSFER_THREADS, decode_threads, ordered_map
 from ganlib.data.versions import find_prepared, load_version, versions, write_version
 from ganlib.errors import DataError
 from ganlib.ports import ObjectInfo, ObjectStore
-from ganlib.records import DatasetVersion, Record, Split, digest_of
+from ganlib.records import DatasetVersion, Split, digest_of
 
 __all__ = ["Preparation", "load_version", "prepare", "versions"]
 
@@ -36,17 +36,6 @@ _BLOCK_BYTES = 8 * 2**20
 # old versions are not reused.
 _DECODER = 2
 _SPLIT = 2
-
-
-class Preparation(Record):
-    """The way in which pictures are brought to one shape."""
-
-    size: int = Field(ge=8, le=1024)
-    """Side of the square result, in pixels."""
-    channels: Literal[1, 3] | None = None
-    """1 (grey) or 3 (RGB); ``None`` takes 1 for IDX files and 3 for pictures."""
-    fit: Fit = "crop"
-    """``crop`` takes the largest square in the middle of a picture; ``stretch`` takes all of it."""
 
 
 class _Pictures(Protocol):
@@ -127,7 +116,8 @@ def prepare(
             shards=shards,
             source=", ".join(raw.sources),
         )
-        write_version(store, version, work, key)
+        report = PreparationReport(digest=version.digest, preparation=preparation)
+        write_version(store, version, work, key, report)
     return version
 
 

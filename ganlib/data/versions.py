@@ -6,19 +6,13 @@ import re
 from pathlib import Path
 
 from ganlib.data.layout import datasets, unknown_dataset
+from ganlib.data.preparation import PreparationReport
 from ganlib.data.threads import TRANSFER_THREADS, ordered_map
 from ganlib.errors import DataError, DigestMismatch, ObjectMissing, UnknownName
-from ganlib.names import Sha256
 from ganlib.ports import ObjectStore
-from ganlib.records import DatasetVersion, Record, Shard
+from ganlib.records import MAX_JSON_BYTES, DatasetVersion, Shard
 
 _MANIFEST = "manifest.json"
-
-
-class _Prepared(Record):
-    """The version that was made of certain raw objects by a certain preparation."""
-
-    digest: Sha256
 
 
 def versions(store: ObjectStore, name: str) -> list[DatasetVersion]:
@@ -71,16 +65,33 @@ def read_version(store: ObjectStore, name: str, digest: str) -> DatasetVersion:
     return version
 
 
+def find_reports(store: ObjectStore, name: str, digest: str) -> list[PreparationReport]:
+    """The reports of the preparations that gave a version: one for each set of raw objects, mostly one.
+
+    Raises:
+        DataError: A report cannot be read.
+    """
+    prefix, found = f"datasets/{name}/prepared/", []
+    for info in store.list(prefix):
+        if info.key.endswith(".json") and info.size <= MAX_JSON_BYTES:
+            report = PreparationReport.from_json(store.get(info.key), source=info.key)
+            if report.digest == digest:
+                found.append(report)
+    return found
+
+
 def find_prepared(store: ObjectStore, name: str, key: str) -> DatasetVersion | None:
     """The version that was made under this preparation key, if it is whole."""
     index = _index(name, key)
     try:
-        return read_version(store, name, _Prepared.from_json(store.get(index), source=index).digest)
+        return read_version(store, name, PreparationReport.from_json(store.get(index), source=index).digest)
     except ObjectMissing:
         return None
 
 
-def write_version(store: ObjectStore, version: DatasetVersion, folder: Path, key: str) -> None:
+def write_version(
+    store: ObjectStore, version: DatasetVersion, folder: Path, key: str, report: PreparationReport
+) -> None:
     """Upload a version: shards, then its manifest, then the entry that finds it again.
 
     Shards that an interrupted upload left there whole are kept.
@@ -90,6 +101,7 @@ def write_version(store: ObjectStore, version: DatasetVersion, folder: Path, key
         version: The version; its manifest is written last but one.
         folder: Holds its shards, each under ``Shard.path``.
         key: Digest of raw objects and preparation, by which :func:`find_prepared` finds it.
+        report: Stored under that key.
     """
     present = {info.key: info.size for info in store.list(f"{version.prefix}/")}
 
@@ -103,7 +115,7 @@ def write_version(store: ObjectStore, version: DatasetVersion, folder: Path, key
         pass
     if f"{version.prefix}/{_MANIFEST}" not in present:
         store.put(f"{version.prefix}/{_MANIFEST}", version.to_json().encode())
-    store.put(_index(version.name, key), _Prepared(digest=version.digest).to_json().encode())
+    store.put(_index(version.name, key), report.to_json().encode())
 
 
 def _index(name: str, key: str) -> str:

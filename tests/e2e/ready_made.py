@@ -10,7 +10,8 @@ import torch
 
 from ganlib.config.run import load_config
 from ganlib.data.cache import pull
-from ganlib.data.prepare import Preparation, prepare
+from ganlib.data.preparation import Preparation
+from ganlib.data.prepare import prepare
 from ganlib.records import TrainResult
 from ganlib.release.evaluation import Task, judge, share_of_task
 from ganlib.settings import Settings

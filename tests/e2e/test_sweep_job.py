@@ -14,7 +14,8 @@ from e2e_commands import TINY, processes
 from mlflow import MlflowClient
 
 from ganlib.cluster.launch import run_job
-from ganlib.data.prepare import Preparation, prepare
+from ganlib.data.preparation import Preparation
+from ganlib.data.prepare import prepare
 from ganlib.errors import JobFailed
 from ganlib.records import TrainResult
 from ganlib.settings import Settings

@@ -14,7 +14,8 @@ from watched_store import WatchedStore
 
 from ganlib.data.cache import pull
 from ganlib.data.pictures import Pictures, open_pictures
-from ganlib.data.prepare import Preparation, prepare
+from ganlib.data.preparation import Preparation
+from ganlib.data.prepare import prepare
 from ganlib.data.raw.add import add_dataset
 from ganlib.data.shards import Block, write_shards
 from ganlib.errors import DataError, DigestMismatch, ObjectMissing

@@ -17,7 +17,8 @@ from safetensors.numpy import load
 from watched_store import WatchedStore
 
 from ganlib.data import shards
-from ganlib.data.prepare import Preparation, prepare
+from ganlib.data.preparation import Preparation
+from ganlib.data.prepare import prepare
 from ganlib.data.raw.add import add_dataset
 from ganlib.data.raw.known import DEBIAN_FOLDER
 from ganlib.data.shards import Block, shard_capacity, write_shards

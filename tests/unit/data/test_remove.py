@@ -7,7 +7,8 @@ import pytest
 from watched_store import WatchedStore
 
 from ganlib.data.layout import datasets
-from ganlib.data.prepare import Preparation, prepare
+from ganlib.data.preparation import Preparation
+from ganlib.data.prepare import prepare
 from ganlib.data.raw.add import add_dataset
 from ganlib.data.raw.remove import plan_removal, remove_dataset
 from ganlib.data.versions import versions

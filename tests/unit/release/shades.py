@@ -10,7 +10,8 @@ from PIL import Image
 
 from ganlib.config.run import load_config
 from ganlib.data.cache import LocalDataset, pull
-from ganlib.data.prepare import Preparation, prepare
+from ganlib.data.preparation import Preparation
+from ganlib.data.prepare import prepare
 from ganlib.data.raw.add import add_dataset
 from ganlib.fakes.stores import MemoryStore
 from ganlib.training.spec import RunSpec

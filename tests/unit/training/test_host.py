@@ -22,7 +22,8 @@ from ganlib.core.sampling import calibrate_batch_norm, generate
 from ganlib.core.state import TrainState
 from ganlib.core.steps import WorkerPlace
 from ganlib.data.cache import LocalDataset, pull
-from ganlib.data.prepare import Preparation, prepare
+from ganlib.data.preparation import Preparation
+from ganlib.data.prepare import prepare
 from ganlib.data.raw.add import add_dataset
 from ganlib.errors import DeadEnd, NonFiniteLoss
 from ganlib.fakes.stores import MemoryStore, MemoryTracker
