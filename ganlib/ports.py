@@ -54,6 +54,20 @@ class ObjectStore(Protocol):
         """Store bytes, or a file's content, whole or not at all; an object of that key is replaced."""
         ...
 
+    def copy(self, key: str, source: ObjectStore, info: ObjectInfo) -> None:
+        """Store a copy of an object of a store of the same kind and place, without reading it where possible.
+
+        Args:
+            key: The copy's.
+            source: Holds the object.
+            info: The object as listed.
+
+        Raises:
+            ObjectMissing: It is gone.
+            DataError: It was replaced since it was listed.
+        """
+        ...
+
     def get(self, key: str) -> bytes:
         """Return an object's bytes. Raises :class:`~ganlib.errors.ObjectMissing`."""
         ...

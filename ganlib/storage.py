@@ -32,12 +32,13 @@ from botocore.session import Session as BotocoreSession
 from s3transfer.exceptions import RetriesExceededError
 
 from ganlib.errors import ConfigError, DataError, Interrupted, ObjectMissing, ServiceError
-from ganlib.ports import ObjectInfo, range_refused
+from ganlib.ports import ObjectInfo, ObjectStore, range_refused
 from ganlib.settings import ADDRESS_VARIABLE, Settings, require_room
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.literals import BucketLocationConstraintType
+    from mypy_boto3_s3.type_defs import CopySourceTypeDef
 
 _SPARE_BYTES = 16_000_000
 """Room that the gateway needs for its own records beside an object."""
@@ -108,17 +109,41 @@ class S3Store:
 
     def put(self, key: str, data: bytes | Path) -> None:
         """Store bytes, or a file's content as a stream, whole or not at all."""
-        if self._home is not None:
-            # The embedded gateway would answer after 90 s, and not tell that its disk is full.
-            require_room(
-                self._home, (data.stat().st_size if isinstance(data, Path) else len(data)) + _SPARE_BYTES
-            )
+        self._require_room(data.stat().st_size if isinstance(data, Path) else len(data))
         with self._reported(key):
             if isinstance(data, Path):
                 with data.open("rb") as file:
                     self.client.upload_fileobj(file, self.bucket, self.prefix + key, Config=self._transfer)
             else:
                 self.client.put_object(Bucket=self.bucket, Key=self.prefix + key, Body=data)
+
+    def copy(self, key: str, source: ObjectStore, info: ObjectInfo) -> None:
+        """Store a copy of an object, which the server makes where the source is of the same endpoint.
+
+        Raises:
+            ObjectMissing: It is gone.
+            DataError: It was replaced since it was listed.
+        """
+        if not isinstance(source, S3Store) or source.endpoint != self.endpoint:
+            self.put(key, source.get(info.key))
+            return
+        self._require_room(info.size)
+        origin: CopySourceTypeDef = {"Bucket": source.bucket, "Key": source.prefix + info.key}
+        unchanged = {"CopySourceIfMatch": f'"{info.etag}"'}
+        with self._reported(info.key):
+            try:
+                self.client.copy(
+                    origin, self.bucket, self.prefix + key, ExtraArgs=unchanged, Config=self._transfer
+                )
+            except ClientError as error:
+                if _code(error) in {"PreconditionFailed", "412"}:
+                    raise range_refused(info.key, 0, replaced=True) from error
+                raise
+
+    def _require_room(self, size: int) -> None:
+        if self._home is not None:
+            # The embedded gateway would answer after 90 s, and not tell that its disk is full.
+            require_room(self._home, size + _SPARE_BYTES)
 
     def get(self, key: str) -> bytes:
         """An object's bytes. Raises :class:`~ganlib.errors.ObjectMissing`.

@@ -3,10 +3,14 @@
 ::
 
     raw/NAME/…                              what was added, under its relative path
+    raw/NAME/.labels/SHA256.csv             tables of classes and groups
     raw/NAME/dataset.json                   written last: the dataset is whole when this exists
     datasets/NAME/DIGEST/shards/…           a prepared version
     datasets/NAME/DIGEST/manifest.json      written last: the version exists when this does
-    datasets/NAME/prepared/KEY.json         the digest of the version made of these raw objects in this way
+    datasets/NAME/prepared/KEY.json         what became of these raw objects, and the digest of the version
+    datasets/NAME/prepared/KEY.parquet      a row for each raw picture
+    datasets/NAME/latest/WAY.json           which preparation with this size and fit was the last one
+    datasets/NAME/work/KEY/…                pixels and rows while a preparation runs
 """
 
 from __future__ import annotations
@@ -14,20 +18,24 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field
 
-from ganlib.data.formats.decode import is_picture
+from ganlib.data.formats.accepted import is_picture
 from ganlib.data.formats.idx import IDX_NAMES
+from ganlib.data.labelling.dataset_labels import DatasetLabels
+from ganlib.data.raw.contents import is_container
 from ganlib.data.raw.known import KNOWN
 from ganlib.errors import ConfigError, DataError, ObjectMissing, UnknownName
-from ganlib.names import MAX_CLASSES, ClassName
+from ganlib.names import MAX_CLASSES, ClassName, Count
 from ganlib.ports import ObjectInfo, ObjectStore
 from ganlib.records import Record
 
 RawFormat = Literal["idx", "pictures"]
 
 Classes = Annotated[tuple[ClassName, ...], Field(max_length=MAX_CLASSES)]
-_CLASSES = TypeAdapter(Classes)
+
+MAX_CONTAINERS = 100_000
+"""Most containers of a dataset."""
 
 DESCRIPTION = "dataset.json"
 """Name of the object that describes a raw dataset."""
@@ -41,7 +49,13 @@ class RawDataset(Record):
     """Sources of the raw objects, for people; several when pictures were added more than once."""
     classes: Classes = ()
     """Class names in the order of the labels, as far as they are known without the pictures: those of the
-    known datasets, and the folders of pictures."""
+    known datasets, and of pictures those that were found when they were added."""
+    labels: DatasetLabels = DatasetLabels()
+    """Where the classes and groups of pictures come from."""
+    containers: dict[str, Count] = Field(default_factory=dict, max_length=MAX_CONTAINERS)
+    """How many pictures each archive, array or table of pictures holds, by relative path."""
+    passed_over: dict[str, Count] = Field(default_factory=dict, max_length=10_000)
+    """Files of the last source that are no pictures, by what they are."""
 
 
 def raw_prefix(name: str) -> str:
@@ -75,6 +89,15 @@ def describe_raw(store: ObjectStore, name: str) -> RawDataset:
         ) from None
 
 
+def find_description(store: ObjectStore, name: str) -> RawDataset | None:
+    """The description of a raw dataset; ``None`` where there is none."""
+    key = raw_prefix(name) + DESCRIPTION
+    try:
+        return RawDataset.from_json(store.get(key), source=key)
+    except ObjectMissing:
+        return None
+
+
 def unknown_dataset(store: ObjectStore, name: str) -> UnknownName:
     """The error for a dataset that was never added."""
     given = name if name in KNOWN else "NAME --from FOLDER_OR_S3_PREFIX"
@@ -82,11 +105,11 @@ def unknown_dataset(store: ObjectStore, name: str) -> UnknownName:
 
 
 def raw_objects(store: ObjectStore, name: str) -> dict[str, ObjectInfo]:
-    """The raw objects that are pictures or IDX files, by relative path, in the order of their keys."""
+    """The raw objects that are or hold pictures, by relative path, in the order of their keys."""
     prefix = raw_prefix(name)
     packed = {f"{idx}.gz" for idx in IDX_NAMES}
     listing = ((info.key[len(prefix) :], info) for info in store.list(prefix))
-    return {relative: info for relative, info in listing if relative in packed or is_picture(relative)}
+    return {relative: info for relative, info in listing if relative in packed or holds_pictures(relative)}
 
 
 def format_of(name: str, relatives: Iterable[str]) -> RawFormat:
@@ -95,7 +118,7 @@ def format_of(name: str, relatives: Iterable[str]) -> RawFormat:
     Raises:
         ConfigError: They are both.
     """
-    pictures = [is_picture(relative) for relative in relatives]
+    pictures = [holds_pictures(relative) for relative in relatives]
     if any(pictures) and not all(pictures):
         raise ConfigError(
             f"dataset {name!r} would hold both IDX files and pictures, which cannot be one dataset; "
@@ -104,30 +127,6 @@ def format_of(name: str, relatives: Iterable[str]) -> RawFormat:
     return "pictures" if any(pictures) else "idx"
 
 
-def class_folders(relatives: Iterable[str]) -> tuple[str, ...]:
-    """Class names of pictures, sorted: the first folder of each; none when no picture is in a folder.
-
-    Raises:
-        DataError: Some pictures are in folders and some are not, or a folder cannot be a class.
-    """
-    inside: dict[str, str] = {}
-    outside: str | None = None
-    for relative in relatives:
-        first, slash, _ = relative.partition("/")
-        if slash:
-            inside.setdefault(first, relative)
-        else:
-            outside = outside or relative
-    if inside and outside is not None:
-        raise DataError(
-            f"{next(iter(inside.values()))} is in a class folder, but {outside} is not: put every picture "
-            "into a folder named for its class, or none"
-        )
-    try:
-        return _CLASSES.validate_python(tuple(sorted(inside)))
-    except ValidationError as error:
-        reason = error.errors()[0]
-        raise DataError(
-            f"folders cannot be classes: {reason['input']!r:.80}: {reason['msg']}; at most {MAX_CLASSES:,} "
-            "folders with names of 1 to 255 characters and no control characters are accepted"
-        ) from error
+def holds_pictures(relative: str) -> bool:
+    """Whether a relative path names a picture or a container of pictures."""
+    return is_picture(relative) or is_container(relative)

@@ -170,3 +170,28 @@ class _Choice:
         self.pictures += self.size(group)
         self.held_out_labels.update(self.counts[group])
         self._training.subtract(self.counts[group].keys())
+
+
+def split_by_source(
+    digests: Sequence[bytes], labels: Sequence[int], held_out: Sequence[bool]
+) -> PictureSplit:
+    """Divide pictures as their source does, with copies kept once.
+
+    Trained on are also held-out pictures with the pixels of a training picture, and those of a class that has
+    no other pictures.
+
+    Args:
+        digests: :func:`pixel_digest` of each picture.
+        labels: Label of each picture.
+        held_out: Whether the source holds it out.
+    """
+    training = {digest for digest, out in zip(digests, held_out, strict=True) if not out}
+    trained = {label for label, out in zip(labels, held_out, strict=True) if not out}
+    seen: set[tuple[bytes, int]] = set()
+    split = PictureSplit([], [], 0)
+    for position, (digest, label) in enumerate(zip(digests, labels, strict=True)):
+        if (digest, label) not in seen:
+            seen.add((digest, label))
+            out = digest not in training and label in trained
+            (split.held_out if out else split.train).append(position)
+    return split._replace(copies=len(digests) - len(seen))

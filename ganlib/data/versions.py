@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ganlib.data.layout import datasets, unknown_dataset
 from ganlib.data.preparation import PreparationReport
 from ganlib.data.threads import TRANSFER_THREADS, ordered_map
 from ganlib.errors import DataError, DigestMismatch, ObjectMissing, UnknownName
+from ganlib.names import Sha256
 from ganlib.ports import ObjectStore
-from ganlib.records import MAX_JSON_BYTES, DatasetVersion, Shard
+from ganlib.records import MAX_JSON_BYTES, DatasetVersion, Record, Shard
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _MANIFEST = "manifest.json"
+_log = logging.getLogger(__name__)
+
+
+class _Latest(Record):
+    """Which preparation was the last one in some way: a hint that may be lost."""
+
+    key: Sha256
+    digest: Sha256
 
 
 def versions(store: ObjectStore, name: str) -> list[DatasetVersion]:
@@ -89,6 +103,48 @@ def find_prepared(store: ObjectStore, name: str, key: str) -> DatasetVersion | N
         return None
 
 
+def find_known_rows(store: ObjectStore, name: str, way: str) -> pa.Table | None:
+    """Rows of the pictures that the last preparation in this way knew; ``None`` where nothing is left of it.
+
+    What cannot be read is passed over: all it costs is to decode the pictures again.
+
+    Args:
+        store: Holds the version.
+        name: The dataset.
+        way: :attr:`ganlib.data.work.PreparationWork.way`.
+    """
+    from ganlib.data.picture_rows import check_rows_size, read_rows
+
+    hint = _latest(name, way)
+    try:
+        latest = _Latest.from_json(store.get(hint), source=hint)
+        read_version(store, name, latest.digest)
+        key = _rows(name, latest.key)
+        sizes = {info.key: info.size for info in store.list(key)}
+        check_rows_size(sizes.get(key, 0), key)
+        return read_rows(store.get(key), key)
+    except DataError as error:
+        if not isinstance(error, ObjectMissing):
+            _log.warning("all pictures of dataset %s are decoded again: %s", name, error)
+        return None
+
+
+def write_rows(store: ObjectStore, version: DatasetVersion, key: str, way: str, rows: pa.Table) -> None:
+    """Store the rows of all pictures, and that they are the last ones.
+
+    Args:
+        store: The store to write to.
+        version: The version that has their pixels, which is written afterwards.
+        key: As in :func:`write_version`.
+        way: :attr:`ganlib.data.work.PreparationWork.way`.
+        rows: The rows.
+    """
+    from ganlib.data.picture_rows import as_parquet
+
+    store.put(_rows(version.name, key), as_parquet(rows))
+    store.put(_latest(version.name, way), _Latest(key=key, digest=version.digest).to_json().encode())
+
+
 def write_version(
     store: ObjectStore, version: DatasetVersion, folder: Path, key: str, report: PreparationReport
 ) -> None:
@@ -120,3 +176,11 @@ def write_version(
 
 def _index(name: str, key: str) -> str:
     return f"datasets/{name}/prepared/{key}.json"
+
+
+def _rows(name: str, key: str) -> str:
+    return f"datasets/{name}/prepared/{key}.parquet"
+
+
+def _latest(name: str, way: str) -> str:
+    return f"datasets/{name}/latest/{way}.json"

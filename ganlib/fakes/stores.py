@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from ganlib.errors import ObjectMissing, RequestRefused
 from ganlib.fakes.registry import MemoryRegistry
-from ganlib.ports import ObjectInfo, RunStart, RunStatus, check_picture, range_refused
+from ganlib.ports import ObjectInfo, ObjectStore, RunStart, RunStatus, check_picture, range_refused
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,6 +35,10 @@ class MemoryStore:
     def put(self, key: str, data: bytes | Path) -> None:
         """Store bytes, or a file's content."""
         self.objects[key] = data.read_bytes() if isinstance(data, Path) else bytes(data)
+
+    def copy(self, key: str, source: ObjectStore, info: ObjectInfo) -> None:
+        """Store a copy of an object. Raises ``ObjectMissing`` and ``DataError``."""
+        self.put(key, source.get_range(info.key, 0, info.size, etag=info.etag) if info.size else b"")
 
     def get(self, key: str) -> bytes:
         """An object's bytes. Raises :class:`~ganlib.errors.ObjectMissing`."""

@@ -95,6 +95,8 @@ class Entry(NamedTuple):
     pixels: Callable[[], NDArray[np.uint8]] | None = None
     """A picture of an array: uint8 [height, width] (grey) or [height, width, 3] (RGB), 0 to 255, not to be
     written to. None for a picture file."""
+    stamp: str = ""
+    """Changes when the content does, where the format tells without reading it; else empty."""
 
 
 def array_entry(name: str, picture: NDArray[np.uint8], label: str | None = None) -> Entry:

@@ -129,7 +129,11 @@ def _entry(source: ByteRange, info: zipfile.ZipInfo, largest: int) -> Entry | Re
     made = check_member(info, largest)
     if isinstance(made, Refused):
         return made
-    return nested_by_name(made) or Entry(made, info.file_size, partial(_read, source, info))
+    nested = nested_by_name(made)
+    if nested is not None:
+        return nested
+    stamp = f"{info.CRC:08x}-{info.file_size}"
+    return Entry(made, info.file_size, partial(_read, source, info), stamp=stamp)
 
 
 def check_member(info: zipfile.ZipInfo, largest: int, most_ratio: int = MAX_RATIO) -> str | Refused:

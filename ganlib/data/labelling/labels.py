@@ -21,6 +21,8 @@ from ganlib.names import MAX_CLASSES
 MAX_CLASS_LEVEL = 32
 """Deepest folder that can name classes."""
 
+_LONGEST_NUMBER = 18
+
 
 class LabelRules(NamedTuple):
     """The way in which pictures get their class and group."""
@@ -46,33 +48,46 @@ class LabelledPicture(NamedTuple):
 class Labelling:
     """Classes and groups of a dataset's pictures."""
 
-    pictures: tuple[LabelledPicture, ...]
-    """Those that can be used, in the order of the names."""
-    refused: tuple[Refused, ...]
-    """Those without a class or group where the others have one."""
+    outcomes: tuple[LabelledPicture | Refused | None, ...]
+    """For each name, in order: its class and group, or why it has none where others have one; ``None`` for a
+    picture that is left out on purpose, such as an unlabelled one that was not asked for."""
     classes: tuple[str, ...]
-    """Classes with a picture, in the order of the labels: sorted, unless the dataset has its own order."""
+    """Classes with a picture, in the order of the labels: sorted, numbers by their size, unless the dataset
+    has its own order."""
     rows_without_picture: int = 0
     """Rows of the table that no picture was found for."""
     pictures_without_row: int = 0
     """Pictures that the table has no row for."""
-    passed_over: int = 0
-    """Pictures left out on purpose, such as unlabelled ones that were not asked for."""
+
+    @property
+    def pictures(self) -> tuple[LabelledPicture, ...]:
+        """Those that can be used, in the order of the names."""
+        return tuple(each for each in self.outcomes if isinstance(each, LabelledPicture))
+
+    @property
+    def refused(self) -> tuple[Refused, ...]:
+        """Those without a class or group where the others have one."""
+        return tuple(each for each in self.outcomes if isinstance(each, Refused))
+
+    @property
+    def passed_over(self) -> int:
+        """Number of pictures left out on purpose."""
+        return self.outcomes.count(None)
 
 
 def label_pictures(
     names: Sequence[str],
     rules: LabelRules | None = None,
     table: LabelTable | None = None,
-    own: Mapping[str, str] | None = None,
+    own: Sequence[str | None] | None = None,
 ) -> Labelling:
     """Find the class and group of each picture.
 
     Args:
-        names: Names of the pictures, each once, checked (:func:`~ganlib.data.formats.entries.check_name`).
+        names: Names of the pictures, checked (:func:`~ganlib.data.formats.entries.check_name`).
         rules: How; those of :class:`LabelRules` when ``None``.
         table: The table beside the pictures.
-        own: Classes by name, where the format carries them.
+        own: The class that the format carries for each, ``None`` where it carries none.
 
     Raises:
         ConfigError: The class level or the pattern cannot be used.
@@ -90,31 +105,33 @@ def label_pictures(
     if level is None:
         level = 1 if any("/" in name for name in names) else 0
     groups = _Groups(names, rules.group_pattern, table)
-    labels = _Labels(level, table, own or {})
-    taken: list[LabelledPicture] = []
-    refused: list[Refused] = []
-    for name, by_pattern in zip(names, groups.by_pattern, strict=True):
+    own = own or [None] * len(names)
+    labels = _Labels(level, table, any(label is not None for label in own))
+    outcomes: list[LabelledPicture | Refused | None] = []
+    for name, carried, by_pattern in zip(names, own, groups.by_pattern, strict=True):
         row = rows.found.get(name)
-        label, why = labels.of(name, row, name in rows.ambiguous)
+        label, why = labels.of(name, row, carried, name in rows.ambiguous)
         if why:
-            refused.append(Refused(name=name, reason="no label", detail=why))
+            outcomes.append(Refused(name=name, reason="no label", detail=why))
             continue
         group, why = groups.of(row, by_pattern)
         if why:
-            refused.append(Refused(name=name, reason="no group", detail=why))
+            outcomes.append(Refused(name=name, reason="no group", detail=why))
             continue
-        taken.append(LabelledPicture(name, label, group))
+        outcomes.append(LabelledPicture(name, label, group))
     return Labelling(
-        tuple(taken),
-        tuple(refused),
-        _classes(taken),
+        tuple(outcomes),
+        _classes([each for each in outcomes if isinstance(each, LabelledPicture)]),
         rows_without_picture=rows.unused,
         pictures_without_row=len(names) - len(rows.found) if table is not None else 0,
     )
 
 
 def _classes(pictures: Sequence[LabelledPicture]) -> tuple[str, ...]:
-    classes = sorted({picture.label for picture in pictures if picture.label is not None})
+    found = {picture.label for picture in pictures if picture.label is not None}
+    # Numbers in their own order, in which 10 comes after 9.
+    numbers = all(label.isascii() and label.isdigit() and len(label) <= _LONGEST_NUMBER for label in found)
+    classes = sorted(found, key=lambda label: (int(label), label)) if numbers else sorted(found)
     if len(classes) > MAX_CLASSES:
         raise DataError(
             f"the pictures have {len(classes):,} classes; at most {MAX_CLASSES:,} are accepted. Choose "
@@ -129,10 +146,13 @@ class _Labels:
 
     level: int
     table: LabelTable | None
-    own: Mapping[str, str]
+    carried: bool
+    """Whether the format carries classes."""
     checked: dict[str, tuple[str | None, str]] = field(default_factory=dict)
 
-    def of(self, name: str, row: TableRow | None, ambiguous: bool) -> tuple[str | None, str]:
+    def of(
+        self, name: str, row: TableRow | None, carried: str | None, ambiguous: bool
+    ) -> tuple[str | None, str]:
         """A picture's class, or the reason why it has none."""
         if self.table is not None and self.table.has_labels:
             if ambiguous:
@@ -143,9 +163,8 @@ class _Labels:
             if row is None:
                 return None, f"it has no row in {self.table.what}"
             return row.label, ""
-        if self.own:
-            found = self.own.get(name)
-            return (None, "its file gives it no class") if found is None else self._check(found)
+        if self.carried:
+            return (None, "its file gives it no class") if carried is None else self._check(carried)
         if self.level == 0:
             return None, ""
         folders = name.split("/")[:-1]

@@ -1,42 +1,49 @@
-"""Adding a dataset: raw pictures or IDX files go into the object store under ``raw/NAME/``.
+"""Adding a dataset: pictures, containers of them, or IDX files go into the object store under ``raw/NAME/``.
 
-Everything that can be checked is checked before anything is written. The description
-``dataset.json`` is removed before the first object changes and written after the last one, so an
-interrupted add is noticed; repeating it uploads only what is missing.
+Everything that can be checked without decoding a picture is checked before anything is written; pictures that
+cannot be used are refused when the dataset is prepared. The description ``dataset.json`` is removed before
+the first object changes and written after the last one, so an interrupted add is noticed; repeating it
+uploads only what is missing.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Mapping
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
 from pydantic import Field
 
-from ganlib.data.formats.decode import check_decodable
+from ganlib.data.formats.entries import ByteRange, FileRange, ObjectRange, Refused
 from ganlib.data.formats.idx import IdxFile, check_idx_set, is_packed, pack
+from ganlib.data.labelling.dataset_labels import DatasetLabels
 from ganlib.data.layout import (
     DESCRIPTION,
     RawDataset,
     RawFormat,
-    class_folders,
     datasets,
+    find_description,
     format_of,
     raw_objects,
     raw_prefix,
 )
-from ganlib.data.raw.candidates import Candidate, Listing, kind_of, list_source, read_file
+from ganlib.data.preparation import MOST_REFUSED
+from ganlib.data.raw.candidates import Candidate, Listing, list_source
+from ganlib.data.raw.contents import is_container, kind_of
 from ganlib.data.raw.known import KNOWN, FoundFiles, Places, check_contents, find_known
+from ganlib.data.raw.survey import Inside, Survey, look_inside, survey, usable_tables
 from ganlib.data.scratch import scratch_folder
 from ganlib.data.threads import TRANSFER_THREADS, decode_threads, ordered_map
-from ganlib.errors import ObjectMissing, UnknownName
+from ganlib.errors import DataError, UnknownName
 from ganlib.names import check_dataset_name
 from ganlib.ports import ObjectInfo, ObjectStore
 from ganlib.records import Record
 
 __all__ = ["AddedDataset", "add_dataset", "datasets"]
+
+_PART_BYTES = 8 * 2**20
 
 
 class AddedDataset(Record):
@@ -47,7 +54,7 @@ class AddedDataset(Record):
     """The source, for people."""
     format: RawFormat
     objects: int
-    """Pictures, or the four IDX files, in the source."""
+    """Pictures and containers, or the four IDX files, in the source."""
     bytes: int
     """Their size as stored."""
     uploaded: int
@@ -55,9 +62,23 @@ class AddedDataset(Record):
     removed: int = 0
     """Objects of earlier adds that were removed, since the source does not have them."""
     passed_over: dict[str, int] = Field(default_factory=dict)
-    """Numbers of files in the source that were not added, by suffix."""
+    """Numbers of files in the source that are no pictures, by suffix."""
+    by_suffix: dict[str, int] = Field(default_factory=dict)
+    """Numbers of pictures in the source, by suffix."""
+    by_class: dict[str, int] = Field(default_factory=dict)
+    """Numbers of pictures that the dataset holds now, by class; without classes under an empty name."""
     classes: tuple[str, ...] = ()
     """Classes of all that the dataset holds now."""
+    groups: int = 0
+    """Groups of pictures, whole ones of which are held out."""
+    left_out: int = 0
+    """Pictures without a class in the source that were not asked for."""
+    refused: tuple[Refused, ...] = ()
+    """Pictures that have no class or group although others have, or that their container cannot give."""
+    rows_without_picture: int = 0
+    """Rows of the tables that no picture was found for."""
+    unused_tables: int = 0
+    """Tables that have not the columns of one that gives classes."""
 
 
 def add_dataset(
@@ -67,6 +88,7 @@ def add_dataset(
     *,
     open_store: Callable[[str], ObjectStore],
     scratch: Path,
+    labels: DatasetLabels | None = None,
     places: Places | None = None,
     replace: bool = False,
 ) -> AddedDataset:
@@ -79,18 +101,20 @@ def add_dataset(
         store: Where the dataset goes.
         name: As :func:`~ganlib.names.check_dataset_name` accepts it; under the name of a known dataset, only
             that dataset's own files are accepted.
-        source: A folder of JPEG and PNG pictures (class = first folder, or none) or of four IDX
-            files, the same as ``s3://bucket/prefix``, or ``None`` for a known dataset.
+        source: A folder, an ``s3://bucket/prefix`` or one file: pictures, archives, arrays and tables of
+            pictures, or four IDX files; ``None`` for a known dataset.
         open_store: Given an ``s3://`` source, the store of what lies below it; its keys begin after the
             prefix.
         scratch: Folder for downloads and for nothing else; what is put there is removed.
+        labels: Where classes and groups come from; ``None``: as in an earlier add, or else by the folders,
+            the tables, or the format itself.
         places: Where known datasets are looked for.
         replace: Remove raw objects that are not in the source.
 
     Raises:
-        ConfigError: The name or the source cannot be used.
+        ConfigError: The name, the source or the labels cannot be used.
         UnknownName: There is no source and no known dataset of this name.
-        DataError: The source holds no picture, or one that cannot be opened.
+        DataError: The source holds no picture, a damaged container, or too many pictures without a class.
         DigestMismatch: A known dataset's file is truncated or altered.
         SourceUnavailable: A known dataset was found nowhere.
     """
@@ -101,7 +125,7 @@ def add_dataset(
                 raise UnknownName(
                     "known dataset", name, KNOWN, "give the pictures of another one with --from"
                 )
-            return _add_idx(store, name, find_known(KNOWN[name], work, places), work, replace=replace)
+            return _add_idx(store, name, find_known(KNOWN[name], work, places), work, {}, replace=replace)
         listing = list_source(source, open_store)
         if listing.idx or name in KNOWN:
             found = FoundFiles(listing.source, _bring(listing.idx, work))
@@ -109,9 +133,10 @@ def add_dataset(
                 check_contents(KNOWN[name], found)
             else:
                 check_idx_set(found.files)
-            passed_over = listing.passed_over + Counter(kind_of(one.relative) for one in listing.pictures)
+            others = (*listing.pictures, *listing.containers, *listing.tables)
+            passed_over = listing.passed_over + Counter(kind_of(one.relative) for one in others)
             return _add_idx(store, name, found, work, passed_over, replace=replace)
-        return _add_pictures(store, name, listing, replace=replace)
+        return _add_pictures(store, name, listing, labels, replace=replace)
 
 
 def _add_idx(
@@ -119,7 +144,7 @@ def _add_idx(
     name: str,
     found: FoundFiles,
     work: Path,
-    passed_over: Mapping[str, int] | None = None,
+    passed_over: Mapping[str, int],
     *,
     replace: bool,
 ) -> AddedDataset:
@@ -129,107 +154,196 @@ def _add_idx(
         if not is_packed(path):
             packed = work / f"packed-{idx}.gz"
             pack(path, packed)
-        candidates.append(Candidate(f"{idx}.gz", what, packed.stat().st_size, partial(read_file, packed)))
+        candidates.append(Candidate(f"{idx}.gz", what, FileRange.open(packed)))
+    change = _compare(store, name, candidates, {}, replace=replace)
     classes = KNOWN[name].classes if name in KNOWN else ()
     raw = RawDataset(format="idx", sources=(found.source,), classes=classes)
-    return _store(store, name, raw, candidates, passed_over or {}, check=None, replace=replace)
-
-
-def _add_pictures(store: ObjectStore, name: str, listing: Listing, *, replace: bool) -> AddedDataset:
-    raw = RawDataset(format="pictures", sources=(listing.source,))
-    return _store(
-        store, name, raw, listing.pictures, listing.passed_over, check=check_decodable, replace=replace
-    )
-
-
-def _store(
-    store: ObjectStore,
-    name: str,
-    raw: RawDataset,
-    candidates: list[Candidate],
-    passed_over: Mapping[str, int],
-    *,
-    check: Callable[[bytes, str], None] | None,
-    replace: bool,
-) -> AddedDataset:
-    """Compare with the store, check everything, then upload the differences and describe the dataset."""
-    (source,) = raw.sources
-    present = raw_objects(store, name)
-    given = {candidate.relative for candidate in candidates}
-    everything = given if replace else present.keys() | given
-    format_of(name, everything)
-    stale = [info.key for relative, info in present.items() if relative not in everything]
-    before = None if replace else _description(store, name)
-    if raw.format == "pictures":
-        earlier = () if before is None else before.sources
-        raw = raw.model_copy(
-            update={
-                "classes": class_folders(sorted(everything)),
-                "sources": tuple(dict.fromkeys((*earlier, *raw.sources))),
-            }
-        )
-
-    def differs(candidate: Candidate) -> bool:
-        data = candidate.read()
-        if check is not None:
-            check(data, candidate.what)
-        return not _same(store, present.get(candidate.relative), data)
-
-    # Threads beyond the processors wait for storage while others decode.
-    threads = 2 * decode_threads()
-    fresh = [
-        candidate
-        for candidate, new in zip(
-            candidates, ordered_map(differs, candidates, threads=threads, name="ganlib-check"), strict=True
-        )
-        if new
-    ]
-    _write(store, name, raw, fresh, stale)
+    _write(store, name, raw, change)
     return AddedDataset(
         name=name,
-        source=source,
-        format=raw.format,
+        source=found.source,
+        format="idx",
         objects=len(candidates),
         bytes=sum(candidate.size for candidate in candidates),
-        uploaded=len(fresh),
-        removed=len(stale),
+        uploaded=len(change.fresh),
+        removed=len(change.stale),
         passed_over=dict(passed_over),
         classes=raw.classes,
     )
 
 
-def _write(store: ObjectStore, name: str, raw: RawDataset, fresh: list[Candidate], stale: list[str]) -> None:
-    description, prefix = raw_prefix(name) + DESCRIPTION, raw_prefix(name)
-    before = _description(store, name)
-    if (fresh or stale) and before is not None:
-        store.delete(description)
+def _add_pictures(
+    store: ObjectStore, name: str, listing: Listing, labels: DatasetLabels | None, *, replace: bool
+) -> AddedDataset:
+    before = None if replace else find_description(store, name)
+    earlier = before or RawDataset(format="pictures", sources=())
+    present = raw_objects(store, name)
+    given = {candidate.relative for candidate in (*listing.pictures, *listing.containers)}
+    format_of(name, given if replace else present.keys() | given)
+    inside = {one.relative: look_inside(one) for one in listing.containers}
+    others = {} if replace else {key: info for key, info in present.items() if key not in given}
+    found = _survey(store, name, listing, labels or earlier.labels, inside, others)
+    refused = (*listing.refused, *(each for one in inside.values() for each in one.refused))
+    _check_refused((*refused, *found.labelling.refused), len(refused) + len(found.labelling.outcomes))
+    change = _compare(store, name, [*listing.pictures, *listing.containers], found.tables, replace=replace)
+    raw = RawDataset(
+        format="pictures",
+        sources=tuple(dict.fromkeys((*earlier.sources, listing.source))),
+        classes=found.labelling.classes,
+        labels=found.labels,
+        containers=earlier.containers | {relative: len(each.paths) for relative, each in inside.items()},
+        passed_over=dict(sum((each.passed_over for each in inside.values()), listing.passed_over)),
+    )
+    _write(store, name, raw, change)
+    names = [one.relative for one in listing.pictures]
+    names += [path for each in inside.values() for path in each.paths]
+    return AddedDataset(
+        name=name,
+        source=listing.source,
+        format="pictures",
+        objects=len(given),
+        bytes=sum(one.size for one in (*listing.pictures, *listing.containers)),
+        uploaded=len(change.fresh),
+        removed=len(change.stale),
+        passed_over=raw.passed_over,
+        by_suffix=dict(Counter(PurePosixPath(path).suffix.lower() or "without suffix" for path in names)),
+        by_class=found.by_class,
+        classes=raw.classes,
+        groups=found.groups,
+        left_out=found.left_out,
+        refused=(*refused, *found.labelling.refused),
+        rows_without_picture=found.labelling.rows_without_picture,
+        unused_tables=found.unused_tables,
+    )
+
+
+def _survey(
+    store: ObjectStore,
+    name: str,
+    listing: Listing,
+    labels: DatasetLabels,
+    inside: Mapping[str, Inside],
+    others: Mapping[str, ObjectInfo],
+) -> Survey:
+    """The classes and groups of all pictures of the dataset, those of earlier adds included."""
+    prefix = raw_prefix(name)
+    loose = [one.relative for one in listing.pictures]
+    everything = dict(inside)
+    for relative, info in others.items():
+        if is_container(relative):
+            everything[relative] = look_inside(Candidate(relative, info.key, ObjectRange(store, info)))
+        else:
+            loose.append(relative)
+    paths: list[str] = sorted(loose)
+    own: list[str | None] = [None] * len(paths)
+    tables = usable_tables(listing.tables)
+    for each in everything.values():
+        paths += each.paths
+        own += each.own
+        tables += each.tables
+    kept = {table: store.get(prefix + table) for table in labels.tables}
+    return survey(labels, paths, own, tables, kept)
+
+
+def _check_refused(refused: Sequence[Refused], pictures: int) -> None:
+    """Refuse a source of which more pictures cannot be used than may be refused; none is decoded yet."""
+    if len(refused) > MOST_REFUSED * pictures:
+        counts = Counter(each.reason for each in refused)
+        by_reason = ", ".join(f"{count:,} {reason}" for reason, count in counts.most_common())
+        first = refused[0]
+        raise DataError(
+            f"{len(refused):,} of {pictures:,} pictures cannot be used ({by_reason}), as {first.name}: "
+            f"{first.detail or first.reason}; at most {100 * MOST_REFUSED:g} % may be, and nothing was "
+            "added. Choose the folder that names the class with --class-level (0: no classes), mend the table "
+            "or the names, or, if an earlier add was wrong, take it back with --replace"
+        )
+
+
+@dataclass(frozen=True)
+class _Change:
+    """The difference between a source and the store."""
+
+    fresh: Sequence[Candidate]
+    """What is new or changed."""
+    tables: Mapping[str, bytes]
+    """Tables that are new, by their names among the raw objects."""
+    stale: Sequence[str]
+    """Keys of what goes."""
+
+
+def _compare(
+    store: ObjectStore,
+    name: str,
+    candidates: Sequence[Candidate],
+    tables: Mapping[str, bytes],
+    *,
+    replace: bool,
+) -> _Change:
+    prefix = raw_prefix(name)
+    present = {info.key[len(prefix) :]: info for info in store.list(prefix)}
+    given = {candidate.relative for candidate in candidates}
+    stale = [
+        info.key
+        for relative, info in present.items()
+        if replace and relative not in given and relative not in tables and relative != DESCRIPTION
+    ]
+    if not replace:
+        format_of(name, {*raw_objects(store, name), *given})
+
+    def differs(candidate: Candidate) -> bool:
+        return not _same(store, present.get(candidate.relative), candidate)
+
+    # Threads beyond the processors wait for storage while others compute digests.
+    threads = 2 * decode_threads()
+    different = ordered_map(differs, candidates, threads=threads, name="ganlib-compare")
+    fresh = [one for one, new in zip(candidates, different, strict=True) if new]
+    return _Change(fresh, {table: data for table, data in tables.items() if table not in present}, stale)
+
+
+def _write(store: ObjectStore, name: str, raw: RawDataset, change: _Change) -> None:
+    prefix = raw_prefix(name)
+    before = find_description(store, name)
+    changes = bool(change.fresh or change.tables or change.stale)
+    if changes and before is not None:
+        store.delete(prefix + DESCRIPTION)
 
     def upload(candidate: Candidate) -> None:
-        store.put(prefix + candidate.relative, candidate.read())
+        content, key = candidate.content, prefix + candidate.relative
+        if isinstance(content, ObjectRange):
+            store.copy(key, content.store, content.info)
+        else:
+            store.put(key, candidate.path or candidate.read())
 
-    for _ in ordered_map(upload, fresh, threads=TRANSFER_THREADS, name="ganlib-upload"):
+    for _ in ordered_map(upload, change.fresh, threads=TRANSFER_THREADS, name="ganlib-upload"):
         pass
-    for _ in ordered_map(store.delete, stale, threads=TRANSFER_THREADS, name="ganlib-remove"):
+    for table, data in change.tables.items():
+        store.put(prefix + table, data)
+    for _ in ordered_map(store.delete, change.stale, threads=TRANSFER_THREADS, name="ganlib-remove"):
         pass
-    if fresh or stale or raw != before:
-        store.put(description, raw.to_json().encode())
+    if changes or raw != before:
+        store.put(prefix + DESCRIPTION, raw.to_json().encode())
 
 
-def _same(store: ObjectStore, info: ObjectInfo | None, data: bytes) -> bool:
+def _same(store: ObjectStore, info: ObjectInfo | None, candidate: Candidate) -> bool:
     """Whether an object holds these bytes already."""
-    if info is None or info.size != len(data):
+    content = candidate.content
+    if info is None or info.size != content.size:
         return False
+    if isinstance(content, ObjectRange) and content.info.etag == info.etag:
+        return True
     # For objects that were not put in parts S3 answers with their MD5, which saves fetching them.
-    md5 = hashlib.md5(data, usedforsecurity=False).hexdigest()
-    return info.etag.strip('"') == md5 or store.get(info.key) == data
+    md5 = hashlib.md5(usedforsecurity=False)
+    for part in _parts(content):
+        md5.update(part)
+    if info.etag.strip('"') == md5.hexdigest():
+        return True
+    stored = _parts(ObjectRange(store, info))
+    return all(ours == theirs for ours, theirs in zip(_parts(content), stored, strict=True))
 
 
-def _description(store: ObjectStore, name: str) -> RawDataset | None:
-    key = raw_prefix(name) + DESCRIPTION
-    try:
-        return RawDataset.from_json(store.get(key), source=key)
-    except ObjectMissing:
-        return None
+def _parts(content: ByteRange) -> Iterator[bytes]:
+    for start in range(0, content.size, _PART_BYTES):
+        yield content.read_at(start, min(_PART_BYTES, content.size - start))
 
 
 def _bring(candidates: list[Candidate], work: Path) -> dict[str, IdxFile]:

@@ -14,18 +14,18 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 
 from ganlib.data.labelling.label_table import read_label_table
-from ganlib.data.near_copies import NEAR_BITS, perceptual_hashes
-from ganlib.data.raw.drivers import archive
-from ganlib.data.raw.drivers.archive import ALL_DRIVERS, CLASS_PICTURES, make_drivers, plan_drivers
-from ganlib.data.raw.drivers.picture import draw_picture
-from ganlib.data.raw.drivers.subjects import SUBJECT_PICTURES, draw_subject
-from ganlib.data.raw.statefarm import (
+from ganlib.data.labelling.statefarm import (
     STATEFARM_CLASSES,
     SUBJECTS_COLUMNS,
     SUBJECTS_TABLE,
     find_statefarm,
     label_statefarm,
 )
+from ganlib.data.near_copies import NEAR_BITS, perceptual_hashes
+from ganlib.data.raw.drivers import archive
+from ganlib.data.raw.drivers.archive import ALL_DRIVERS, CLASS_PICTURES, make_drivers, plan_drivers
+from ganlib.data.raw.drivers.picture import draw_picture
+from ganlib.data.raw.drivers.subjects import SUBJECT_PICTURES, draw_subject
 from ganlib.errors import ConfigError, DataError
 
 SOME = sorted(SUBJECT_PICTURES)[:10]

@@ -29,7 +29,7 @@ def test_the_first_folder_is_the_class() -> None:
 
 def test_pictures_in_no_folder_have_no_class() -> None:
     assert label_pictures(["a.jpg", "b.jpg"]) == Labelling(
-        (LabelledPicture("a.jpg", None, None), LabelledPicture("b.jpg", None, None)), (), ()
+        (LabelledPicture("a.jpg", None, None), LabelledPicture("b.jpg", None, None)), ()
     )
 
 
@@ -57,7 +57,7 @@ def test_too_many_classes_are_an_error_with_the_remedy(monkeypatch: pytest.Monke
 
 
 def test_a_format_that_carries_classes_wins_over_folders() -> None:
-    found = label_pictures(["train/0.png", "train/1.png"], own={"train/0.png": "7"})
+    found = label_pictures(["train/0.png", "train/1.png"], own=["7", None])
     assert classes_of(found) == {"train/0.png": "7"}
     assert why(found) == {"train/1.png": "no label"}
 

@@ -125,7 +125,7 @@ def test_pictures_are_labelled_by_folder_and_a_tenth_is_held_out(
     assert 0 < len(held_out) < 20
     for split, chosen in (("train", set(names) - held_out), ("held_out", held_out)):
         images, labels = contents(store, version, split)  # type: ignore[arg-type]
-        for image, label, name in zip(images, labels, sorted(chosen), strict=True):
+        for image, label, name in zip(images, labels, sorted(chosen, key=digests.__getitem__), strict=True):
             assert version.classes[label] == name.split("/")[0]
             assert image.tobytes() == wanted[name]
 
@@ -312,7 +312,7 @@ def test_a_raw_object_that_was_spoiled_later_is_named(
 ) -> None:
     add("pets", make_pictures(["1.png", "2.png"]))
     store.put("raw/pets/2.png", b"spoiled")
-    with pytest.raises(DataError, match=r"raw/pets/2\.png cannot be opened"):
+    with pytest.raises(DataError, match=r"1 of the 2 pictures .* \(1 unreadable\).* 2\.png: its first bytes"):
         prepare(store, "pets", Preparation(size=8))
     add("mine", make_idx())
     key = "raw/mine/train-images-idx3-ubyte.gz"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ganlib.data.labelling.labels import LabelledPicture
-from ganlib.data.raw.statefarm import (
+from ganlib.data.labelling.statefarm import (
     STATEFARM_CLASSES,
     UNLABELLED_CLASS,
     StateFarmLayout,
@@ -25,7 +25,7 @@ TABLE = b"subject,classname,img\r\n" + b"".join(
 def test_the_archive_is_recognized_and_labelled_also_within_a_folder(top: str) -> None:
     names = [top + name for name in (*TRAIN, *TEST)]
     layout = find_statefarm([*names, f"{top}driver_imgs_list.csv", "__MACOSX/x"])
-    assert layout == StateFarmLayout(top, f"{top}driver_imgs_list.csv")
+    assert layout == StateFarmLayout(top=top)
     found = label_statefarm(layout, names, TABLE)
     assert found.classes == STATEFARM_CLASSES
     assert found.pictures[0] == LabelledPicture(f"{top}imgs/train/c0/img_00.jpg", "safe driving", "p002")
@@ -35,7 +35,7 @@ def test_the_archive_is_recognized_and_labelled_also_within_a_folder(top: str) -
 
 
 def test_unlabelled_pictures_are_taken_when_asked_for_as_the_last_class_without_a_group() -> None:
-    found = label_statefarm(StateFarmLayout("", "t.csv"), [*TEST, *TRAIN, "x.jpg"], TABLE, unlabelled=True)
+    found = label_statefarm(StateFarmLayout(), [*TEST, *TRAIN, "x.jpg"], TABLE, unlabelled=True)
     assert found.classes == (*STATEFARM_CLASSES, UNLABELLED_CLASS)
     assert found.pictures[:2] == tuple(LabelledPicture(name, UNLABELLED_CLASS, None) for name in TEST)
     assert found.passed_over == 1
@@ -60,7 +60,7 @@ def test_other_sources_are_not_taken_for_it(names: list[str]) -> None:
 def test_a_picture_without_a_row_or_with_another_class_in_it_is_refused() -> None:
     new = "imgs/train/c0/img_new.jpg"
     table = TABLE.replace(b"p002,c5,img_05.jpg\r\n", b"p002,c6,img_05.jpg\r\np002,c1,gone.jpg\r\n")
-    found = label_statefarm(StateFarmLayout("", "t.csv"), [*TRAIN, new], table)
+    found = label_statefarm(StateFarmLayout(), [*TRAIN, new], table)
     assert {(refused.name, refused.reason) for refused in found.refused} == {
         (new, "no group"),
         ("imgs/train/c5/img_05.jpg", "no label"),
@@ -71,6 +71,6 @@ def test_a_picture_without_a_row_or_with_another_class_in_it_is_refused() -> Non
 
 def test_a_table_of_something_else_is_an_error() -> None:
     with pytest.raises(DataError, match="columns"):
-        label_statefarm(StateFarmLayout("", "t.csv"), TRAIN, b"a,b\n1,2\n")
-    with pytest.raises(DataError, match=r"no picture of imgs/train has a row in t\.csv"):
-        label_statefarm(StateFarmLayout("", "t.csv"), TRAIN, b"subject,classname,img\np1,c0,other.jpg\n")
+        label_statefarm(StateFarmLayout(), TRAIN, b"a,b\n1,2\n")
+    with pytest.raises(DataError, match=r"no picture of imgs/train has a row in driver_imgs_list\.csv"):
+        label_statefarm(StateFarmLayout(), TRAIN, b"subject,classname,img\np1,c0,other.jpg\n")

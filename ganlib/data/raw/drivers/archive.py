@@ -15,8 +15,8 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import NamedTuple
 
+from ganlib.data.labelling.statefarm import SUBJECTS_COLUMNS, SUBJECTS_TABLE
 from ganlib.data.raw.drivers.subjects import SUBJECT_PICTURES, random_for
-from ganlib.data.raw.statefarm import SUBJECTS_COLUMNS, SUBJECTS_TABLE
 from ganlib.errors import ConfigError, DataError
 
 ALL_DRIVERS = sum(SUBJECT_PICTURES.values())

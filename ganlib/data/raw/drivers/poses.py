@@ -49,7 +49,7 @@ POSES: tuple[Pose, ...] = (
     Pose((316, 176), (236, 56), holds="brush", nod=-0.05, mirror=True),
     Pose((282, 366), (352, 268), facing="camera", head=(228, 124)),
 )
-"""The poses of c0 to c9; see :data:`~ganlib.data.raw.statefarm.STATEFARM_CLASSES`."""
+"""The poses of c0 to c9; see :data:`~ganlib.data.labelling.statefarm.STATEFARM_CLASSES`."""
 
 
 def pose_at(seed: int, subject: str, label: int, frame: int) -> Pose:

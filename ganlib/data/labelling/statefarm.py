@@ -13,12 +13,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Annotated
 
-from ganlib.data.formats.entries import Refused
+from pydantic import Field
+
+from ganlib.data.formats.entries import MAX_NAME_BYTES, Refused
 from ganlib.data.labelling.label_table import Columns, read_label_table
 from ganlib.data.labelling.labels import LabelledPicture, Labelling, match_rows
 from ganlib.errors import DataError
+from ganlib.records import Record
 
 STATEFARM_CLASSES = (
     "safe driving",
@@ -47,13 +50,16 @@ _TRAIN = re.compile(r"imgs/train/(c[0-9])/[^/]+\.jpe?g", re.IGNORECASE)
 _TEST = re.compile(r"imgs/test/[^/]+\.jpe?g", re.IGNORECASE)
 
 
-class StateFarmLayout(NamedTuple):
+class StateFarmLayout(Record):
     """Where the parts of the archive lie among a source's files."""
 
-    top: str
+    top: Annotated[str, Field(max_length=MAX_NAME_BYTES)] = ""
     """Folder that holds all of it, with its final slash; empty: none."""
-    table: str
-    """Name of the table of subjects."""
+
+    @property
+    def table(self) -> str:
+        """Path of the table of subjects."""
+        return f"{self.top}{SUBJECTS_TABLE}"
 
 
 def find_statefarm(names: Iterable[str]) -> StateFarmLayout | None:
@@ -79,7 +85,7 @@ def find_statefarm(names: Iterable[str]) -> StateFarmLayout | None:
     found = [table for table in tables if table.removesuffix(SUBJECTS_TABLE) in tops]
     if len(found) != 1:
         return None
-    return StateFarmLayout(found[0].removesuffix(SUBJECTS_TABLE), found[0])
+    return StateFarmLayout(top=found[0].removesuffix(SUBJECTS_TABLE))
 
 
 def label_statefarm(
@@ -104,39 +110,40 @@ def label_statefarm(
     rows = read_label_table(table, layout.table, SUBJECTS_COLUMNS)
     labels = {name: found[1] for name in names if (found := _within(layout, name, _TRAIN))}
     matches = match_rows(list(labels), rows)
-    pictures: list[LabelledPicture] = []
-    refused: list[Refused] = []
-    passed_over = 0
+    outcomes: list[LabelledPicture | Refused | None] = []
     for name in names:
         if name in labels:
             row, label = matches.found.get(name), labels[name].lower()
             if row is None:
-                refused.append(
+                outcomes.append(
                     Refused(name=name, reason="no group", detail=f"it has no row in {layout.table}")
                 )
             elif row.label != label:
                 detail = f"its folder is {label}, its row in {layout.table} says {row.label}"
-                refused.append(Refused(name=name, reason="no label", detail=detail[:400]))
+                outcomes.append(Refused(name=name, reason="no label", detail=detail[:400]))
             else:
-                pictures.append(LabelledPicture(name, STATEFARM_CLASSES[int(label[1])], row.group))
+                outcomes.append(LabelledPicture(name, STATEFARM_CLASSES[int(label[1])], row.group))
         elif unlabelled and _within(layout, name, _TEST):
-            pictures.append(LabelledPicture(name, UNLABELLED_CLASS, None))
+            outcomes.append(LabelledPicture(name, UNLABELLED_CLASS, None))
         else:
-            passed_over += 1
-    if not any(picture.group for picture in pictures):
+            outcomes.append(None)
+    present = {each.label for each in outcomes if isinstance(each, LabelledPicture)}
+    if not present - {UNLABELLED_CLASS}:
         raise DataError(
             f"no picture of {layout.top}imgs/train has a row in {layout.table} with its class; the "
             "archive is not as Kaggle gives it. Give the classes with --class-level 3 and no table"
         )
-    present = {picture.label for picture in pictures}
     return Labelling(
-        tuple(pictures),
-        tuple(refused),
+        tuple(outcomes),
         tuple(name for name in (*STATEFARM_CLASSES, UNLABELLED_CLASS) if name in present),
         rows_without_picture=matches.unused,
         pictures_without_row=len(labels) - len(matches.found),
-        passed_over=passed_over,
     )
+
+
+def within_statefarm(layout: StateFarmLayout, name: str, unlabelled: bool) -> bool:
+    """Whether a picture lies in one of the archive's folders of labelled, or of any, pictures."""
+    return bool(_within(layout, name, _TRAIN) or (unlabelled and _within(layout, name, _TEST)))
 
 
 def _within(layout: StateFarmLayout, name: str, pattern: re.Pattern[str]) -> re.Match[str] | None:

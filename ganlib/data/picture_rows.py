@@ -1,0 +1,140 @@
+"""A table with a row for each raw picture: what it is, and where its prepared pixels lie.
+
+The decoders fill one for their share of the pictures, and the one of all of them is stored beside a
+version, so that the next preparation decodes only what is new. Classes and groups are not in it: they follow
+from the paths, by rules that may change while the pixels stay.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from ganlib.data.formats.entries import Refused
+from ganlib.data.raw.contents import RawPicture
+from ganlib.errors import DataError
+
+MAX_ROWS_BYTES = 2**30
+"""Largest file of rows that is read, and most bytes that its columns may unpack to; 4 million rows fit."""
+
+DIGEST_BYTES = 32
+
+SCHEMA = pa.schema(
+    [
+        pa.field("name", pa.string(), nullable=False),
+        pa.field("path", pa.string(), nullable=False),
+        pa.field("stamp", pa.string(), nullable=False),
+        pa.field("label", pa.string()),  # the class that the picture's own container gives it
+        pa.field("split", pa.string()),  # the side that its container puts it on
+        pa.field("reason", pa.string()),  # why it is refused; null: it is not
+        pa.field("detail", pa.string()),
+        pa.field("digest", pa.binary(DIGEST_BYTES)),  # SHA-256 of the prepared pixels; null where refused
+        pa.field("hash", pa.uint64()),  # perceptual
+        pa.field("run", pa.string()),  # the file of pixels
+        pa.field("row", pa.int64()),  # position in that file, in pictures
+    ]
+)
+
+
+@dataclass
+class RowBuilder:
+    """Collects rows as columns."""
+
+    columns: dict[str, list[object]] = field(default_factory=lambda: {name: [] for name in SCHEMA.names})
+
+    def __len__(self) -> int:
+        return len(self.columns["name"])
+
+    def add(self, picture: RawPicture, digest: bytes, perceptual_hash: int, run: str, row: int) -> None:
+        """Add a picture that was decoded."""
+        self._append(picture, digest=digest, hash=perceptual_hash, run=run, row=row)
+
+    def refuse(self, picture: RawPicture, refused: Refused) -> None:
+        """Add a picture that cannot be used."""
+        self._append(picture, reason=refused.reason, detail=refused.detail)
+
+    def refuse_unread(self, refused: Refused, stamp: str) -> None:
+        """Add a picture that its container refused by name or size."""
+        self._fill(
+            {"name": refused.name, "path": refused.name, "stamp": stamp}
+            | {"reason": refused.reason, "detail": refused.detail}
+        )
+
+    def table(self) -> pa.Table:
+        """The rows so far."""
+        return pa.table(self.columns, schema=SCHEMA)
+
+    def _append(self, picture: RawPicture, **values: object) -> None:
+        own = {"label": picture.entry.label, "split": picture.split}
+        self._fill({"name": picture.name, "path": picture.path, "stamp": picture.stamp} | own | values)
+
+    def _fill(self, values: Mapping[str, object]) -> None:
+        for name, column in self.columns.items():
+            column.append(values.get(name))
+
+
+def joined(tables: Sequence[pa.Table]) -> pa.Table:
+    """All rows, in the order of their names; of several with one name the first."""
+    rows = pa.concat_tables([SCHEMA.empty_table(), *tables])
+    names = rows["name"].to_numpy(zero_copy_only=False).astype(str)
+    if not len(names):
+        return rows
+    order = np.argsort(names, kind="stable")
+    ordered = names[order]
+    first = np.concatenate([[True], ordered[1:] != ordered[:-1]])
+    return rows.take(pa.array(order[first]))
+
+
+def digests_of(rows: pa.Table) -> NDArray[np.uint8]:
+    """The digests of rows of decoded pictures: uint8 [n, 32]."""
+    column = rows["digest"].combine_chunks()
+    array = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
+    values = np.frombuffer(array.buffers()[1] or b"", np.uint8)
+    start = array.offset * DIGEST_BYTES
+    return values[start : start + len(array) * DIGEST_BYTES].reshape(len(array), DIGEST_BYTES)
+
+
+def digest_order(digests: NDArray[np.uint8], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The positions that sort pictures by digest, and equal ones by label: int64 [n]."""
+    words = np.ascontiguousarray(digests).view(">u8")
+    return np.lexsort((labels, words[:, 3], words[:, 2], words[:, 1], words[:, 0])).astype(np.int64)
+
+
+def as_parquet(rows: pa.Table) -> bytes:
+    """Rows as a Parquet file."""
+    out = io.BytesIO()
+    pq.write_table(rows, out, compression="zstd")
+    return out.getvalue()
+
+
+def check_rows_size(size: int, what: str) -> None:
+    """Refuse a file of rows by its size, before it is read. Raises ``DataError``."""
+    if size > MAX_ROWS_BYTES:
+        raise DataError(f"{what} has {size:,} bytes; at most {MAX_ROWS_BYTES:,} are read. Remove it")
+
+
+def read_rows(data: bytes, what: str) -> pa.Table:
+    """Rows from a Parquet file that anybody may have written.
+
+    Raises:
+        DataError: It is none, has other columns, or is larger than :data:`MAX_ROWS_BYTES`.
+    """
+    check_rows_size(len(data), what)
+    try:
+        file = pq.ParquetFile(io.BytesIO(data))
+        unpacked = sum(
+            file.metadata.row_group(number).total_byte_size for number in range(file.num_row_groups)
+        )
+        if unpacked > MAX_ROWS_BYTES or not file.schema_arrow.equals(SCHEMA, check_metadata=False):
+            raise DataError(f"{what} is no table of pictures of this version of ganlib. Remove it")
+        rows = file.read()
+        rows.validate(full=True)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise DataError(f"{what} cannot be read as a table of pictures: {error}. Remove it") from error
+    return rows

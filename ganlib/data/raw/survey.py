@@ -1,0 +1,159 @@
+"""What a source holds, before anything is stored: its pictures, their classes and groups."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from ganlib.data.formats.entries import Refused
+from ganlib.data.labelling.dataset_labels import (
+    MAX_TABLES,
+    DatasetLabels,
+    check_labels,
+    label_dataset,
+    read_table,
+    takes,
+)
+from ganlib.data.labelling.label_table import MAX_TABLE_BYTES
+from ganlib.data.labelling.labels import Labelling
+from ganlib.data.labelling.statefarm import find_statefarm
+from ganlib.data.raw.candidates import Candidate
+from ganlib.data.raw.contents import PassedOver, RawPicture, container_contents
+from ganlib.errors import DataError
+
+_SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation"}
+
+
+@dataclass
+class Inside:
+    """What a container holds."""
+
+    paths: list[str] = field(default_factory=list)
+    """Paths of its pictures (:attr:`RawPicture.path`)."""
+    own: list[str | None] = field(default_factory=list)
+    """The class that it gives each of them."""
+    refused: list[Refused] = field(default_factory=list)
+    """Pictures that are refused by their name or size."""
+    tables: list[tuple[str, bytes]] = field(default_factory=list)
+    """Tables near its top, with their content."""
+    passed_over: Counter[str] = field(default_factory=Counter)
+
+
+def look_inside(container: Candidate) -> Inside:
+    """Read a container's directory or, where it has none, all of it; its pictures are not decoded.
+
+    Raises:
+        DataError: It is damaged, or not what its name says.
+    """
+    inside = Inside()
+    for found in container_contents(container.relative, container.content, ""):
+        if isinstance(found, RawPicture):
+            inside.paths.append(found.path)
+            inside.own.append(found.entry.label)
+        elif isinstance(found, Refused):
+            inside.refused.append(found)
+        elif isinstance(found, PassedOver):
+            inside.passed_over[found.kind] += 1
+        elif _near_top(found.entry.name) and len(inside.tables) < MAX_TABLES:
+            inside.tables.append((found.path, found.entry.read()))
+        else:
+            inside.passed_over[PurePosixPath(found.path).suffix.lower()] += 1
+    return inside
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The classes and groups of a dataset's pictures."""
+
+    labels: DatasetLabels
+    tables: Mapping[str, bytes]
+    """Content of the tables that are used, by their names among the raw objects."""
+    labelling: Labelling
+    left_out: int
+    """Pictures without a class that were not asked for."""
+    unused_tables: int
+    """Tables without the columns that are needed."""
+
+    @property
+    def by_class(self) -> dict[str, int]:
+        """Pictures by class, in the order of the labels; without classes under an empty name."""
+        counts = Counter(each.label or "" for each in self.labelling.pictures)
+        return {name: counts[name] for name in self.labelling.classes or ("",) if counts[name]}
+
+    @property
+    def groups(self) -> int:
+        """How many groups there are."""
+        return len({each.group for each in self.labelling.pictures if each.group is not None})
+
+
+def survey(
+    labels: DatasetLabels,
+    paths: Sequence[str],
+    own: Sequence[str | None],
+    found: Iterable[tuple[str, bytes]],
+    kept: Mapping[str, bytes],
+) -> Survey:
+    """Find the classes and groups of pictures.
+
+    Args:
+        labels: The rules that were asked for; tables and State Farm's layout are added to them.
+        paths: Paths of all pictures.
+        own: The classes that their containers give them.
+        found: Tables of the source with their paths.
+        kept: Tables of earlier sources, by their names among the raw objects.
+
+    Raises:
+        ConfigError: The rules cannot be used.
+        DataError: As :func:`label_dataset`; or the first folders are those of a split and not of classes.
+    """
+    tables = dict(found)
+    asked = labels.class_level is not None or bool(labels.group)
+    layout = labels.statefarm or (None if asked else find_statefarm([*paths, *tables]))
+    if layout is not None:
+        mine = {_name(tables[layout.table]): tables[layout.table]} if layout.table in tables else dict(kept)
+        unused = len(tables) - (layout.table in tables)
+    else:
+        usable = {_name(data): data for path, data in tables.items() if _is_usable(path, data, labels.group)}
+        mine, unused = {**kept, **usable}, len(tables) - len(usable)
+    if len(mine) > MAX_TABLES:
+        raise DataError(f"{len(mine)} tables give classes; at most {MAX_TABLES} can. Join them")
+    labels = labels.model_copy(update={"tables": tuple(sorted(mine)), "statefarm": layout})
+    check_labels(labels)
+    taken = [at for at, path in enumerate(paths) if takes(labels, path)]
+    names, classes = [paths[at] for at in taken], [own[at] for at in taken]
+    labelling = label_dataset(labels, names, classes, mine.__getitem__)
+    if (
+        labels.class_level is None
+        and labelling.classes
+        and _SPLITS.issuperset(name.lower() for name in labelling.classes)
+    ):
+        raise DataError(
+            f"the outermost folders are {', '.join(labelling.classes)}, which are no classes; classes in the "
+            "folders below are taken with --class-level 2, and none with --class-level 0"
+        )
+    return Survey(labels, mine, labelling, len(paths) - len(taken), unused)
+
+
+def _near_top(name: str) -> bool:
+    return name.count("/") <= 1
+
+
+def usable_tables(candidates: Iterable[Candidate]) -> list[tuple[str, bytes]]:
+    """Tables near the top of a source, with their content, as many as a dataset can have."""
+    some = [each for each in candidates if _near_top(each.relative) and 0 < each.size <= MAX_TABLE_BYTES]
+    return [(each.relative, each.read()) for each in some[:MAX_TABLES]]
+
+
+def _is_usable(path: str, data: bytes, group: str) -> bool:
+    try:
+        read_table(data, path, group)
+    except DataError:
+        return False
+    return True
+
+
+def _name(data: bytes) -> str:
+    return f".labels/{hashlib.sha256(data).hexdigest()}.csv"

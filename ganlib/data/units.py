@@ -1,0 +1,206 @@
+"""The work of a preparation, cut into units: the raw pictures that are new since the last one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple, TypeVar
+
+import pyarrow as pa
+
+from ganlib.data.formats.accepted import is_picture
+from ganlib.data.formats.entries import ObjectRange, Refused
+from ganlib.data.picture_rows import SCHEMA, RowBuilder, joined
+from ganlib.data.raw.contents import (
+    RawPicture,
+    container_contents,
+    is_container,
+    object_picture,
+    reads_at_random,
+)
+from ganlib.names import Count
+from ganlib.ports import ObjectInfo, ObjectStore
+from ganlib.records import Record, digest_of
+
+T = TypeVar("T")
+
+UNIT_PICTURES = 512
+"""Most pictures of a unit, except for containers that can be read from their beginning only."""
+
+
+class RawObject(Record):
+    """A raw object, as listed."""
+
+    key: str
+    size: Count
+    etag: str
+
+    @classmethod
+    def of(cls, info: ObjectInfo) -> RawObject:
+        """The same as a record."""
+        return cls(key=info.key, size=info.size, etag=info.etag)
+
+    @property
+    def info(self) -> ObjectInfo:
+        """The same as the store lists it."""
+        return ObjectInfo(self.key, self.size, self.etag)
+
+    @property
+    def stamp(self) -> str:
+        """Changes when its content does."""
+        return f"{self.etag}-{self.size}"
+
+
+class Unit(Record):
+    """Pictures that one worker decodes."""
+
+    objects: tuple[RawObject, ...] = ()
+    """Objects that are pictures."""
+    container: RawObject | None = None
+    names: tuple[str, ...] = ()
+    """The pictures of the container to take, by :attr:`RawPicture.name`; empty: all."""
+
+    def pictures(self, store: ObjectStore, prefix: str) -> Iterator[RawPicture | Refused]:
+        """The pictures, unread.
+
+        Args:
+            store: Holds the raw objects.
+            prefix: Key prefix of the dataset's raw objects.
+
+        Raises:
+            DataError: The container is damaged.
+        """
+        for one in self.objects:
+            yield object_picture(store, one.key.removeprefix(prefix), one.info)
+        if self.container is not None:
+            relative, wanted = self.container.key.removeprefix(prefix), frozenset(self.names)
+            source = ObjectRange(store, self.container.info)
+            for found in container_contents(relative, source, self.container.stamp):
+                if isinstance(found, RawPicture | Refused) and (not wanted or found.name in wanted):
+                    yield found
+
+    @property
+    def name(self) -> str:
+        """Tells it apart from others by what it holds."""
+        return digest_of(self.model_dump())[:16]
+
+    @property
+    def streamed(self) -> bool:
+        """Whether each picture must be read before the next one is asked for."""
+        return self.container is not None and not self.names
+
+
+class Plan(NamedTuple):
+    """The work of a preparation."""
+
+    units: list[Unit]
+    rows: pa.Table
+    """Rows of pictures that need no decoding: known ones, and those refused unread."""
+    pictures: int
+    """Pictures to decode."""
+
+
+def plan_units(
+    store: ObjectStore,
+    prefix: str,
+    objects: Mapping[str, ObjectInfo],
+    known: pa.Table | None,
+    wanted: Callable[[str], bool],
+    counted: Mapping[str, int],
+    unit_pictures: int = UNIT_PICTURES,
+) -> Plan:
+    """Find the pictures to decode.
+
+    Args:
+        store: Holds the raw objects.
+        prefix: Key prefix of the dataset's raw objects.
+        objects: Raw objects by relative path.
+        known: Rows of the last preparation in the same way.
+        wanted: Whether the picture with some path belongs to the dataset at all.
+        counted: Pictures of each container, for those that tell only when they are read to their end.
+        unit_pictures: Most pictures of a unit.
+
+    Raises:
+        DataError: A container cannot be read.
+    """
+    planner = _Planner(store, prefix, known, unit_pictures)
+    loose: list[RawObject] = []
+    for relative, info in objects.items():
+        if is_picture(relative):
+            one = RawObject.of(info)
+            if wanted(relative) and not planner.keep(relative, one.stamp):
+                loose.append(one)
+    planner.add_objects(loose)
+    for relative, info in objects.items():
+        if is_container(relative):
+            planner.add_container(relative, RawObject.of(info), wanted, counted.get(relative, 0))
+    return planner.plan()
+
+
+class _Planner:
+    def __init__(self, store: ObjectStore, prefix: str, known: pa.Table | None, unit_pictures: int) -> None:
+        self._store, self._prefix, self._size = store, prefix, unit_pictures
+        self._known = SCHEMA.empty_table() if known is None else known
+        names, stamps = self._known["name"].to_pylist(), self._known["stamp"].to_pylist()
+        self._at = {name: (stamp, row) for row, (name, stamp) in enumerate(zip(names, stamps, strict=True))}
+        self._kept: list[int] = []
+        self._refused = RowBuilder()
+        self._units: list[Unit] = []
+        self._pictures = 0
+
+    def keep(self, name: str, stamp: str) -> bool:
+        """Take over a picture's known row, if it has one."""
+        known, row = self._at.get(name, ("", -1))
+        if known != stamp:
+            return False
+        self._kept.append(row)
+        return True
+
+    def add_objects(self, objects: list[RawObject]) -> None:
+        for some in _cut(objects, self._size):
+            self._add(Unit(objects=some), len(some))
+
+    def add_container(
+        self, relative: str, one: RawObject, wanted: Callable[[str], bool], pictures: int
+    ) -> None:
+        if reads_at_random(relative) and self._add_names(relative, one, wanted):
+            return
+        inside = self._rows_inside(relative)
+        if inside and all(stamp == one.stamp for _, stamp in inside):
+            self._kept += [row for row, _ in inside]
+            return
+        self._add(Unit(container=one), pictures)
+
+    def _add_names(self, relative: str, one: RawObject, wanted: Callable[[str], bool]) -> bool:
+        """Add the new pictures of an archive by their names; false where only reading it gives these."""
+        fresh: list[str] = []
+        refused: list[Refused] = []
+        for found in container_contents(relative, ObjectRange(self._store, one.info), one.stamp):
+            if isinstance(found, Refused):
+                refused.append(found)
+            elif isinstance(found, RawPicture):
+                if found.entry.pixels is not None:
+                    return False
+                if wanted(found.path) and not self.keep(found.name, found.stamp):
+                    fresh.append(found.name)
+        for each in refused:
+            self._refused.refuse_unread(each, one.stamp)
+        for some in _cut(fresh, self._size):
+            self._add(Unit(container=one, names=some), len(some))
+        return True
+
+    def _rows_inside(self, relative: str) -> list[tuple[int, str]]:
+        inside = f"{relative}/"
+        return [(row, stamp) for name, (stamp, row) in self._at.items() if name.startswith(inside)]
+
+    def _add(self, unit: Unit, pictures: int) -> None:
+        self._units.append(unit)
+        self._pictures += pictures
+
+    def plan(self) -> Plan:
+        kept = self._known.take(pa.array(self._kept, pa.int64()))
+        return Plan(self._units, joined([kept, self._refused.table()]), self._pictures)
+
+
+def _cut(items: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:
+    every = tuple(items)
+    return (every[start : start + size] for start in range(0, len(every), size))
