@@ -70,6 +70,7 @@ def prepare(config: RunConfig) -> DatasetVersion:
         wanted.name,
         Preparation(size=wanted.size, channels=wanted.channels, fit=wanted.fit, background=wanted.background),
         scratch=settings.scratch,
+        most_refused=wanted.most_refused,
     )
     require_held_out(version)  # now, since evaluating comes after all the training
     return version

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -12,7 +11,7 @@ import typer
 
 from ganlib.cli.help import Group, command
 from ganlib.cli.options import Json, say
-from ganlib.config.parts import DatasetConfig
+from ganlib.config.parts import MOST_REFUSED, DatasetConfig
 from ganlib.errors import ConfigError, DataError
 from ganlib.settings import load_settings
 
@@ -34,19 +33,47 @@ def dataset_add(
         str | None,
         typer.Option(
             "--from",
-            metavar="FOLDER_OR_S3_PREFIX",
-            help="Where the pictures are.",
+            metavar="SOURCE",
+            help="A folder, s3://BUCKET/PREFIX, or one file: pictures, zip, tar, npz, npy, Parquet, IDX.",
             show_default="a known dataset's own source",
         ),
     ] = None,
+    class_level: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="The folder that names the class: 1 the outermost, 0 none.",
+            show_default="1 where there are folders, unless a table or the format gives the classes",
+        ),
+    ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN_OR_PATTERN",
+            help="What tells groups, whole ones of which are held out: a column of the table beside the "
+            "pictures, or a pattern on the path with one pair of parentheses, as in 'patient_([0-9]+)'.",
+            show_default="the column group, where a table has one",
+        ),
+    ] = None,
+    unlabelled: Annotated[
+        bool, typer.Option("--unlabelled", help="Take State Farm's pictures without a class, too.")
+    ] = False,
     replace: Annotated[
         bool, typer.Option("--replace", help="Remove what was added before and is not in the source.")
     ] = False,
 ) -> None:
     """Put raw pictures into the object store."""
+    from ganlib.cli.dataset_reports import print_added
+    from ganlib.data.labelling.dataset_labels import DatasetLabels
+    from ganlib.data.labelling.labels import MAX_CLASS_LEVEL
     from ganlib.data.raw.add import add_dataset
     from ganlib.storage import open_prefix, open_store
 
+    if class_level is not None and not 0 <= class_level <= MAX_CLASS_LEVEL:
+        raise ConfigError(f"--class-level {class_level} cannot be used: it is 0 to {MAX_CLASS_LEVEL}")
+    labels = None
+    if class_level is not None or group is not None or unlabelled:
+        labels = DatasetLabels(class_level=class_level, group=group or "", unlabelled=unlabelled)
     settings = load_settings()
     added = add_dataset(
         open_store(settings),
@@ -54,19 +81,10 @@ def dataset_add(
         source,
         open_store=lambda uri: open_prefix(settings, uri),
         scratch=settings.scratch,
+        labels=labels,
         replace=replace,
     )
-    say(f"dataset {added.name}: {added.source}")
-    what = "pictures" if added.format == "pictures" else "IDX files"
-    removed = f", {added.removed:,} removed" if replace else ""
-    say(f"{what}: {added.uploaded:,} added, {added.objects - added.uploaded:,} unchanged{removed}")
-    if added.passed_over:
-        say(f"passed over: {_counts(added.passed_over)}")
-    if added.classes:
-        shown = ", ".join(added.classes[:20]) + (", …" if len(added.classes) > 20 else "")
-        say(f"{len(added.classes):,} classes: {shown}")
-    elif added.format == "pictures":
-        say("no classes: the pictures are in no folders")
+    print_added(added, replaced=replace, size=28 if added.format == "idx" else 64)
 
 
 @command(dataset_app, "prepare", example="ganlib dataset prepare digits --size 28")
@@ -96,6 +114,12 @@ def dataset_prepare(
         str,
         typer.Option(metavar="#RRGGBB", help="Colour behind transparent pictures and of the border of pad."),
     ] = "#ffffff",
+    most_refused: Annotated[
+        float,
+        typer.Option(
+            metavar="PERCENT", min=0, max=100, help="Most pictures that may be unusable, in percent of all."
+        ),
+    ] = 100 * MOST_REFUSED,
 ) -> None:
     """Make a version of a dataset: pictures of one size, a held-out split, a digest."""
     if size not in SIZES:
@@ -108,27 +132,30 @@ def dataset_prepare(
     colour = background.lower()
     if not re.fullmatch("#[0-9a-f]{6}", colour):
         raise ConfigError(f"--background {background!r} is no colour: give it as '#ffffff', which is white")
-    from ganlib.data.layout import describe_raw, raw_objects
+    from ganlib.cli.dataset_reports import picture_progress, print_prepared
     from ganlib.data.preparation import Preparation
-    from ganlib.data.prepare import prepare
+    from ganlib.data.prepare import begin_work, prepare
+    from ganlib.data.versions import find_report, report_key
     from ganlib.quality.requirements import require_held_out
     from ganlib.storage import open_store
 
     settings = load_settings()
     store = open_store(settings)
-    version = prepare(
-        store,
-        name,
-        Preparation.model_validate({"size": size, "channels": channels, "fit": fit, "background": colour}),
-        scratch=settings.scratch,
+    preparation = Preparation.model_validate(
+        {"size": size, "channels": channels, "fit": fit, "background": colour}
     )
-    train, held_out = version.count("train"), version.count("held_out")
-    say(f"dataset {version.name} version {version.digest}")
-    say(f"{train:,} pictures to train on, {held_out:,} held out")
-    if describe_raw(store, name).format == "pictures":
-        copies = len(raw_objects(store, name)) - train - held_out
-        if copies:
-            say(f"{copies:,} exact copies left out")
+    with picture_progress("preparing") as progress:
+        version = prepare(
+            store,
+            name,
+            preparation,
+            progress,
+            scratch=settings.scratch,
+            most_refused=most_refused / 100,
+        )
+    key = begin_work(store, name, preparation)[0].key
+    place = f"s3://{settings.s3_bucket}/{report_key(name, key)}"
+    print_prepared(version, find_report(store, name, key), place)
     try:
         require_held_out(version)
     except DataError as error:
@@ -228,10 +255,3 @@ def dataset_make_drivers(
     size = out.stat().st_size / 2**20
     say(f"{out}: {pictures:,} pictures, {size:,.0f} MiB")
     say("unpacked, `ganlib dataset add drivers --from imgs/train` adds them")
-
-
-def _counts(counts: Mapping[str, int]) -> str:
-    """Counts by kind, the most frequent first: ``6 .webp, 2 hidden``."""
-    return ", ".join(
-        f"{count:,} {kind}" for kind, count in sorted(counts.items(), key=lambda c: (-c[1], c[0]))
-    )

@@ -24,6 +24,10 @@ class ConfigPart(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
 
+MOST_REFUSED = 0.01
+"""Largest share of a dataset's pictures that may be unusable, unless another is given."""
+
+
 class DatasetConfig(ConfigPart):
     """Which pictures, and how they are prepared."""
 
@@ -40,6 +44,8 @@ class DatasetConfig(ConfigPart):
         default="#ffffff", pattern=r"^#[0-9a-f]{6}\z"
     )
     """Colour behind transparent pictures, and around padded ones."""
+    most_refused: float = Field(default=MOST_REFUSED, ge=0, le=1)
+    """Largest share of the raw pictures that may be unusable before preparing them fails."""
     flip: bool = False
     """Mirror every other training picture left to right, others in each epoch. Not for clothes' logos,
     digits, or whatever else has a left and a right."""

@@ -55,7 +55,7 @@ KINDS = {"network": "dcgan", "objective": "wasserstein", "optimizer": "rmsprop"}
 
 OUTSIDE_IDENTITY: dict[str, bool | set[str]] = {
     "compute": True,
-    "dataset": {"background", "licence"},  # what a background makes of pictures is in the dataset's digest
+    "dataset": {"background", "licence", "most_refused"},  # what these make of pictures is in its digest
     "evaluation": {"weights"},  # where they lie; what they are is known by their digest
     "gate": True,
     "name": True,  # where the result is published; one training can serve two models

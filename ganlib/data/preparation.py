@@ -11,9 +11,6 @@ from ganlib.data.formats.fit import Colour, Fit
 from ganlib.names import Count, Sha256
 from ganlib.records import Record, Split
 
-MOST_REFUSED = 0.01
-"""Largest share of a dataset's pictures that may be refused, unless another is given."""
-
 MAX_LISTED = 100_000
 """Most refused pictures, and most held-out groups, that a report lists."""
 

@@ -19,10 +19,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from ganlib.config.parts import MOST_REFUSED
 from ganlib.data.idx_set import open_idx_set
 from ganlib.data.labelling.dataset_labels import takes
 from ganlib.data.layout import RawDataset, describe_raw, format_of, raw_objects, raw_prefix
-from ganlib.data.preparation import MOST_REFUSED, Preparation, PreparationReport
+from ganlib.data.preparation import Preparation, PreparationReport
 from ganlib.data.publishing import publish_rows
 from ganlib.data.runs import Runs
 from ganlib.data.scratch import scratch_folder

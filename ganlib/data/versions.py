@@ -96,9 +96,23 @@ def find_reports(store: ObjectStore, name: str, digest: str) -> list[Preparation
 
 def find_prepared(store: ObjectStore, name: str, key: str) -> DatasetVersion | None:
     """The version that was made under this preparation key, if it is whole."""
-    index = _index(name, key)
+    report = find_report(store, name, key)
     try:
-        return read_version(store, name, PreparationReport.from_json(store.get(index), source=index).digest)
+        return None if report is None else read_version(store, name, report.digest)
+    except ObjectMissing:
+        return None
+
+
+def report_key(name: str, key: str) -> str:
+    """Key of the report of a preparation, by the digest of its raw objects and its way."""
+    return f"datasets/{name}/prepared/{key}.json"
+
+
+def find_report(store: ObjectStore, name: str, key: str) -> PreparationReport | None:
+    """The report of a preparation; ``None`` where there is none. Raises ``DataError``."""
+    index = report_key(name, key)
+    try:
+        return PreparationReport.from_json(store.get(index), source=index)
     except ObjectMissing:
         return None
 
@@ -171,11 +185,7 @@ def write_version(
         pass
     if f"{version.prefix}/{_MANIFEST}" not in present:
         store.put(f"{version.prefix}/{_MANIFEST}", version.to_json().encode())
-    store.put(_index(version.name, key), report.to_json().encode())
-
-
-def _index(name: str, key: str) -> str:
-    return f"datasets/{name}/prepared/{key}.json"
+    store.put(report_key(version.name, key), report.to_json().encode())
 
 
 def _rows(name: str, key: str) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import Field
 
+from ganlib.config.parts import MOST_REFUSED
 from ganlib.data.formats.entries import ByteRange, FileRange, ObjectRange, Refused
 from ganlib.data.formats.idx import IdxFile, check_idx_set, is_packed, pack
 from ganlib.data.labelling.dataset_labels import DatasetLabels
@@ -29,7 +30,6 @@ from ganlib.data.layout import (
     raw_objects,
     raw_prefix,
 )
-from ganlib.data.preparation import MOST_REFUSED
 from ganlib.data.raw.candidates import Candidate, Listing, list_source
 from ganlib.data.raw.contents import is_container, kind_of
 from ganlib.data.raw.known import KNOWN, FoundFiles, Places, check_contents, find_known
@@ -254,8 +254,8 @@ def _check_refused(refused: Sequence[Refused], pictures: int) -> None:
         raise DataError(
             f"{len(refused):,} of {pictures:,} pictures cannot be used ({by_reason}), as {first.name}: "
             f"{first.detail or first.reason}; at most {100 * MOST_REFUSED:g} % may be, and nothing was "
-            "added. Choose the folder that names the class with --class-level (0: no classes), mend the table "
-            "or the names, or, if an earlier add was wrong, take it back with --replace"
+            "added. Choose the folder that names the class with --class-level (0: no classes), mend the "
+            "table or the names, or, if an earlier add was wrong, take it back with --replace"
         )
 
 
