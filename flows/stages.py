@@ -17,10 +17,11 @@ from prefect.artifacts import create_markdown_artifact
 from flows.log import JobLog, begin, tell
 from flows.timing import timed
 from ganlib.cluster.launch import run_job
+from ganlib.cluster.lines import marked
 from ganlib.config.run import RunConfig
 from ganlib.data.preparation import Preparation
-from ganlib.data.prepare import prepare as prepare_dataset
 from ganlib.errors import GanlibError, JobFailed, TrainingError
+from ganlib.jobs.prepare import PictureCount, prepare_anywhere
 from ganlib.jobs.pull import pull_here
 from ganlib.ports import RunStart
 from ganlib.quality.requirements import require_held_out
@@ -62,18 +63,29 @@ def register(spec: RunSpec, result: TrainResult, seconds: dict[str, float]) -> R
 @task(task_run_name="prepare {config.dataset.name}")
 def prepare(config: RunConfig) -> DatasetVersion:
     """The dataset version that this configuration trains on, prepared if it was not."""
-    begin("prepare")
-    settings = load_settings()
     wanted = config.dataset
     version = prepare_dataset(
-        open_store(settings),
         wanted.name,
         Preparation(size=wanted.size, channels=wanted.channels, fit=wanted.fit, background=wanted.background),
-        scratch=settings.scratch,
-        most_refused=wanted.most_refused,
+        wanted.most_refused,
     )
     require_held_out(version)  # now, since evaluating comes after all the training
     return version
+
+
+def prepare_dataset(name: str, preparation: Preparation, most_refused: float) -> DatasetVersion:
+    """Prepare a dataset, on the cluster if it is large, with its progress in the flow's log."""
+    begin("prepare")
+    with JobLog() as lines:
+        count = PictureCount(lambda said: lines(marked(said)))
+        return prepare_anywhere(
+            load_settings(),
+            name,
+            preparation,
+            progress=count,
+            on_line=lines,
+            most_refused=most_refused,
+        )
 
 
 @task(task_run_name="pull {spec.run}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ganlib.cli.options import say
 from ganlib.cli.output import terminal
+from ganlib.cluster.lines import StageProgress, read_line
 
 if TYPE_CHECKING:
     from ganlib.data.formats.entries import Refused
@@ -120,6 +121,15 @@ def picture_progress(what: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task(what, total=None)
         yield lambda done, total: progress.update(bar, completed=done, total=total)
+
+
+def show_line(line: str, progress: Callable[[int, int], None]) -> None:
+    """Show a line of a preparation's job: its progress on the bar, and its errors."""
+    said = read_line(line)
+    if isinstance(said, StageProgress) and said.images is not None:
+        progress(said.images, said.total_images or 0)
+    elif isinstance(said, str) and not said.startswith("dataset "):
+        say(said)
 
 
 def _classes(by_class: Mapping[str, int]) -> str:

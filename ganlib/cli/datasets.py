@@ -120,6 +120,15 @@ def dataset_prepare(
             metavar="PERCENT", min=0, max=100, help="Most pictures that may be unusable, in percent of all."
         ),
     ] = 100 * MOST_REFUSED,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="Decode in so many processes of the cluster; 0: in this one.",
+            show_default="one for each CPU of the cluster, from 20,000 new pictures on, else 0",
+        ),
+    ] = None,
 ) -> None:
     """Make a version of a dataset: pictures of one size, a held-out split, a digest."""
     if size not in SIZES:
@@ -132,10 +141,11 @@ def dataset_prepare(
     colour = background.lower()
     if not re.fullmatch("#[0-9a-f]{6}", colour):
         raise ConfigError(f"--background {background!r} is no colour: give it as '#ffffff', which is white")
-    from ganlib.cli.dataset_reports import picture_progress, print_prepared
+    from ganlib.cli.dataset_reports import picture_progress, print_prepared, show_line
     from ganlib.data.preparation import Preparation
-    from ganlib.data.prepare import begin_work, prepare
+    from ganlib.data.prepare import begin_work
     from ganlib.data.versions import find_report, report_key
+    from ganlib.jobs.prepare import prepare_anywhere
     from ganlib.quality.requirements import require_held_out
     from ganlib.storage import open_store
 
@@ -145,13 +155,14 @@ def dataset_prepare(
         {"size": size, "channels": channels, "fit": fit, "background": colour}
     )
     with picture_progress("preparing") as progress:
-        version = prepare(
-            store,
+        version = prepare_anywhere(
+            settings,
             name,
             preparation,
-            progress,
-            scratch=settings.scratch,
+            progress=progress,
+            on_line=lambda line: show_line(line, progress),
             most_refused=most_refused / 100,
+            workers=workers,
         )
     key = begin_work(store, name, preparation)[0].key
     place = f"s3://{settings.s3_bucket}/{report_key(name, key)}"

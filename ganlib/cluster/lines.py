@@ -45,9 +45,9 @@ class StageProgress(Record):
     share: Annotated[Finite, Field(ge=0, le=1)] | None = None
     """Share of the stage that is done; of the time budget where one ends it."""
     images: Count | None = None
-    """Real images that the critic has seen."""
+    """Real images that the critic has seen, or pictures that are prepared."""
     total_images: Count | None = None
-    """Images at which the run ends; ``None`` where its time budget ends it, as then nobody knows."""
+    """Images at which the stage ends; ``None`` where its time budget ends it, as then nobody knows."""
     rate: Annotated[Finite, Field(ge=0)] | None = None
     """Images a second, lately."""
     distance: Finite | None = None

@@ -8,13 +8,15 @@ from typing import NamedTuple, TypeVar
 import pyarrow as pa
 
 from ganlib.data.formats.accepted import is_picture
-from ganlib.data.formats.entries import ObjectRange, Refused
+from ganlib.data.formats.entries import ObjectRange, Refused, ZipMember
+from ganlib.data.formats.zips import member_entry
 from ganlib.data.picture_rows import SCHEMA, RowBuilder, joined
 from ganlib.data.raw.contents import (
     RawPicture,
     container_contents,
     is_container,
     object_picture,
+    path_inside,
     reads_at_random,
 )
 from ganlib.names import Count
@@ -23,8 +25,11 @@ from ganlib.records import Record, digest_of
 
 T = TypeVar("T")
 
-UNIT_PICTURES = 512
-"""Most pictures of a unit, except for containers that can be read from their beginning only."""
+UNIT_PICTURES = (512, 4096)
+"""Fewest and most pictures that a full unit has, by how many there are in all; a container that can be read
+from its beginning only is one unit."""
+
+_UNITS = 64
 
 
 class RawObject(Record):
@@ -56,8 +61,8 @@ class Unit(Record):
     objects: tuple[RawObject, ...] = ()
     """Objects that are pictures."""
     container: RawObject | None = None
-    names: tuple[str, ...] = ()
-    """The pictures of the container to take, by :attr:`RawPicture.name`; empty: all."""
+    members: tuple[ZipMember, ...] = ()
+    """The pictures of the container to take, if it is a zip archive; empty: all."""
 
     def pictures(self, store: ObjectStore, prefix: str) -> Iterator[RawPicture | Refused]:
         """The pictures, unread.
@@ -71,11 +76,15 @@ class Unit(Record):
         """
         for one in self.objects:
             yield object_picture(store, one.key.removeprefix(prefix), one.info)
-        if self.container is not None:
-            relative, wanted = self.container.key.removeprefix(prefix), frozenset(self.names)
-            source = ObjectRange(store, self.container.info)
+        if self.container is None:
+            return
+        relative, source = self.container.key.removeprefix(prefix), ObjectRange(store, self.container.info)
+        for member in self.members:
+            name, path = f"{relative}/{member.name}", path_inside(relative, member.name)
+            yield RawPicture(name, path, member.stamp, member_entry(source, member))
+        if not self.members:
             for found in container_contents(relative, source, self.container.stamp):
-                if isinstance(found, RawPicture | Refused) and (not wanted or found.name in wanted):
+                if isinstance(found, RawPicture | Refused):
                     yield found
 
     @property
@@ -86,7 +95,7 @@ class Unit(Record):
     @property
     def streamed(self) -> bool:
         """Whether each picture must be read before the next one is asked for."""
-        return self.container is not None and not self.names
+        return self.container is not None and not self.members
 
 
 class Plan(NamedTuple):
@@ -106,7 +115,6 @@ def plan_units(
     known: pa.Table | None,
     wanted: Callable[[str], bool],
     counted: Mapping[str, int],
-    unit_pictures: int = UNIT_PICTURES,
 ) -> Plan:
     """Find the pictures to decode.
 
@@ -117,12 +125,11 @@ def plan_units(
         known: Rows of the last preparation in the same way.
         wanted: Whether the picture with some path belongs to the dataset at all.
         counted: Pictures of each container, for those that tell only when they are read to their end.
-        unit_pictures: Most pictures of a unit.
 
     Raises:
         DataError: A container cannot be read.
     """
-    planner = _Planner(store, prefix, known, unit_pictures)
+    planner = _Planner(store, prefix, known)
     loose: list[RawObject] = []
     for relative, info in objects.items():
         if is_picture(relative):
@@ -137,8 +144,8 @@ def plan_units(
 
 
 class _Planner:
-    def __init__(self, store: ObjectStore, prefix: str, known: pa.Table | None, unit_pictures: int) -> None:
-        self._store, self._prefix, self._size = store, prefix, unit_pictures
+    def __init__(self, store: ObjectStore, prefix: str, known: pa.Table | None) -> None:
+        self._store, self._prefix = store, prefix
         self._known = SCHEMA.empty_table() if known is None else known
         names, stamps = self._known["name"].to_pylist(), self._known["stamp"].to_pylist()
         self._at = {name: (stamp, row) for row, (name, stamp) in enumerate(zip(names, stamps, strict=True))}
@@ -156,13 +163,13 @@ class _Planner:
         return True
 
     def add_objects(self, objects: list[RawObject]) -> None:
-        for some in _cut(objects, self._size):
+        for some in _cut(objects):
             self._add(Unit(objects=some), len(some))
 
     def add_container(
         self, relative: str, one: RawObject, wanted: Callable[[str], bool], pictures: int
     ) -> None:
-        if reads_at_random(relative) and self._add_names(relative, one, wanted):
+        if reads_at_random(relative) and self._add_members(relative, one, wanted):
             return
         inside = self._rows_inside(relative)
         if inside and all(stamp == one.stamp for _, stamp in inside):
@@ -170,22 +177,23 @@ class _Planner:
             return
         self._add(Unit(container=one), pictures)
 
-    def _add_names(self, relative: str, one: RawObject, wanted: Callable[[str], bool]) -> bool:
-        """Add the new pictures of an archive by their names; false where only reading it gives these."""
-        fresh: list[str] = []
+    def _add_members(self, relative: str, one: RawObject, wanted: Callable[[str], bool]) -> bool:
+        """Add the new pictures of an archive by their places; false where only reading it gives them."""
+        fresh: list[ZipMember] = []
         refused: list[Refused] = []
         for found in container_contents(relative, ObjectRange(self._store, one.info), one.stamp):
             if isinstance(found, Refused):
                 refused.append(found)
             elif isinstance(found, RawPicture):
-                if found.entry.pixels is not None:
-                    return False
+                member = found.entry.member
+                if member is None:
+                    return False  # an npz by another name
                 if wanted(found.path) and not self.keep(found.name, found.stamp):
-                    fresh.append(found.name)
+                    fresh.append(member)
         for each in refused:
             self._refused.refuse_unread(each, one.stamp)
-        for some in _cut(fresh, self._size):
-            self._add(Unit(container=one, names=some), len(some))
+        for some in _cut(fresh):
+            self._add(Unit(container=one, members=some), len(some))
         return True
 
     def _rows_inside(self, relative: str) -> list[tuple[int, str]]:
@@ -201,6 +209,8 @@ class _Planner:
         return Plan(self._units, joined([kept, self._refused.table()]), self._pictures)
 
 
-def _cut(items: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:
+def _cut(items: Iterable[T]) -> Iterator[tuple[T, ...]]:
     every = tuple(items)
+    fewest, most = UNIT_PICTURES
+    size = min(most, max(fewest, len(every) // _UNITS))
     return (every[start : start + size] for start in range(0, len(every), size))

@@ -75,6 +75,27 @@ class PictureRefused(DataError):
         return Refused(name=shown_name(name), reason=self.reason, detail=self.detail)
 
 
+class ZipMember(NamedTuple):
+    """Where a file lies in a zip archive, enough to read it without the archive's directory."""
+
+    name: str
+    """As :func:`check_name` accepts it."""
+    offset: int
+    """Position of its header."""
+    packed: int
+    """Bytes in the archive."""
+    size: int
+    """Bytes of the content."""
+    crc: int
+    method: int
+    """How it is compressed: 0 not at all, 8 deflate."""
+
+    @property
+    def stamp(self) -> str:
+        """Changes when its content does."""
+        return f"{self.crc:08x}-{self.size}"
+
+
 class Entry(NamedTuple):
     """A picture file inside of an archive or a table, or a picture of an array.
 
@@ -95,8 +116,8 @@ class Entry(NamedTuple):
     pixels: Callable[[], NDArray[np.uint8]] | None = None
     """A picture of an array: uint8 [height, width] (grey) or [height, width, 3] (RGB), 0 to 255, not to be
     written to. None for a picture file."""
-    stamp: str = ""
-    """Changes when the content does, where the format tells without reading it; else empty."""
+    member: ZipMember | None = None
+    """Where it lies in its zip archive, if in one."""
 
 
 def array_entry(name: str, picture: NDArray[np.uint8], label: str | None = None) -> Entry:

@@ -19,6 +19,7 @@ from ganlib.data.formats.entries import (
     Entry,
     Refused,
     Stream,
+    ZipMember,
     check_name,
     check_range,
     shown_name,
@@ -132,8 +133,10 @@ def _entry(source: ByteRange, info: zipfile.ZipInfo, largest: int) -> Entry | Re
     nested = nested_by_name(made)
     if nested is not None:
         return nested
-    stamp = f"{info.CRC:08x}-{info.file_size}"
-    return Entry(made, info.file_size, partial(_read, source, info), stamp=stamp)
+    member = ZipMember(
+        made, info.header_offset, info.compress_size, info.file_size, info.CRC, info.compress_type
+    )
+    return member_entry(source, member)
 
 
 def check_member(info: zipfile.ZipInfo, largest: int, most_ratio: int = MAX_RATIO) -> str | Refused:
@@ -166,28 +169,33 @@ def check_member(info: zipfile.ZipInfo, largest: int, most_ratio: int = MAX_RATI
     return name
 
 
-def _read(source: ByteRange, info: zipfile.ZipInfo) -> bytes:
+def member_entry(source: ByteRange, member: ZipMember) -> Entry:
+    """The file of an archive that lies at a known place."""
+    return Entry(member.name, member.size, partial(_read, source, member), member=member)
+
+
+def _read(source: ByteRange, member: ZipMember) -> bytes:
     """An entry's content, checked against the size and checksum of the directory."""
-    what = f"{source.what}: {shown_name(info.filename)}"
+    what = f"{source.what}: {shown_name(member.name)}"
     # One request where the header has the length that most have, and a second one for the rest otherwise.
-    guess = _LOCAL.size + len(info.filename.encode()) + _EXTRA_BYTES + info.compress_size
-    begin = source.read_at(info.header_offset, min(guess, max(0, source.size - info.header_offset)))
+    guess = _LOCAL.size + len(member.name.encode()) + _EXTRA_BYTES + member.packed
+    begin = source.read_at(member.offset, min(guess, max(0, source.size - member.offset)))
     if len(begin) < _LOCAL.size or not begin.startswith(b"PK\x03\x04"):
         raise DataError(f"{what} does not begin where the archive's directory says")
     *_, name_bytes, extra_bytes = _LOCAL.unpack_from(begin)
     start = _LOCAL.size + name_bytes + extra_bytes
-    packed = begin[start : start + info.compress_size]
-    if missing := info.compress_size - len(packed):
-        packed += source.read_at(info.header_offset + start + len(packed), missing)
-    if info.compress_type == _STORED:
+    packed = begin[start : start + member.packed]
+    if missing := member.packed - len(packed):
+        packed += source.read_at(member.offset + start + len(packed), missing)
+    if member.method == _STORED:
         data = packed
     else:
         unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
         try:
-            data = unpacker.decompress(packed, info.file_size + 1)
+            data = unpacker.decompress(packed, member.size + 1)
         except zlib.error as error:
             raise DataError(f"{what} is damaged: {error}") from error
-    if len(data) != info.file_size or zlib.crc32(data) != info.CRC:
+    if len(data) != member.size or zlib.crc32(data) != member.crc:
         raise DataError(f"{what} is damaged: its content is not what the archive's directory announces")
     return refuse_nested(data, what)
 

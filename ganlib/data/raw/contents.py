@@ -105,7 +105,6 @@ def container_contents(relative: str, source: ByteRange, stamp: str) -> Iterator
         DataError: It is no container, or is damaged.
     """
     entries = open_container(relative, source, MAX_FILE_BYTES)
-    folder = relative.rpartition("/")[0]
     archive = relative.lower().endswith(_ARCHIVES)
     for found in entries or ():
         name = f"{relative}/{found.name}"
@@ -116,15 +115,21 @@ def container_contents(relative: str, source: ByteRange, stamp: str) -> Iterator
             else:
                 yield PassedOver(kind_of(found.name))
             continue
-        path = f"{folder}/{found.name}" if folder else found.name
+        path = path_inside(relative, found.name)
         file = archive and found.pixels is None
         if not file or is_picture(found.name):
             split = None if file else split_of(found.name) or split_of(relative)
-            yield RawPicture(name, path, found.stamp or stamp, found, split)
+            yield RawPicture(name, path, found.member.stamp if found.member else stamp, found, split)
         elif is_table(found.name) and found.size <= MAX_TABLE_BYTES:
             yield FoundTable(path, found)
         else:
             yield PassedOver(kind_of(found.name))
+
+
+def path_inside(relative: str, name: str) -> str:
+    """The path of something in a container; see :attr:`RawPicture.path`."""
+    folder = relative.rpartition("/")[0]
+    return f"{folder}/{name}" if folder else name
 
 
 def is_table(relative: str) -> bool:

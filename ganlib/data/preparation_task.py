@@ -1,0 +1,73 @@
+"""A preparation that a job on the cluster makes: what is asked for, and the rows of finished units.
+
+All of it lies under ``datasets/NAME/work/KEY/`` until the version is made, so that a preparation that was
+interrupted goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+from pydantic import Field
+
+from ganlib.data.picture_rows import as_parquet, read_rows
+from ganlib.data.preparation import Preparation
+from ganlib.data.threads import TRANSFER_THREADS, ordered_map
+from ganlib.data.units import Unit
+from ganlib.data.work import PreparationWork
+from ganlib.errors import ObjectMissing
+from ganlib.names import DatasetName, Sha256
+from ganlib.ports import ObjectStore
+from ganlib.records import Record
+
+
+class PreparationTask(Record):
+    """A preparation for the cluster."""
+
+    name: DatasetName
+    key: Sha256
+    """:attr:`PreparationWork.key`."""
+    preparation: Preparation
+    most_refused: float = Field(ge=0, le=1)
+    workers: int | None = Field(default=None, ge=1, le=100_000)
+    """Most processes that decode; ``None``: one for each CPU of the cluster."""
+
+    @property
+    def job(self) -> str:
+        """Identity of the job: the same task is not made twice at once."""
+        return f"prepare-{self.name}-{self.key[:16]}"
+
+
+def write_task(store: ObjectStore, task: PreparationTask) -> None:
+    """Leave the task for its job."""
+    store.put(_key(task.name, task.key, "task.json"), task.to_json().encode())
+
+
+def read_task(store: ObjectStore, name: str, key: str) -> PreparationTask:
+    """The task of a job. Raises ``ObjectMissing`` and ``DataError``."""
+    where = _key(name, key, "task.json")
+    return PreparationTask.from_json(store.get(where), source=where)
+
+
+def write_unit_rows(store: ObjectStore, name: str, key: str, unit: Unit, rows: pa.Table) -> None:
+    """Keep the rows of a finished unit of a dataset's preparation, whose pixels are stored already."""
+    store.put(_key(name, key, f"{unit.name}.parquet"), as_parquet(rows))
+
+
+def find_unit_rows(work: PreparationWork, unit: Unit) -> pa.Table | None:
+    """The rows of a unit, if it is finished. Raises ``DataError`` where they cannot be read."""
+    where = _key(work.name, work.key, f"{unit.name}.parquet")
+    try:
+        return read_rows(work.store.get(where), where)
+    except ObjectMissing:
+        return None
+
+
+def remove_work(store: ObjectStore, name: str, key: str) -> None:
+    """Remove all that a preparation left for itself."""
+    keys = [info.key for info in store.list(_key(name, key, ""))]
+    for _ in ordered_map(store.delete, keys, threads=TRANSFER_THREADS, name="ganlib-remove"):
+        pass
+
+
+def _key(name: str, key: str, rest: str) -> str:
+    return f"datasets/{name}/work/{key}/{rest}"
