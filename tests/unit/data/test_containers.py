@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
+import lzma
+import re
 import struct
 import tarfile
+import tracemalloc
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -160,6 +164,75 @@ def test_a_directory_of_zip64_is_refused_by_its_size(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(zips, "MAX_DIRECTORY_BYTES", 20)
     with pytest.raises(DataError, match="directory of 54 bytes"):
         list(zip_entries(stored(data), LARGEST))
+
+
+def test_a_zip64_record_without_its_locator_hides_no_large_directory(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The standard library then goes by the older record, which announces 54 bytes.
+    at = ZIP.index(b"PK\x05\x06")
+    record = b"PK\x06\x06" + struct.pack("<QHHLLQQQQ", 44, 45, 45, 0, 0, 1, 1, 7, 0)
+    monkeypatch.setattr(zips, "MAX_DIRECTORY_BYTES", 20)
+    with pytest.raises(DataError, match="directory of 54 bytes; at most 20 .*several archives"):
+        list(zip_entries(stored(ZIP[:at] + record + bytes(20) + ZIP[at:]), LARGEST))
+
+
+@pytest.mark.parametrize("announced", [60, 1])
+@pytest.mark.parametrize("step", [46, 2**20])
+def test_too_many_files_are_refused_before_their_records_are_made(
+    announced: int, step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = bytearray(zipped({f"{number:02}.png": PICTURE for number in range(60)}))
+    struct.pack_into("<HH", data, len(data) - 14, announced, announced)
+    monkeypatch.setattr(zips, "READ_AHEAD_BYTES", step)
+    monkeypatch.setattr(zips, "MAX_ENTRIES", 60)
+    assert len(entries(zip_entries(stored(bytes(data)), LARGEST))) == 60
+    monkeypatch.setattr(zips, "MAX_ENTRIES", 59)
+    monkeypatch.setattr(zipfile, "ZipInfo", None)
+    with pytest.raises(DataError, match="60 files; at most 59 are accepted. Pack its files into several"):
+        list(zip_entries(stored(bytes(data)), LARGEST))
+
+
+def test_a_full_directory_stays_below_a_gigabyte() -> None:
+    least = 2**15
+    data = zipped({f"imgs/train/c3/img_{number:06}.jpg": b"" for number in range(least)})
+    tracemalloc.start()
+    try:
+        infos = zips.zip_directory(stored(data))
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(infos) == least
+    assert held / least * zips.MAX_ENTRIES < 2**30
+    assert zips.MAX_ENTRIES * (46 + 96 + 36) <= zips.MAX_DIRECTORY_BYTES
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "kind"),
+    [
+        ("a.tar.bz2", bz2.compress(TAR), "bzip2"),
+        ("a.tbz2", bz2.compress(TAR), "bzip2"),
+        ("misnamed.tar.gz", bz2.compress(TAR), "bzip2"),
+        ("a.tar.xz", lzma.compress(TAR), "xz"),
+        ("A.TXZ", lzma.compress(TAR), "xz"),
+        ("misnamed.zip", lzma.compress(TAR), "xz"),
+        ("a.7z", b"7z\xbc\xaf\x27\x1c\x00\x04", "7z"),
+        ("a.rar", b"Rar!\x1a\x07\x01\x00", "RAR"),
+        ("no-suffix", b"Rar!\x1a\x07\x01\x00", "RAR"),
+        ("a.tar.bz2", b"damaged", ".bz2"),
+        ("a.txz", b"damaged", ".txz"),
+        ("a.rar", b"", ".rar"),
+    ],
+)
+def test_a_compression_that_is_not_read_is_named_with_what_helps(name: str, data: bytes, kind: str) -> None:
+    words = (
+        f"^{name} cannot be read: {re.escape(kind)} is a compression that is not supported. Unpack it, .*zst$"
+    )
+    with pytest.raises(DataError, match=words):
+        open_container(name, stored(data), LARGEST)
+
+
+def test_a_tar_that_begins_like_another_compression_is_a_tar() -> None:
+    found = open_container("a", stored(tarred({"BZh91AY&SY/a.png": PICTURE})), LARGEST)
+    assert [entry.name for entry in found or []] == ["BZh91AY&SY/a.png"]
 
 
 @pytest.mark.parametrize("packed", [False, True])
