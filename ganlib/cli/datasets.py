@@ -246,9 +246,16 @@ def dataset_make_drivers(
     pictures: Annotated[
         int, typer.Option(metavar="N", help="How many pictures; State Farm's archive has 22,424.")
     ] = 22_424,
+    unlabelled: Annotated[
+        int,
+        typer.Option(
+            metavar="N", help="How many pictures without a class, of other drivers; State Farm's has 79,726."
+        ),
+    ] = 0,
     seed: Annotated[int, typer.Option(metavar="N", help="Another seed draws other drivers.")] = 0,
 ) -> None:
     """Draw drivers at the wheel in ten classes: a stand-in for State Farm's zip, in its layout and size."""
+    import shlex
     import time
 
     from ganlib.cli.output import terminal
@@ -262,7 +269,8 @@ def dataset_make_drivers(
                 f"{done:,} of {total:,} pictures, {done / (time.monotonic() - begun):,.0f} a second"
             )
 
-        make_drivers(out, pictures=pictures, seed=seed, progress=show)
+        make_drivers(out, pictures=pictures, unlabelled=unlabelled, seed=seed, progress=show)
     size = out.stat().st_size / 2**20
-    say(f"{out}: {pictures:,} pictures, {size:,.0f} MiB")
-    say("unpacked, `ganlib dataset add drivers --from imgs/train` adds them")
+    others = f" and {unlabelled:,} unlabelled ones" if unlabelled else ""
+    say(f"{out}: {pictures:,} pictures{others}, {size:,.0f} MiB")
+    say(f"next: ganlib dataset add statefarm --from {shlex.quote(str(out))}")

@@ -16,11 +16,10 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from ganlib import storage
 from ganlib.data.fetching import Retries, WantedFile, fetch_files
 from ganlib.errors import Interrupted, ObjectMissing, ServiceError
 from ganlib.settings import Settings
-from ganlib.storage import S3Store
+from ganlib.storage import S3Store, s3_store
 
 CONTENT = os.urandom(3 * 2**20 + 17)
 BLOCK = 2**18
@@ -102,7 +101,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def store(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> S3Store:
-    monkeypatch.setattr(storage, "_READ_SECONDS", 0.3)
+    monkeypatch.setattr(s3_store, "_READ_SECONDS", 0.3)
     host, port = server.server_address[:2]
     settings = Settings(
         home=tmp_path,

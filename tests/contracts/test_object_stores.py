@@ -58,6 +58,27 @@ def test_a_large_file_goes_up_and_down_unchanged(store: ObjectStore, tmp_path: P
     assert [p.name for p in target.parent.iterdir()] == ["target"]
 
 
+@pytest.mark.parametrize("size", [0, 1000, 40 * 2**20 + 17])
+def test_a_copy_has_the_same_bytes(store: ObjectStore, size: int) -> None:
+    data = os.urandom(size)
+    store.put("one", data)
+    (one,) = store.list("one")
+    store.copy("copies/two", store, one)
+    assert store.get("copies/two") == data
+
+
+def test_what_is_gone_or_replaced_is_not_copied(store: ObjectStore) -> None:
+    store.put("one", b"first")
+    (one,) = store.list("one")
+    store.put("one", b"other")
+    with pytest.raises(DataError, match="was replaced since it was listed"):
+        store.copy("two", store, one)
+    store.delete("one")
+    with pytest.raises(ObjectMissing):
+        store.copy("two", store, one)
+    assert [info.key for info in store.list("")] == []
+
+
 def test_download_replaces_the_file(store: ObjectStore, tmp_path: Path) -> None:
     target = tmp_path / "target"
     target.write_bytes(b"old and longer")

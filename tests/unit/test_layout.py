@@ -150,6 +150,7 @@ def test_docstrings_name_their_subject(start: str) -> None:
         ("ganlib.fakes", ["MemoryStore"]),
         ("ganlib.generators", ["LoadedGenerator"]),
         ("ganlib.registry", ["MlflowRegistry"]),
+        ("ganlib.storage", ["S3Store", "open_prefix", "open_store"]),
         ("ganlib.tracking", ["MlflowTracker"]),
     ],
 )

@@ -82,7 +82,7 @@ def test_loopback_is_reached_without_a_proxy(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setenv("no_proxy", "example.org")
     monkeypatch.setenv("GANLIB_HOME", str(tmp_path))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         load_settings()
         for address in ("127.0.0.1", "localhost"):
             url = f"http://{address}:{server.server_port}"

@@ -23,6 +23,14 @@ SUFFIXES = (
 """Ends of the names of files that must be containers."""
 
 _TARS = SUFFIXES[4:]
+_UNSUPPORTED = {
+    "bzip2": re.compile(rb"BZh[1-9]1AY&SY"),
+    "xz": re.compile(rb"\xfd7zXZ\x00"),
+    "7z": re.compile(rb"7z\xbc\xaf\x27\x1c"),
+    "RAR": re.compile(rb"Rar!\x1a\x07"),
+}
+"""Compressions that are not read, and the first bytes by which each is known."""
+_UNSUPPORTED_SUFFIXES = (*(".bz2", ".tbz2", ".tbz", ".xz", ".txz", ".7z", ".rar"),)
 _BLOCK = 512
 _TRAIN = {"train", "training"}
 _HELD_OUT = {"test", "testing", "val", "valid", "validation", "dev", "t10k", "heldout", "eval"}
@@ -45,7 +53,8 @@ def open_container(name: str, source: ByteRange, largest: int) -> Iterator[Entry
         container, like a picture, a CSV or an IDX file (see :func:`ganlib.data.formats.idx.idx_entries`).
 
     Raises:
-        DataError: Its name is that of a container (:data:`SUFFIXES`), and its content is none.
+        DataError: Its name is that of a container (:data:`SUFFIXES`), and its content is none; or it is
+            packed by a compression that is not read, like bzip2, xz, 7z and RAR.
     """
     lower = name.lower()
     start = source.read_at(0, min(_BLOCK, source.size))
@@ -60,7 +69,11 @@ def open_container(name: str, source: ByteRange, largest: int) -> Iterator[Entry
         from ganlib.data.formats.parquet import parquet_entries
 
         return parquet_entries(source, largest)
-    if _is_tar(source, start) or (lower.endswith(_TARS) and start):
+    if _is_tar(source, start):
+        return tar_entries(source, largest)
+    # After the tars, which begin with the name of a file: whatever bytes that may have.
+    _refuse_unsupported(name, start)
+    if lower.endswith(_TARS) and start:
         return tar_entries(source, largest)
     if lower.endswith(SUFFIXES):
         raise DataError(
@@ -68,6 +81,17 @@ def open_container(name: str, source: ByteRange, largest: int) -> Iterator[Entry
             f"{start[:8].hex(' ') or 'nothing'}: it is damaged or something else. Repair, rename or remove it"
         )
     return None
+
+
+def _refuse_unsupported(name: str, start: bytes) -> None:
+    """Refuse a file that is packed by a compression that is not read, by its first bytes or its name."""
+    known = [kind for kind, beginning in _UNSUPPORTED.items() if beginning.match(start)]
+    known += [suffix for suffix in _UNSUPPORTED_SUFFIXES if name.lower().endswith(suffix)]
+    if known:
+        raise DataError(
+            f"{shown_name(name)} cannot be read: {known[0]} is a compression that is not supported. "
+            "Unpack it, and pack its files again as .zip, .tar.gz or .tar.zst"
+        )
 
 
 def _may_be_npz(source: ByteRange) -> bool:

@@ -150,14 +150,16 @@ def check_name(name: str) -> str:
     """A name from an archive as a relative path in Unicode's composed form.
 
     Raises:
-        BadName: It is absolute, leaves its folder, is too long, or has control characters.
+        BadName: It is absolute or begins with a drive, leaves its folder, is too long, or has control
+            characters.
     """
     name = unicodedata.normalize("NFC", name)
     if any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
         raise BadName("it has control characters")
     parts = name.replace("\\", "/").split("/")
-    if parts[0] == "" or (len(parts[0]) == 2 and parts[0][1] == ":"):
-        raise BadName("it is absolute")
+    # On Windows, C:x lies in whichever folder is the current one of that drive.
+    if parts[0] == "" or (parts[0][1:2] == ":" and "a" <= parts[0][0].lower() <= "z"):
+        raise BadName("it is absolute or begins with a drive")
     if any(part in ("", ".", "..") for part in parts):
         raise BadName("it has an empty part, '.' or '..'")
     if len(name.encode()) > MAX_NAME_BYTES:

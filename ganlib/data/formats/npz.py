@@ -16,6 +16,7 @@ Labels are integers or strings, [n] or [n, 1]. A picture's name is its member's 
 
 from __future__ import annotations
 
+import sys
 import zipfile
 from collections.abc import Iterator
 from functools import partial
@@ -134,4 +135,11 @@ def _labels(array: NpyArray, pictures: NpyArray) -> NDArray[Any]:
             f"{array.what} has {array.shape[0] * array.item_bytes:,} bytes of labels; at most "
             f"{MAX_LABEL_BYTES:,} are accepted. Save them as small integers"
         )
-    return np.concatenate([block.reshape(-1) for block in array.blocks()])
+    values = np.concatenate([block.reshape(-1) for block in array.blocks()])
+    if values.dtype.kind == "U" and values.dtype.itemsize:
+        # NumPy makes strings of any numbers, on which Python raises SystemError. With a control character in
+        # place of a number that is no character, a label is refused with its picture.
+        values = values.astype(values.dtype.newbyteorder("="))
+        numbers = values.view(np.uint32)
+        numbers[numbers > sys.maxunicode] = 1
+    return values

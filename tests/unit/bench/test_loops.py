@@ -40,6 +40,7 @@ def sides(state_generator: nn.Module, state_critic: nn.Module, made: plain.Plain
             target.data.copy_(source.data)
 
 
+@pytest.mark.slow
 def test_a_generator_step_of_both_loops_gives_the_same_parameters(dataset: LocalDataset) -> None:
     """Five critic steps and one of the generator, on the same pictures and noise, in float64.
 

@@ -121,7 +121,7 @@ def services(
         if request.param == "down":
             server.server_close()
         else:
-            threading.Thread(target=server.serve_forever, daemon=True).start()
+            threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         (home / "services.json").write_text(json.dumps(addresses(url)))
         yield request.param
         if request.param == "foreign":

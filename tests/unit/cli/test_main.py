@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from ganlib.cli.main import app
+from ganlib.cli.main import app, main
 from ganlib.cli.options import parse_overrides
 from ganlib.config.run import load_config
 from ganlib.errors import ConfigError
@@ -71,22 +71,26 @@ def test_what_is_no_override_is_refused(pair: str) -> None:
         (["retrain", "digits-wgan"], "GANLIB_PREFECT_API_URL"),
     ],
 )
-def test_bad_input_is_one_line_and_changes_nothing(words: list[str], says: str, tmp_path: Path) -> None:
+def test_bad_input_is_one_line_and_changes_nothing(
+    words: list[str],
+    says: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     home = tmp_path / "home"
-    environ = {k: v for k, v in os.environ.items() if not k.startswith("GANLIB_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "ganlib.cli", *words],
-        env={**environ, "GANLIB_HOME": str(home)},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: ")
-    assert says in done.stderr
-    assert len(done.stderr.splitlines()) == 1
+    for variable in [name for name in os.environ if name.startswith("GANLIB_")]:
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("GANLIB_HOME", str(home))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["ganlib", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert said.startswith("error: ")
+    assert says in said
+    assert len(said.splitlines()) == 1
     assert not home.exists()
 
 

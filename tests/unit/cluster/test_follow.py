@@ -49,6 +49,12 @@ class Client:
         return "http://127.0.0.1:1"
 
 
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_STATUS_SECONDS", 0.05)
+    monkeypatch.setattr(module, "_RETRY_SECONDS", 0.01)
+
+
 def follow(client: Client) -> list[str]:
     lines: list[str] = []
     status = asyncio.run(module.follow(client, "job", lines.append))  # type: ignore[arg-type]

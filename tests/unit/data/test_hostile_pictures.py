@@ -189,7 +189,10 @@ print(decode_picture(data, "x", 64, "pad", 3).shape)
 """
 
 
-@pytest.mark.parametrize(("mode", "format"), [("RGBA", "PNG"), ("L", "TIFF"), ("1", "GIF")])
+@pytest.mark.parametrize(
+    ("mode", "format"),
+    [pytest.param("RGBA", "PNG", marks=pytest.mark.slow), ("L", "TIFF"), ("1", "GIF")],
+)
 def test_the_largest_pictures_take_less_than_a_gigabyte(mode: str, format: str) -> None:
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     done = subprocess.run(

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from byte_sources import MUTATIONS, entries, mutations, stored
+from byte_sources import entries, stored
 
 from ganlib.data.formats import parquet, parquet_layout
 from ganlib.data.formats.entries import Entry, FileRange, Refused
@@ -164,9 +164,9 @@ def test_a_large_row_group_is_refused_before_it_is_read(monkeypatch: pytest.Monk
 
 
 def test_one_value_in_many_rows_is_in_memory_once() -> None:
-    # A dictionary holds it once in the file; a batch of all rows would hold it 400 times.
+    # A dictionary holds it once in the file; a batch of all rows would hold it 60 times.
     picture = np.random.default_rng(0).bytes(2**20)
-    data = written({"image": pa.array([picture] * 400)}, dictionary_pagesize_limit=2**22)
+    data = written({"image": pa.array([picture] * 60)}, dictionary_pagesize_limit=2**22)
     assert len(data) < 2**21
     before = pa.total_allocated_bytes()
     most = 0
@@ -195,21 +195,6 @@ WHOLE = written(LABELLED, FEATURES, row_group_size=10)
 def test_a_file_that_is_truncated_or_lies_is_an_error(data: bytes, match: str) -> None:
     with pytest.raises(DataError, match=match):
         read(data)
-
-
-@pytest.mark.parametrize("how", [{"row_group_size": 10}, {"compression": "none", "use_dictionary": False}])
-def test_no_damage_by_chance_is_more_than_an_error(how: dict[str, Any]) -> None:
-    whole = errors = 0
-    for damaged in mutations(written(LABELLED, FEATURES, **how), MUTATIONS, seed=5):
-        try:
-            for entry in parquet_entries(stored(damaged), LARGEST):
-                if isinstance(entry, Entry):
-                    assert len(entry.read()) <= LARGEST
-            whole += 1
-        except DataError:
-            errors += 1
-    assert whole + errors == MUTATIONS
-    assert errors > MUTATIONS // 10
 
 
 def test_an_encoding_that_a_few_bytes_make_large_is_refused() -> None:

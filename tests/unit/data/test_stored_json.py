@@ -222,7 +222,7 @@ def check_bounds(value: Any, field: str = "") -> None:
 
 
 @given(hostile())
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_any_json_is_a_record_within_bounds_or_one_of_our_errors(case: tuple[Record, str]) -> None:
     example, text = case
     try:

@@ -227,7 +227,7 @@ def test_an_archive_of_the_former_format_is_refused_unread(folder: Path, tmp_pat
     assert not mark.exists()
 
 
-@pytest.mark.parametrize("text", ["a: 2001-13-45", "[" * 5000, "flavors: 1", " " * (2**20 + 1)])
+@pytest.mark.parametrize("text", ["a: 2001-13-45", "[" * 2000, "flavors: 1", " " * (2**20 + 1)])
 def test_an_mlmodel_that_is_none_is_refused(folder: Path, text: str) -> None:
     (folder / "MLmodel").write_text(text)
     with pytest.raises(RegistryError, match="refused"):

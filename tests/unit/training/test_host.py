@@ -190,6 +190,7 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_runs_of_every_kind_resume_to_the_bit(kind: str, runner: Runner, store: MemoryStore) -> None:
     tiny = {name: value for name, value in TINY.items() if kind != "vanilla" or not name.endswith("_width")}

@@ -8,7 +8,7 @@ import signal
 import threading
 import zipfile
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
@@ -22,13 +22,19 @@ from ganlib.errors import ConfigError, DataError
 ALL_DRIVERS = sum(SUBJECT_PICTURES.values())
 """Labelled pictures of the State Farm archive."""
 
+ALL_UNLABELLED = 79_726
+"""Pictures of ``imgs/test`` in the State Farm archive, which have neither class nor subject."""
+
 MOST_DRIVERS = 1_000_000
-"""Most pictures that are drawn."""
+"""Most pictures that are drawn, with and without labels together."""
 
 CLASS_PICTURES = (2489, 2267, 2317, 2346, 2326, 2312, 2325, 2002, 1911, 2129)
 """Pictures of c0 to c9 in the State Farm archive."""
 
 _DRAWN_AT_ONCE = 16
+_UNLABELLED_SUBJECTS = 26
+# As many pictures of each as the archive has of a subject on average.
+_OF_UNLABELLED_SUBJECT = ALL_DRIVERS // len(SUBJECT_PICTURES)
 # The zip's own epoch, so that equal pictures give equal bytes.
 _WRITTEN_AT = (1980, 1, 1, 0, 0, 0)
 
@@ -42,49 +48,70 @@ class DriverPicture(NamedTuple):
     """Number of the frame in the subject's video of the class."""
     file: str
     """Name of the file, without folders."""
+    labelled: bool = True
+    """Whether the archive says which class and subject it is of."""
 
     @property
     def name(self) -> str:
         """Its name in the archive."""
-        return f"imgs/train/c{self.label}/{self.file}"
+        return f"imgs/train/c{self.label}/{self.file}" if self.labelled else f"imgs/test/{self.file}"
 
 
-def plan_drivers(pictures: int, seed: int) -> list[DriverPicture]:
+def plan_drivers(pictures: int, seed: int, unlabelled: int = 0) -> list[DriverPicture]:
     """Divide pictures among classes and subjects as in the State Farm archive.
 
-    Each class and each subject has its share of them, to within a picture for each class, and file names have
-    nothing to do with either.
+    Each class and each subject has its share of the labelled pictures, to within a picture for each class.
+    The unlabelled ones are divided evenly among the ten classes of other subjects. File names have nothing to
+    do with any of it.
 
     Args:
-        pictures: Number of pictures.
+        pictures: Number of labelled pictures.
         seed: Chooses the file names.
+        unlabelled: Number of pictures without class and subject.
 
     Returns:
-        The pictures in the order of subject, class and frame.
+        The labelled pictures in the order of subject, class and frame, and then the unlabelled ones likewise.
     """
-    cells = [
-        (label, subject, in_class * of_subject / ALL_DRIVERS)
+    numbers = iter(random_for(seed, "names").permutation(pictures + unlabelled).tolist())
+    shares = {
+        (label, subject): in_class * of_subject / ALL_DRIVERS**2
         for label, in_class in enumerate(CLASS_PICTURES)
         for subject, of_subject in SUBJECT_PICTURES.items()
+    }
+    subjects = max(_UNLABELLED_SUBJECTS, unlabelled // _OF_UNLABELLED_SUBJECT)
+    even = {
+        (label, f"u{subject:03}"): 1 / (len(CLASS_PICTURES) * subjects)
+        for label in range(len(CLASS_PICTURES))
+        for subject in range(1, subjects + 1)
+    }
+    planned = [
+        DriverPicture(subject, label, frame, f"img_{next(numbers) + 1}.jpg", labelled)
+        for total, cells, labelled in ((pictures, shares, True), (unlabelled, even, False))
+        for (label, subject), frames in _divided(total, cells).items()
+        for frame in range(frames)
     ]
-    numbers = iter(random_for(seed, "names").permutation(pictures).tolist())
-    planned: list[DriverPicture] = []
-    # Pictures at even distances along all cells: as many lie in each as its share says, rounded either way.
-    done, share = 0, 0.0
-    for label, subject, expected in cells:
-        share += expected / ALL_DRIVERS
+    return sorted(planned, key=lambda picture: (not picture.labelled, picture))
+
+
+def _divided(total: int, shares: Mapping[tuple[int, str], float]) -> dict[tuple[int, str], int]:
+    """Divide a total by shares that add up to 1: each cell gets its share, rounded either way."""
+    # Pictures lie at even distances along all cells.
+    divided, done, share = {}, 0, 0.0
+    *_, last = shares
+    for cell, of_cell in shares.items():
+        share += of_cell
         # The last sum may be a little less than 1.
-        end = pictures if subject == cells[-1][1] and label == cells[-1][0] else round(share * pictures)
-        for frame in range(end - done):
-            planned.append(DriverPicture(subject, label, frame, f"img_{next(numbers) + 1}.jpg"))
+        end = total if cell == last else round(share * total)
+        divided[cell] = end - done
         done = end
-    return sorted(planned)
+    return divided
 
 
 def make_drivers(
     path: Path,
     *,
     pictures: int = ALL_DRIVERS,
+    unlabelled: int = 0,
     seed: int = 0,
     processes: int | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -97,7 +124,10 @@ def make_drivers(
 
     Args:
         path: The zip; its folder must exist, and a file of this name is replaced.
-        pictures: Number of pictures, 1 to :data:`MOST_DRIVERS`.
+        pictures: Number of labelled pictures, 1 to :data:`MOST_DRIVERS`.
+        unlabelled: Number of pictures in ``imgs/test``, from 0, of subjects that are not in the table; the
+            State Farm archive has :data:`ALL_UNLABELLED`. Both numbers are at most :data:`MOST_DRIVERS`
+            together.
         seed: Any integer from 0; another seed gives other subjects.
         processes: Processes that draw; as many as there are processors when ``None``.
         progress: Called with pictures done and pictures in all.
@@ -106,13 +136,17 @@ def make_drivers(
         ConfigError: A number is out of its range, or the folder does not exist.
         DataError: The file cannot be written, or a process that draws was killed.
     """
-    if not 1 <= pictures <= MOST_DRIVERS:
-        raise ConfigError(f"{pictures:,} pictures cannot be drawn: 1 to {MOST_DRIVERS:,} are possible")
+    total = pictures + unlabelled
+    if pictures < 1 or unlabelled < 0 or total > MOST_DRIVERS:
+        raise ConfigError(
+            f"{pictures:,} pictures and {unlabelled:,} unlabelled ones cannot be drawn: give at least 1 and "
+            f"0, and at most {MOST_DRIVERS:,} together"
+        )
     if seed < 0:
         raise ConfigError(f"seed {seed} cannot be used: give 0 or more")
     if not path.parent.is_dir() or path.is_dir():
         raise ConfigError(f"{path} cannot be written: give a file in a folder that exists, as in drivers.zip")
-    planned = plan_drivers(pictures, seed)
+    planned = plan_drivers(pictures, seed, unlabelled)
     beside = path.with_name(f".{path.name}.part-{os.getpid()}")
     try:
         with zipfile.ZipFile(beside, "w", zipfile.ZIP_STORED) as archive:
@@ -121,7 +155,7 @@ def make_drivers(
             for done, (picture, data) in enumerate(zip(planned, drawn, strict=True), 1):
                 archive.writestr(_entry(picture.name), data)
                 if progress is not None:
-                    progress(done, pictures)
+                    progress(done, total)
         beside.replace(path)
     except OSError as error:
         raise DataError(
@@ -143,7 +177,7 @@ def _entry(name: str) -> zipfile.ZipInfo:
 
 def _table(planned: list[DriverPicture]) -> bytes:
     header = f"{SUBJECTS_COLUMNS.group},{SUBJECTS_COLUMNS.label},{SUBJECTS_COLUMNS.file}"
-    rows = [f"{picture.subject},c{picture.label},{picture.file}" for picture in planned]
+    rows = [f"{picture.subject},c{picture.label},{picture.file}" for picture in planned if picture.labelled]
     return "\n".join([header, *rows, ""]).encode()
 
 
