@@ -21,7 +21,7 @@ from ganlib.cluster.lines import marked
 from ganlib.config.run import RunConfig
 from ganlib.data.preparation import Preparation
 from ganlib.errors import GanlibError, JobFailed, TrainingError
-from ganlib.jobs.prepare import PictureCount, prepare_anywhere
+from ganlib.jobs.prepare_dataset import PictureCount, prepare_anywhere
 from ganlib.jobs.pull import pull_here
 from ganlib.ports import RunStart
 from ganlib.quality.requirements import require_held_out

@@ -1,4 +1,4 @@
-"""What `ganlib dataset add` and `prepare` print."""
+"""Output of the commands that add and prepare datasets."""
 
 from __future__ import annotations
 

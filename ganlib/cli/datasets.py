@@ -145,7 +145,7 @@ def dataset_prepare(
     from ganlib.data.preparation import Preparation
     from ganlib.data.prepare import begin_work
     from ganlib.data.versions import find_report, report_key
-    from ganlib.jobs.prepare import prepare_anywhere
+    from ganlib.jobs.prepare_dataset import prepare_anywhere
     from ganlib.quality.requirements import require_held_out
     from ganlib.storage import open_store
 

@@ -17,7 +17,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ganlib.data.picture_rows import digest_order, digests_of
-from ganlib.data.runs import Runs
+from ganlib.data.pixel_files import PixelFiles
 from ganlib.data.shards import Block, shard_capacity, write_shards
 from ganlib.data.split import PictureSplit, pixel_digest
 from ganlib.data.threads import ordered_map
@@ -25,13 +25,13 @@ from ganlib.errors import DataError
 from ganlib.records import Shard, Split
 
 _READERS = 4
-"""Files that are read at once; of each, up to :data:`ganlib.data.runs.RUN_BYTES` may be in memory."""
+"""Files that are read at once; of each, up to :data:`ganlib.data.pixel_files.FILE_BYTES` may be in memory."""
 
 SPLITS: tuple[Split, ...] = ("train", "held_out")
 
 
 @dataclass(frozen=True)
-class Merged:
+class MergedShards:
     """The shards of a version, and where each picture lies in them."""
 
     shards: tuple[Shard, ...]
@@ -41,69 +41,71 @@ class Merged:
     """Position in that shard, int64 [n]."""
 
 
-def merge(rows: pa.Table, labels: NDArray[np.int64], split: PictureSplit, runs: Runs, folder: Path) -> Merged:
+def merge_shards(
+    rows: pa.Table, labels: NDArray[np.int64], split: PictureSplit, files: PixelFiles, folder: Path
+) -> MergedShards:
     """Write the shards of both splits; holds little more than a shard in memory.
 
     Args:
         rows: Of decoded pictures, with their files and positions.
         labels: int64 [n].
         split: Positions in ``rows`` by side.
-        runs: The files.
+        files: The files.
         folder: Where the shards go, under ``Shard.path``.
 
     Raises:
         DataError: A file holds other pixels than its rows say.
     """
-    sources = _Sources(runs, rows["run"].to_numpy(), rows["row"].to_numpy(), digests_of(rows), labels)
+    sources = _Sources(files, rows["file"].to_numpy(), rows["row"].to_numpy(), digests_of(rows), labels)
     shards: list[Shard] = []
     shard_of, at = np.full(len(rows), -1, np.int64), np.zeros(len(rows), np.int64)
     for side, positions in zip(SPLITS, (split.train, split.held_out), strict=True):
         chosen = np.array(positions, np.int64)
         chosen = chosen[digest_order(sources.digests[chosen], labels[chosen])]
-        capacity = shard_capacity(runs.shape)
-        made = list(write_shards(folder, side, sources.blocks(chosen, capacity), runs.shape, capacity))
+        capacity = shard_capacity(files.shape)
+        made = list(write_shards(folder, side, sources.blocks(chosen, capacity), files.shape, capacity))
         ends = accumulate(shard.images for shard in made)
         for shard, end in zip(made, ends, strict=True):
             first = end - shard.images
             shard_of[chosen[first:end]], at[chosen[first:end]] = len(shards), np.arange(shard.images)
             shards.append(shard)
-    return Merged(tuple(shards), shard_of, at)
+    return MergedShards(tuple(shards), shard_of, at)
 
 
 @dataclass(frozen=True)
 class _Sources:
-    runs: Runs
-    files: NDArray[np.object_]
+    files: PixelFiles
+    named: NDArray[np.object_]
     at: NDArray[np.int64]
     digests: NDArray[np.uint8]
     labels: NDArray[np.int64]
 
     def blocks(self, chosen: NDArray[np.int64], capacity: int) -> Iterator[Block]:
         """The chosen pictures in their order, a shard's worth at a time."""
-        images = np.empty((min(capacity, len(chosen)), *self.runs.shape), np.uint8)
+        images = np.empty((min(capacity, len(chosen)), *self.files.shape), np.uint8)
         for start in range(0, len(chosen), capacity):
             some = chosen[start : start + capacity]
             self._gather(some, images)
             yield Block(images[: len(some)], self.labels[some])
 
     def _gather(self, chosen: NDArray[np.int64], images: NDArray[np.uint8]) -> None:
-        files, which = np.unique(self.files[chosen].astype(str), return_inverse=True)
+        names, which = np.unique(self.named[chosen].astype(str), return_inverse=True)
         order = np.argsort(which, kind="stable")
-        cuts = np.searchsorted(which[order], np.arange(1, len(files)))
+        cuts = np.searchsorted(which[order], np.arange(1, len(names)))
         parts: Sequence[NDArray[np.int64]] = np.split(order, cuts)
 
         def bring(number: int) -> None:
             positions = parts[number]
             rows = self.at[chosen[positions]]
             first = int(rows.min())
-            pixels = self.runs.read(str(files[number]), first, int(rows.max()) + 1)[rows - first]
+            pixels = self.files.read(str(names[number]), first, int(rows.max()) + 1)[rows - first]
             for position, picture in zip(positions, pixels, strict=True):
                 if pixel_digest(picture) != self.digests[chosen[position]].tobytes():
                     raise DataError(
-                        f"datasets/{self.runs.dataset}/{files[number]} holds other pixels than were written; "
-                        "remove it and the entries under prepared/, and prepare again"
+                        f"datasets/{self.files.dataset}/{names[number]} holds other pixels than were "
+                        "written; remove it and the entries under prepared/, and prepare again"
                     )
                 images[position] = picture
 
-        for _ in ordered_map(bring, range(len(files)), threads=_READERS, name="ganlib-merge"):
+        for _ in ordered_map(bring, range(len(names)), threads=_READERS, name="ganlib-merge"):
             pass

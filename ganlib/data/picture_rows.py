@@ -36,7 +36,7 @@ SCHEMA = pa.schema(
         pa.field("detail", pa.string()),
         pa.field("digest", pa.binary(DIGEST_BYTES)),  # SHA-256 of the prepared pixels; null where refused
         pa.field("hash", pa.uint64()),  # perceptual
-        pa.field("run", pa.string()),  # the file of pixels
+        pa.field("file", pa.string()),  # the file of pixels
         pa.field("row", pa.int64()),  # position in that file, in pictures
     ]
 )
@@ -51,9 +51,9 @@ class RowBuilder:
     def __len__(self) -> int:
         return len(self.columns["name"])
 
-    def add(self, picture: RawPicture, digest: bytes, perceptual_hash: int, run: str, row: int) -> None:
+    def add(self, picture: RawPicture, digest: bytes, perceptual_hash: int, file: str, row: int) -> None:
         """Add a picture that was decoded."""
-        self._append(picture, digest=digest, hash=perceptual_hash, run=run, row=row)
+        self._append(picture, digest=digest, hash=perceptual_hash, file=file, row=row)
 
     def refuse(self, picture: RawPicture, refused: Refused) -> None:
         """Add a picture that cannot be used."""
@@ -79,7 +79,7 @@ class RowBuilder:
             column.append(values.get(name))
 
 
-def joined(tables: Sequence[pa.Table]) -> pa.Table:
+def join_rows(tables: Sequence[pa.Table]) -> pa.Table:
     """All rows, in the order of their names; of several with one name the first."""
     rows = pa.concat_tables([SCHEMA.empty_table(), *tables])
     names = rows["name"].to_numpy(zero_copy_only=False).astype(str)

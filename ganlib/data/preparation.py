@@ -42,7 +42,7 @@ class Preparation(Record):
 
 
 class PreparationReport(Record):
-    """What became of a dataset's raw pictures; stands beside the version, as several sources may give one.
+    """The fate of a dataset's raw pictures; stands beside the version, as several sources may give one.
 
     Versions that an older ganlib prepared have ``digest`` alone.
     """

@@ -37,12 +37,12 @@ class PreparationTask(Record):
         return f"prepare-{self.name}-{self.key[:16]}"
 
 
-def write_task(store: ObjectStore, task: PreparationTask) -> None:
+def write_preparation_task(store: ObjectStore, task: PreparationTask) -> None:
     """Leave the task for its job."""
     store.put(_key(task.name, task.key, "task.json"), task.to_json().encode())
 
 
-def read_task(store: ObjectStore, name: str, key: str) -> PreparationTask:
+def read_preparation_task(store: ObjectStore, name: str, key: str) -> PreparationTask:
     """The task of a job. Raises ``ObjectMissing`` and ``DataError``."""
     where = _key(name, key, "task.json")
     return PreparationTask.from_json(store.get(where), source=where)

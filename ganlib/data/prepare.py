@@ -23,12 +23,12 @@ from ganlib.config.parts import MOST_REFUSED
 from ganlib.data.idx_set import open_idx_set
 from ganlib.data.labelling.dataset_labels import takes
 from ganlib.data.layout import RawDataset, describe_raw, format_of, raw_objects, raw_prefix
+from ganlib.data.pixel_files import PixelFiles
 from ganlib.data.preparation import Preparation, PreparationReport
 from ganlib.data.publishing import publish_rows
-from ganlib.data.runs import Runs
 from ganlib.data.scratch import scratch_folder
 from ganlib.data.threads import TRANSFER_THREADS, decode_threads
-from ganlib.data.units import Plan, Unit, plan_units
+from ganlib.data.units import DecodingPlan, Unit, plan_units
 from ganlib.data.versions import find_known_rows, find_prepared, load_version, versions, write_version
 from ganlib.data.work import DECODER, PreparationWork
 from ganlib.errors import DataError
@@ -44,18 +44,20 @@ Progress = Callable[[int, int], None]
 """Called with pictures done and pictures in all."""
 
 
-Decode = Callable[[PreparationWork, Sequence[Unit], Path, Callable[[int], None]], tuple[list[pa.Table], Runs]]
+Decode = Callable[
+    [PreparationWork, Sequence[Unit], Path, Callable[[int], None]], tuple[list[pa.Table], PixelFiles]
+]
 """Decodes units, telling how many more pictures are done; gives their rows, and the files of pixels."""
 
 
 def decode_here(
     work: PreparationWork, units: Sequence[Unit], folder: Path, count: Callable[[int], None]
-) -> tuple[list[pa.Table], Runs]:
+) -> tuple[list[pa.Table], PixelFiles]:
     """Decode in threads of this process, into files of a folder; see :data:`Decode`."""
-    runs = Runs(work.store, work.name, work.shape, folder)
+    files = PixelFiles(work.store, work.name, work.shape, folder)
     # More threads than processors: some wait for storage while others decode.
-    decoder = work.decoder(runs, min(TRANSFER_THREADS, 2 * decode_threads()))
-    return [decoder.decode(unit, count) for unit in units], runs
+    decoder = work.decoder(files, min(TRANSFER_THREADS, 2 * decode_threads()))
+    return [decoder.decode(unit, count) for unit in units], files
 
 
 def prepare(
@@ -105,14 +107,14 @@ def prepare(
             return _prepare_idx(work, objects, folder, counter, started)
         plan = plan_work(work, objects)
         counter.total = plan.pictures
-        tables, runs = decode(work, plan.units, folder, counter.count)
-        return publish_rows(work, plan.rows, tables, runs, folder, most_refused, started)
+        tables, files = decode(work, plan.units, folder, counter.count)
+        return publish_rows(work, plan.rows, tables, files, folder, most_refused, started)
 
 
 def begin_work(
     store: ObjectStore, name: str, preparation: Preparation
 ) -> tuple[PreparationWork, dict[str, ObjectInfo]]:
-    """What to prepare, with its raw objects by relative path. Raises as :func:`prepare`."""
+    """The work of a preparation, and the raw objects by relative path. Raises as :func:`prepare`."""
     raw = describe_raw(store, name)
     objects = raw_objects(store, name)
     if not objects:
@@ -124,7 +126,7 @@ def begin_work(
     return PreparationWork(store, name, raw, preparation, shape, key), objects
 
 
-def plan_work(work: PreparationWork, objects: Mapping[str, ObjectInfo]) -> Plan:
+def plan_work(work: PreparationWork, objects: Mapping[str, ObjectInfo]) -> DecodingPlan:
     """The pictures to decode: those that the last preparation in the same way did not."""
     return plan_units(
         work.store,

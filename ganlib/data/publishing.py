@@ -13,15 +13,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ganlib.data.assembly import Merged, merge
+from ganlib.data.assembly import MergedShards, merge_shards
 from ganlib.data.formats.entries import Reason, Refused
 from ganlib.data.labelling.dataset_labels import label_dataset
 from ganlib.data.labelling.labels import LabelledPicture
 from ganlib.data.layout import raw_prefix
 from ganlib.data.near_copies import near_copies
-from ganlib.data.picture_rows import digests_of, joined
+from ganlib.data.picture_rows import digests_of, join_rows
+from ganlib.data.pixel_files import PixelFiles
 from ganlib.data.preparation import MAX_LISTED, PreparationReport, SplitRule
-from ganlib.data.runs import Runs
 from ganlib.data.split import PictureSplit, split_by_source, split_groups, split_pictures
 from ganlib.data.versions import write_rows, write_version
 from ganlib.data.work import PreparationWork
@@ -50,7 +50,7 @@ def publish_rows(
     work: PreparationWork,
     known: pa.Table,
     decoded: Sequence[pa.Table],
-    runs: Runs,
+    files: PixelFiles,
     folder: Path,
     most_refused: float,
     started: float,
@@ -61,7 +61,7 @@ def publish_rows(
         work: The preparation.
         known: Rows of pictures that needed no decoding.
         decoded: Rows of the others.
-        runs: Their pixels.
+        files: Their pixels.
         folder: Where shards are made.
         most_refused: Largest share of the pictures that may be refused, 0 to 1.
         started: When the preparation began, by :func:`time.monotonic`.
@@ -69,13 +69,13 @@ def publish_rows(
     Raises:
         DataError: More than ``most_refused`` of the pictures cannot be used, or none can.
     """
-    rows = joined([known, *decoded])
+    rows = join_rows([known, *decoded])
     refused, usable = _refused(rows), rows.filter(pc.is_null(rows["reason"]))
     labelled, unlabelled, left_out = _label(work, usable)
     refused = sorted([*refused, *unlabelled], key=lambda each: each.name)
     _check_refused(work.name, refused, len(rows) - left_out, most_refused)
     split = _split(labelled)
-    merged = merge(labelled.rows, labelled.labels, split.pictures, runs, folder)
+    merged = merge_shards(labelled.rows, labelled.labels, split.pictures, files, folder)
     version = work.version(labelled.classes, merged.shards)
     hashes = labelled.rows["hash"].to_numpy()
     report = PreparationReport(
@@ -183,7 +183,7 @@ def _held_out_groups(labelled: _Labelled, split: _Split) -> tuple[str, ...]:
     return tuple(sorted(group for group in groups if group is not None))[:MAX_LISTED]
 
 
-def _placed(rows: pa.Table, labelled: _Labelled, merged: Merged, version: DatasetVersion) -> pa.Table:
+def _placed(rows: pa.Table, labelled: _Labelled, merged: MergedShards, version: DatasetVersion) -> pa.Table:
     """All rows, with the places of their pixels in the version; those without pixels there have none."""
     paths = [f"{version.digest}/{shard.path}" for shard in merged.shards]
     digests = [bytes(digest) for digest in digests_of(labelled.rows)]
@@ -193,9 +193,9 @@ def _placed(rows: pa.Table, labelled: _Labelled, merged: Merged, version: Datase
         for row in np.flatnonzero(merged.shard >= 0)
     }
     found = [None if digest is None else places.get(digest) for digest in rows["digest"].to_pylist()]
-    run = pa.array([None if place is None else place[0] for place in found], pa.string())
+    file = pa.array([None if place is None else place[0] for place in found], pa.string())
     at = pa.array([None if place is None else place[1] for place in found], pa.int64())
-    placed = rows.set_column(rows.schema.get_field_index("run"), rows.schema.field("run"), run)
+    placed = rows.set_column(rows.schema.get_field_index("file"), rows.schema.field("file"), file)
     placed = placed.set_column(rows.schema.get_field_index("row"), rows.schema.field("row"), at)
     # What was decoded and is not in the version, for want of a class, say, is decoded again.
-    return placed.filter(pc.or_(pc.is_valid(placed["run"]), pc.is_valid(placed["reason"])))
+    return placed.filter(pc.or_(pc.is_valid(placed["file"]), pc.is_valid(placed["reason"])))

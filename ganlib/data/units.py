@@ -10,7 +10,7 @@ import pyarrow as pa
 from ganlib.data.formats.accepted import is_picture
 from ganlib.data.formats.entries import ObjectRange, Refused, ZipMember
 from ganlib.data.formats.zips import member_entry
-from ganlib.data.picture_rows import SCHEMA, RowBuilder, joined
+from ganlib.data.picture_rows import SCHEMA, RowBuilder, join_rows
 from ganlib.data.raw.contents import (
     RawPicture,
     container_contents,
@@ -98,7 +98,7 @@ class Unit(Record):
         return self.container is not None and not self.members
 
 
-class Plan(NamedTuple):
+class DecodingPlan(NamedTuple):
     """The work of a preparation."""
 
     units: list[Unit]
@@ -115,7 +115,7 @@ def plan_units(
     known: pa.Table | None,
     wanted: Callable[[str], bool],
     counted: Mapping[str, int],
-) -> Plan:
+) -> DecodingPlan:
     """Find the pictures to decode.
 
     Args:
@@ -204,9 +204,9 @@ class _Planner:
         self._units.append(unit)
         self._pictures += pictures
 
-    def plan(self) -> Plan:
+    def plan(self) -> DecodingPlan:
         kept = self._known.take(pa.array(self._kept, pa.int64()))
-        return Plan(self._units, joined([kept, self._refused.table()]), self._pictures)
+        return DecodingPlan(self._units, join_rows([kept, self._refused.table()]), self._pictures)
 
 
 def _cut(items: Iterable[T]) -> Iterator[tuple[T, ...]]:

@@ -1,13 +1,13 @@
-"""A preparation that is under way."""
+"""A preparation that is under way: its dataset, its rules, its key."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ganlib.data.decoding import Decoder
+from ganlib.data.decoder import Decoder
 from ganlib.data.layout import RawDataset, raw_prefix
+from ganlib.data.pixel_files import PixelFiles
 from ganlib.data.preparation import Preparation
-from ganlib.data.runs import Runs
 from ganlib.ports import ObjectStore
 from ganlib.records import DatasetVersion, Shard, digest_of
 
@@ -17,7 +17,7 @@ DECODER = 2
 
 @dataclass(frozen=True)
 class PreparationWork:
-    """What is to be prepared, how, and under which key it is found again."""
+    """The dataset to prepare, how, and the key under which the result is found again."""
 
     store: ObjectStore
     name: str
@@ -35,9 +35,9 @@ class PreparationWork:
             {"decoder": DECODER, "shape": self.shape, "preparation": self.preparation.model_dump()}
         )
 
-    def decoder(self, runs: Runs, threads: int) -> Decoder:
+    def decoder(self, files: PixelFiles, threads: int) -> Decoder:
         """A decoder that puts the pixels into these files."""
-        return Decoder(runs, raw_prefix(self.name), self.preparation, threads, self.key)
+        return Decoder(files, raw_prefix(self.name), self.preparation, threads, self.key)
 
     def version(self, classes: tuple[str, ...], shards: tuple[Shard, ...]) -> DatasetVersion:
         """The version that has these shards."""

@@ -47,7 +47,7 @@ def is_pattern(group: str) -> bool:
     return "(" in group
 
 
-def check_labels(labels: DatasetLabels) -> None:
+def check_dataset_labels(labels: DatasetLabels) -> None:
     """Refuse rules that cannot give groups. Raises ``ConfigError``."""
     if labels.group_pattern is not None:
         check_group_pattern(labels.group_pattern)

@@ -264,7 +264,7 @@ class _Change:
     """The difference between a source and the store."""
 
     fresh: Sequence[Candidate]
-    """What is new or changed."""
+    """Files that are new or changed."""
     tables: Mapping[str, bytes]
     """Tables that are new, by their names among the raw objects."""
     stale: Sequence[str]

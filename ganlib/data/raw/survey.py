@@ -1,4 +1,4 @@
-"""What a source holds, before anything is stored: its pictures, their classes and groups."""
+"""The content of a source before anything is stored: its pictures, their classes and groups."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ganlib.data.formats.entries import Refused
 from ganlib.data.labelling.dataset_labels import (
     MAX_TABLES,
     DatasetLabels,
-    check_labels,
+    check_dataset_labels,
     label_dataset,
     read_table,
     takes,
@@ -29,7 +29,7 @@ _SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation"}
 
 @dataclass
 class Inside:
-    """What a container holds."""
+    """The content of a container."""
 
     paths: list[str] = field(default_factory=list)
     """Paths of its pictures (:attr:`RawPicture.path`)."""
@@ -121,7 +121,7 @@ def survey(
     if len(mine) > MAX_TABLES:
         raise DataError(f"{len(mine)} tables give classes; at most {MAX_TABLES} can. Join them")
     labels = labels.model_copy(update={"tables": tuple(sorted(mine)), "statefarm": layout})
-    check_labels(labels)
+    check_dataset_labels(labels)
     taken = [at for at, path in enumerate(paths) if takes(labels, path)]
     names, classes = [paths[at] for at in taken], [own[at] for at in taken]
     labelling = label_dataset(labels, names, classes, mine.__getitem__)

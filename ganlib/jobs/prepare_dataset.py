@@ -1,8 +1,8 @@
 """The preparation job: the pictures of a dataset are decoded by many processes of the cluster.
 
-``python -m ganlib.jobs.prepare NAME KEY`` on the cluster. Ray Data hands out units of some hundred pictures
-and replaces processes that die. What a unit gives is stored before the unit counts as done, so a job that
-died goes on where it stopped. The job's own process divides, merges and publishes
+``python -m ganlib.jobs.prepare_dataset NAME KEY`` on the cluster. Ray Data hands out units of some hundred
+pictures and replaces processes that die. What a unit gives is stored before the unit counts as done, so a job
+that died goes on where it stopped. The job's own process divides, merges and publishes
 (:mod:`ganlib.data.publishing`); its memory grows by some hundred bytes a picture, and that of the others not
 at all.
 """
@@ -16,19 +16,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ganlib.cluster.lines import Say, StageProgress
-from ganlib.data.decoding import Decoder
+from ganlib.data.decoder import Decoder
 from ganlib.data.layout import raw_prefix
+from ganlib.data.pixel_files import PixelFiles
 from ganlib.data.preparation import Preparation
 from ganlib.data.preparation_task import (
     PreparationTask,
     find_unit_rows,
-    read_task,
+    read_preparation_task,
     remove_work,
-    write_task,
+    write_preparation_task,
     write_unit_rows,
 )
 from ganlib.data.prepare import Progress, begin_work, plan_work, prepare
-from ganlib.data.runs import Runs
 from ganlib.data.units import Unit
 from ganlib.data.versions import find_prepared
 from ganlib.data.work import PreparationWork
@@ -95,8 +95,8 @@ def prepare_anywhere(
     task = PreparationTask(
         name=name, key=work.key, preparation=preparation, most_refused=most_refused, workers=workers
     )
-    write_task(store, task)
-    run_job(settings, task.job, ["ganlib.jobs.prepare", name, work.key], on_line)
+    write_preparation_task(store, task)
+    run_job(settings, task.job, ["ganlib.jobs.prepare_dataset", name, work.key], on_line)
     version = find_prepared(store, name, work.key)
     if version is None:
         raise DataError(f"job {task.job} left no version of dataset {name!r}; repeat the command")
@@ -113,7 +113,7 @@ def main(name: str, key: str) -> None:
 
     settings = load_settings()
     store = open_store(settings)
-    task = read_task(store, name, key)
+    task = read_preparation_task(store, name, key)
     if begin_work(store, name, task.preparation)[0].key != key:
         raise DataError(f"the raw pictures of dataset {name!r} have changed since; prepare it again")
     connect()
@@ -172,7 +172,7 @@ class OnCluster:
 
     def __call__(
         self, work: PreparationWork, units: Sequence[Unit], folder: Path, count: Callable[[int], None]
-    ) -> tuple[list[pa.Table], Runs]:
+    ) -> tuple[list[pa.Table], PixelFiles]:
         """Decode units that are not finished yet; the rows of all, and the files of pixels in the store."""
         tables: list[pa.Table] = []
         rest: dict[str, Unit] = {}
@@ -189,7 +189,7 @@ class OnCluster:
                 raise DataError(f"unit {name} of dataset {work.name!r} is gone; repeat the command")
             tables.append(rows)
             count(len(rows))
-        return tables, Runs(work.store, work.name, work.shape)
+        return tables, PixelFiles(work.store, work.name, work.shape)
 
     def _decoded(self, work: PreparationWork, units: Sequence[Unit]) -> Any:
         """Names of units as they are finished."""
@@ -227,8 +227,8 @@ class UnitDecoder:
     def __init__(self, name: str, preparation: str, channels: int, key: str) -> None:
         self._store, self._name, self._key = open_store(load_settings()), name, key
         made = Preparation.from_json(preparation, source="the task")
-        runs = Runs(self._store, name, (channels, made.size, made.size))
-        self._decoder = Decoder(runs, raw_prefix(name), made, _READ_THREADS, key)
+        files = PixelFiles(self._store, name, (channels, made.size, made.size))
+        self._decoder = Decoder(files, raw_prefix(name), made, _READ_THREADS, key)
 
     def __call__(self, row: dict[str, str]) -> dict[str, str]:
         """Decode a unit, given as JSON, and store its rows; gives its name, or an error in one line."""

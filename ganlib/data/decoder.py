@@ -16,9 +16,9 @@ from ganlib.data.formats.entries import PictureRefused, Refused, UnusableContent
 from ganlib.data.formats.headers import check_file_size
 from ganlib.data.near_copies import perceptual_hashes
 from ganlib.data.picture_rows import RowBuilder, digest_order
+from ganlib.data.pixel_files import FILE_BYTES, PixelFiles
 from ganlib.data.preparation import Preparation
 from ganlib.data.raw.contents import RawPicture
-from ganlib.data.runs import RUN_BYTES, Runs
 from ganlib.data.split import pixel_digest
 from ganlib.data.threads import ordered_map
 from ganlib.data.units import Unit
@@ -46,14 +46,14 @@ class Decoder:
     """Decodes units of one preparation.
 
     Args:
-        runs: Where the pixels go.
+        files: Where the pixels go.
         prefix: Key prefix of the raw objects.
         preparation: How.
         threads: Pictures in hand at once.
         key: Digest of the preparation, which names the files.
     """
 
-    runs: Runs
+    files: PixelFiles
     prefix: str
     preparation: Preparation
     threads: int
@@ -74,9 +74,9 @@ class Decoder:
             DataError: A container is damaged, or a raw object was replaced.
             ServiceError: The store cannot be reached.
         """
-        work = _Work(self.runs, f"work/{self.key}/{unit.name}")
+        work = _Work(self.files, f"work/{self.key}/{unit.name}")
         stamp = "" if unit.container is None else unit.container.stamp
-        pictures = self._read(unit) if unit.streamed else unit.pictures(self.runs.store, self.prefix)
+        pictures = self._read(unit) if unit.streamed else unit.pictures(self.files.store, self.prefix)
         for done in ordered_map(self._decode, pictures, threads=self.threads, name="ganlib-decode"):
             if isinstance(done, Refused):
                 work.rows.refuse_unread(done, stamp)
@@ -90,7 +90,7 @@ class Decoder:
 
     def _read(self, unit: Unit) -> Iterator[RawPicture | Unusable | Refused]:
         """The pictures of a container with their content, which can be read here only, in order."""
-        for picture in unit.pictures(self.runs.store, self.prefix):
+        for picture in unit.pictures(self.files.store, self.prefix):
             if isinstance(picture, Refused) or picture.entry.pixels is not None:
                 yield picture
                 continue
@@ -104,7 +104,7 @@ class Decoder:
     def _decode(self, picture: RawPicture | Unusable | Refused) -> Decoded | Unusable | Refused:
         if not isinstance(picture, RawPicture):
             return picture
-        made = decoded_pixels(picture, self.preparation, self.runs.shape[0])
+        made = decoded_pixels(picture, self.preparation, self.files.shape[0])
         if isinstance(made, Refused):
             return Unusable(picture, made)
         return Decoded(picture, made, pixel_digest(made))
@@ -160,26 +160,26 @@ def _holding(data: bytes) -> Callable[[], bytes]:
 class _Work:
     """Pictures in hand, written as a file when they are many."""
 
-    runs: Runs
+    files: PixelFiles
     prefix: str
     rows: RowBuilder = field(default_factory=RowBuilder)
     held: list[Decoded] = field(default_factory=list)
-    files: int = 0
+    written: int = 0
 
     def add(self, decoded: Decoded) -> None:
         self.held.append(decoded)
-        if len(self.held) * self.runs.picture_bytes >= RUN_BYTES:
+        if len(self.held) * self.files.picture_bytes >= FILE_BYTES:
             self.flush()
 
     def flush(self) -> None:
         if not self.held:
             return
-        run = f"{self.prefix}-{self.files:04d}.pixels"
+        file = f"{self.prefix}-{self.written:04d}.pixels"
         digests = np.frombuffer(b"".join(each.digest for each in self.held), np.uint8).reshape(-1, 32)
         order = digest_order(digests, np.arange(len(self.held)))
         pixels = np.stack([self.held[at].pixels for at in order])
-        self.runs.write(run, pixels)
+        self.files.write(file, pixels)
         for row, (at, bits) in enumerate(zip(order, perceptual_hashes(pixels), strict=True)):
             done = self.held[at]
-            self.rows.add(done.picture, done.digest, int(bits), run, row)
-        self.held, self.files = [], self.files + 1
+            self.rows.add(done.picture, done.digest, int(bits), file, row)
+        self.held, self.written = [], self.written + 1

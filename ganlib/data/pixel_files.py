@@ -24,17 +24,17 @@ from ganlib.data.formats.entries import FileRange, ObjectRange
 from ganlib.errors import DataError
 from ganlib.ports import ObjectInfo, ObjectStore
 
-RUN_BYTES = 32 * 2**20
+FILE_BYTES = 32 * 2**20
 """Bytes of pixels in one work file, about."""
 
 _MAX_HEADER_BYTES = 2**16
-_RUN_NAME = re.compile(
+_FILE_NAME = re.compile(
     r"work/[0-9a-f]{64}/[0-9a-f]{16}-[0-9]{4}\.pixels|[0-9a-f]{64}/shards/[a-z0-9_-]{1,64}\.safetensors"
 )
 
 
 @dataclass(frozen=True)
-class Runs:
+class PixelFiles:
     """Sorted files of pixels of one dataset.
 
     Args:
@@ -56,41 +56,41 @@ class Runs:
         channels, height, width = self.shape
         return channels * height * width
 
-    def write(self, run: str, pixels: NDArray[np.uint8]) -> None:
+    def write(self, file: str, pixels: NDArray[np.uint8]) -> None:
         """Store a work file: uint8 [n, channels, height, width]."""
-        self._check(run)
+        self._check(file)
         if self.folder is None:
-            self.store.put(self._key(run), np.ascontiguousarray(pixels).tobytes())
+            self.store.put(self._key(file), np.ascontiguousarray(pixels).tobytes())
             return
-        path = self.folder / run
+        path = self.folder / file
         path.parent.mkdir(parents=True, exist_ok=True)
         pixels.tofile(path)
 
-    def read(self, run: str, first: int, stop: int) -> NDArray[np.uint8]:
+    def read(self, file: str, first: int, stop: int) -> NDArray[np.uint8]:
         """Some pictures: uint8 [stop - first, channels, height, width].
 
         Raises:
             ObjectMissing: The file is gone.
             DataError: It is shorter, or no file of pixels of this shape.
         """
-        self._check(run)
+        self._check(file)
         size = self.picture_bytes
         start, length = first * size, (stop - first) * size
-        if self.folder is not None and run.startswith("work/"):
-            data = FileRange.open(self.folder / run).read_at(start, length)
+        if self.folder is not None and file.startswith("work/"):
+            data = FileRange.open(self.folder / file).read_at(start, length)
         else:
-            start += self._start(run)
+            start += self._start(file)
             # The size is not known, nor needed: too short an answer is an error.
-            info = ObjectInfo(self._key(run), start + length, "")
+            info = ObjectInfo(self._key(file), start + length, "")
             data = ObjectRange(self.store, info).read_at(start, length)
         return np.frombuffer(data, np.uint8).reshape(-1, *self.shape)
 
-    def _start(self, run: str) -> int:
+    def _start(self, file: str) -> int:
         """Position of the pixels in the file."""
-        if not run.endswith(".safetensors"):
+        if not file.endswith(".safetensors"):
             return 0
-        if run not in self._starts:
-            key = self._key(run)
+        if file not in self._starts:
+            key = self._key(file)
             length = int.from_bytes(self.store.get_range(key, 0, 8), "little")
             if length > _MAX_HEADER_BYTES:
                 raise DataError(
@@ -103,13 +103,13 @@ class Runs:
                 raise DataError(f"{key} is no shard: {error!r}") from error
             if kind != "U8" or tuple(shape) != self.shape or offset < 0:
                 raise DataError(f"{key} holds {kind} {shape}, and pictures of {self.shape} are expected")
-            self._starts[run] = 8 + length + offset
-        return self._starts[run]
+            self._starts[file] = 8 + length + offset
+        return self._starts[file]
 
-    def _key(self, run: str) -> str:
-        return f"datasets/{self.dataset}/{run}"
+    def _key(self, file: str) -> str:
+        return f"datasets/{self.dataset}/{file}"
 
     @staticmethod
-    def _check(run: str) -> None:
-        if not _RUN_NAME.fullmatch(run):
-            raise DataError(f"{run!r:.200} is no file of prepared pixels")
+    def _check(file: str) -> None:
+        if not _FILE_NAME.fullmatch(file):
+            raise DataError(f"{file!r:.200} is no file of prepared pixels")
