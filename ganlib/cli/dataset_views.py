@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ganlib.cli.output import TableRow, print_rows, terminal, without
 from ganlib.data.summary import DatasetDetails, DatasetSummary, VersionSummary
+
+if TYPE_CHECKING:
+    from ganlib.data.verify import Verification
 
 MOST_CLASSES = 40
 """Classes that are printed; programs get all."""
@@ -83,6 +86,30 @@ def print_details(found: DatasetDetails, address: str) -> None:
     for version in found.summary.versions:
         size = "" if version.bytes is None else f"{_size(version.bytes)} in "
         console.print(f"{size}{address}datasets/{name}/{version.digest}/", markup=False, soft_wrap=True)
+
+
+def print_verification(found: Verification) -> None:
+    """Print what was found when a version was read back: a line, and one for each fault."""
+    console, which = terminal(), f"dataset {found.name} version {found.digest[:12]}"
+    if not found.faults:
+        console.print(
+            f"{which} is whole: {found.pictures:,} pictures in {found.shards:,} shards, {_size(found.bytes)}",
+            markup=False,
+        )
+        return
+    count = len(found.faults)
+    console.print(f"{which} has {count:,} fault{'' if count == 1 else 's'}:", style="bold", markup=False)
+    for fault in found.faults:
+        # Keys and messages may hold what others wrote into the store.
+        console.print(f"  {one_line(fault.problem)}", style="yellow", markup=False, soft_wrap=True)
+
+
+def one_line(text: str) -> str:
+    """Text of whatever origin as one line that does nothing to a terminal; unprintable characters escaped."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape", "surrogatepass").decode()
+        for character in text
+    )
 
 
 def _size(count: int) -> str:
