@@ -1,26 +1,40 @@
-"""``ganlib dataset export`` and ``verify``: a version's pictures out of the object store, and read back."""
+"""``ganlib dataset show``, ``verify`` and ``export``: what a dataset's versions hold."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from ganlib.cli.datasets import DatasetArgument, dataset_app
 from ganlib.cli.help import command
-from ganlib.cli.options import say
-from ganlib.errors import DataError
+from ganlib.cli.options import Json, say
+from ganlib.errors import ConfigError, DataError
 from ganlib.settings import load_settings
+
+if TYPE_CHECKING:
+    from ganlib.ports import ObjectStore
 
 # Only light modules above: `ganlib --help` and a refused option must not wait for numpy.
 
 __all__ = ["dataset_app"]
 
-VersionOption = Annotated[
+OnlyVersion = Annotated[
+    str | None,
+    typer.Option(
+        "--version",
+        metavar="DIGEST",
+        help="Only this version: the beginning of its digest.",
+        show_default="all versions",
+    ),
+]
+
+OneVersion = Annotated[
     str | None,
     typer.Option(
         "--version",
@@ -31,13 +45,80 @@ VersionOption = Annotated[
 ]
 
 
+@command(dataset_app, "show", example="ganlib dataset show digits")
+def dataset_show(
+    name: DatasetArgument,
+    digest: OnlyVersion = None,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="OUT.png",
+            help="Write a contact sheet, too: some pictures of each class.",
+            show_default="none",
+        ),
+    ] = None,
+    refused: Annotated[
+        bool, typer.Option("--refused", help="Print only the pictures that were refused, one a line.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Show a dataset: what was added, its versions, their classes and splits, and what was refused."""
+    from ganlib.cli.dataset_views import detailed_values, print_details
+    from ganlib.cli.output import as_json
+    from ganlib.cli.version_views import refused_lines
+    from ganlib.data.summary import describe
+    from ganlib.data.version_choice import pick_version
+    from ganlib.storage import open_store
+
+    if refused and json:
+        raise ConfigError("--refused is a list for people, and --json has it anyway: give one of them")
+    settings = load_settings()
+    store, address = open_store(settings), f"s3://{settings.s3_bucket}/"
+    chosen = pick_version(store, name, digest) if digest or sheet else None
+    found = describe(store, name, only=chosen if digest else None)
+    if sheet is not None and chosen is not None:
+        _write_sheet(store, name, chosen, sheet)
+    if refused:
+        for version in found.summary.versions:
+            for line in refused_lines(version, found.reports.get(version.digest)):
+                say(line)
+    elif json:
+        say(as_json(detailed_values(found, address)))
+    else:
+        print_details(found, address)
+        if sheet is not None:
+            say(f"contact sheet of version {(chosen or '')[:12]} in {sheet}")
+
+
+def _write_sheet(store: ObjectStore, name: str, digest: str, out: Path) -> None:
+    """Write a version's contact sheet, beside its place and renamed; one that is there is replaced."""
+    from ganlib.data.contact_sheet import contact_sheet
+    from ganlib.data.reports import class_counts, fullest_report, stored_reports
+    from ganlib.data.shard_reader import stored_shards
+    from ganlib.data.versions import load_version
+
+    version = load_version(store, name, digest)
+    reports = [report for _, report, _ in stored_reports(store, name) if report is not None]
+    counts = class_counts(version, fullest_report(reports, digest))
+    data = contact_sheet(version, stored_shards(store, version), counts)
+    beside = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        beside.write_bytes(data)
+        beside.replace(out)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise ConfigError(
+            f"--sheet {out} cannot be written: {error.strerror}; name a .png in a folder that is there"
+        ) from error
+
+
 @command(dataset_app, "export", example="ganlib dataset export digits digits.npz")
 def dataset_export(
     name: DatasetArgument,
     out: Annotated[
         Path, typer.Argument(metavar="OUT", help="A new or empty folder, or a file that ends with .npz.")
     ],
-    digest: VersionOption = None,
+    digest: OneVersion = None,
     kind: Annotated[
         Literal["png", "npz"] | None,
         typer.Option("--format", help="What OUT is.", show_default="npz where its name ends so, else png"),
@@ -67,15 +148,7 @@ def dataset_export(
 @command(dataset_app, "verify", example="ganlib dataset verify digits")
 def dataset_verify(
     name: DatasetArgument,
-    digest: Annotated[
-        str | None,
-        typer.Option(
-            "--version",
-            metavar="DIGEST",
-            help="Only this version: the beginning of its digest.",
-            show_default="all versions",
-        ),
-    ] = None,
+    digest: OnlyVersion = None,
     discard: Annotated[
         bool,
         typer.Option(
@@ -84,7 +157,7 @@ def dataset_verify(
     ] = False,
 ) -> None:
     """Read versions back from the object store, every byte, and list what is wrong with them."""
-    from ganlib.cli.dataset_views import print_verification
+    from ganlib.cli.version_views import print_verification
     from ganlib.data.verify import discard_faults, verify_version
     from ganlib.data.version_choice import pick_version, version_digests
     from ganlib.storage import open_store

@@ -186,22 +186,6 @@ def dataset_list(json: Json = False) -> None:
         print_datasets(found)
 
 
-@command(dataset_app, "show", example="ganlib dataset show digits")
-def dataset_show(name: DatasetArgument, json: Json = False) -> None:
-    """Show a dataset: what was added, its classes, its versions, and where they lie."""
-    from ganlib.cli.dataset_views import detailed_values, print_details
-    from ganlib.cli.output import as_json
-    from ganlib.data.summary import describe
-    from ganlib.storage import open_store
-
-    settings = load_settings()
-    found, address = describe(open_store(settings), name), f"s3://{settings.s3_bucket}/"
-    if json:
-        say(as_json(detailed_values(found, address)))
-    else:
-        print_details(found, address)
-
-
 @command(dataset_app, "make-drivers", example="ganlib dataset make-drivers drivers.zip --pictures 2000")
 def dataset_make_drivers(
     out: Annotated[Path, typer.Argument(metavar="OUT.zip", help="The zip to write.")],
