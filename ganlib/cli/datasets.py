@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -14,7 +14,7 @@ from ganlib.cli.help import Group, command
 from ganlib.cli.options import Json, say
 from ganlib.config.parts import DatasetConfig
 from ganlib.errors import ConfigError, DataError
-from ganlib.settings import load_settings
+from ganlib.settings import Settings, load_settings
 
 # Only light modules above: `ganlib --help` and a refused option must not wait for torch.
 
@@ -144,18 +144,24 @@ def dataset_remove(
     used: Annotated[
         bool, typer.Option("--used", help="With --versions: remove also those that runs use.")
     ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Remove it although registered models were trained on it.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Remove a dataset's raw objects from the object store."""
+    """Remove a dataset's raw objects from the object store, unless registered models were trained on it."""
     if used and not versions:
         raise ConfigError("--used is for --versions; give both")
     if not yes and not sys.stdin.isatty():
         raise ConfigError("nothing was removed: there is nobody to ask; give --yes")
-    from ganlib.data.raw.remove import plan_removal, remove_dataset
+    from ganlib.data.raw.remove import plan_removal, remove_dataset, require_unused
     from ganlib.storage import open_store
 
-    store = open_store(load_settings())
+    settings = load_settings()
+    store = open_store(settings)
     removal = plan_removal(store, name, versions=versions, used=used)
+    if not force:
+        require_unused(removal, lambda name, digests: _models_trained_on(settings, name, digests))
     what = f"{len(removal.raw):,} raw objects and {len(removal.versions):,} versions of dataset {name}"
     if not yes:
         typer.confirm(f"Remove {what}?", abort=True)
@@ -212,6 +218,14 @@ def dataset_make_drivers(
     size = out.stat().st_size / 2**20
     say(f"{out}: {pictures:,} pictures, {size:,.0f} MiB")
     say("unpacked, `ganlib dataset add drivers --from imgs/train` adds them")
+
+
+def _models_trained_on(settings: Settings, name: str, digests: Collection[str]) -> list[str]:
+    """Ask the registry for the models that were trained on a dataset."""
+    from ganlib.registry.dataset_use import trained_on, use_in_words
+    from ganlib.registry.mlflow import MlflowRegistry
+
+    return use_in_words(trained_on(MlflowRegistry(settings), name, digests))
 
 
 def _counts(counts: Mapping[str, int]) -> str:

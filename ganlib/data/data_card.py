@@ -31,7 +31,7 @@ def data_card(
         version: The version.
         report: What its preparation reported; what is not recorded is said to be so.
         licence: Licence of the pictures, or ``unknown``.
-        sheet: Address of its contact sheet, relative to where the card is shown; empty: none.
+        sheet: Name of its contact sheet, which lies beside the card; empty: there is none.
     """
     channels, height, width = version.image_shape
     train, held_out = version.count("train"), version.count("held_out")
@@ -46,7 +46,8 @@ def data_card(
         ),
     ]
     if sheet:
-        parts.append(f"![Pictures of each class]({sheet})")
+        # No link: MLflow's page resolves it against its own address.
+        parts.append(f"Pictures of each class are in `{sheet}`, beside this file.")
     parts += ["## Classes", _classes(version, report), "## Preparation", _preparation(report)]
     return "\n\n".join(parts) + "\n"
 

@@ -1,4 +1,4 @@
-"""`ganlib dataset export` and `verify`, from the command line."""
+"""`ganlib dataset export`, `verify` and `remove`, from the command line."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from made_versions import made_version
 from typer.testing import CliRunner
 
 from ganlib.cli.main import app
 from ganlib.errors import DataError
-from ganlib.fakes.stores import MemoryStore
+from ganlib.fakes.stores import MemoryRegistry, MemoryStore
+from ganlib.ports import Publication
 from ganlib.records import DatasetVersion
 
 
@@ -76,3 +78,21 @@ def test_faults_are_listed_and_discarded(store: MemoryStore, version: DatasetVer
     answer = runner.invoke(app, ["dataset", "verify", "made"])
     assert "\x1b[2J" not in answer.stdout
     assert "\\x1b[2J.json" in answer.stdout
+
+
+def test_a_dataset_that_a_model_was_trained_on_goes_only_by_force(
+    store: MemoryStore, version: DatasetVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = MemoryRegistry()
+    monkeypatch.setattr("ganlib.registry.mlflow.MlflowRegistry", lambda _: registry)
+    tags = {"ganlib.dataset": "made", "ganlib.dataset_digest": version.digest}
+    registry.publish(Publication("digits", "run-a", "", torch.nn.Unflatten(1, (1, 2, 2)), 4, tags))
+    before = dict(store.objects)
+    words = ["dataset", "remove", "made", "--versions", "--yes"]
+    answer = CliRunner().invoke(app, words)
+    assert isinstance(answer.exception, DataError)
+    assert "models were trained on dataset made: digits/1; " in str(answer.exception)
+    assert store.objects == before
+    monkeypatch.setattr(registry, "models", None)  # not asked
+    assert "and 1 versions of dataset made" in say(*words[1:], "--force")
+    assert store.objects == {}

@@ -37,7 +37,7 @@ def test_a_card_has_everything_that_is_recorded(version: DatasetVersion) -> None
 - pictures: 8 × 8 pixels, colour
 - count: 3 to train on, 1 held out
 
-![Pictures of each class](sheet.png)
+Pictures of each class are in `sheet.png`, beside this file.
 
 ## Classes
 

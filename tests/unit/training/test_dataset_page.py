@@ -43,7 +43,7 @@ def test_a_run_carries_card_and_sheet(
     assert set(made) == {CARD, SHEET}
     assert Image.open(io.BytesIO(made[SHEET])).format == "PNG"
     card = made[CARD].decode()
-    assert "(contact-sheet.png)" in card
+    assert "`contact-sheet.png`" in card
     assert "licence: MIT" in card
 
 
