@@ -115,16 +115,17 @@ def verify_version(
 
 
 def discard_faults(store: ObjectStore, found: Verification) -> list[str]:
-    """Remove the objects that have faults, and the manifest, so that preparing again makes the version anew.
+    """Remove the objects that have faults, so that preparing again makes them anew.
 
-    The manifest goes first: without it there is no version, whatever else is left. Shards without faults
-    stay, and are not uploaded again.
+    Where shards have faults the manifest goes, too, and first: without it there is no version, whatever else
+    is left. Shards without faults stay, and are not uploaded again. A report goes alone.
 
     Returns:
         The keys that were removed.
     """
-    manifest = f"datasets/{found.name}/{found.digest}/manifest.json"
-    keys = list(dict.fromkeys([manifest, *(fault.key for fault in found.faults)]))
+    prefix, faulty = f"datasets/{found.name}/{found.digest}/", [fault.key for fault in found.faults]
+    manifest = [f"{prefix}manifest.json"] if any(key.startswith(prefix) for key in faulty) else []
+    keys = list(dict.fromkeys([*manifest, *faulty]))
     for key in keys:
         store.delete(key)
     return keys

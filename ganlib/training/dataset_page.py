@@ -27,7 +27,7 @@ def log_dataset(
 ) -> None:
     """Attach the dataset's card and contact sheet to a run; whatever fails is told and ends nothing.
 
-    The sheet is drawn from the shards on this machine, in about a tenth of a second.
+    The sheet is drawn from the shards on this machine, in less than a second.
 
     Args:
         store: Has the reports of the dataset's preparations.

@@ -6,6 +6,7 @@ Nothing here knows of Ray: a job, a sweep's trial, a benchmark and a test train 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -74,15 +75,15 @@ def worker_host(parameters: dict[str, Any], place: WorkerPlace, say: Say) -> Ite
         host.look_at_untrained = not trial
         if place.rank == 0:
             # All trials of a sweep have the same pictures: a sheet in each would tell nothing new.
-            log_dataset(
-                store,
-                tracker,
-                host.tracking_run_id,
-                dataset,
-                spec.config.dataset.licence,
-                say,
-                with_sheet=not trial,
+            drawing = threading.Thread(
+                target=log_dataset,
+                args=(store, tracker, host.tracking_run_id, dataset, spec.config.dataset.licence, say),
+                kwargs={"with_sheet": not trial},
+                name="ganlib-dataset-page",
             )
+            # Beside the loop, which does not wait for it; the tracker is closed after it.
+            drawing.start()
+            stack.callback(drawing.join)
         yield host
 
 

@@ -119,6 +119,13 @@ def test_what_is_damaged_can_be_discarded_and_made_anew(store: WatchedStore, ver
     assert problems(store, version) == []
 
 
+def test_a_damaged_report_is_discarded_alone(store: WatchedStore, version: DatasetVersion) -> None:
+    (key,) = [key for key in store.objects if "/prepared/" in key]
+    store.put(key, b"{")
+    assert discard_faults(store, verify_version(store, "made", version.digest)) == [key]
+    assert problems(store, version) == []
+
+
 def test_a_version_is_meant_by_the_beginning_of_its_digest(store: WatchedStore) -> None:
     digests = sorted(made_version(store, (1, side, side), [], {"train": [0]}).digest for side in range(1, 24))
     assert version_digests(store, "made") == digests
