@@ -128,9 +128,9 @@ def dataset_export(
     ] = "all",
 ) -> None:
     """Write a version's pictures as folders of PNG with a table of labels, or as arrays in an .npz."""
-    from ganlib.data.export import check_out, export_version
     from ganlib.data.shard_reader import stored_shards
     from ganlib.data.version_choice import pick_version
+    from ganlib.data.version_files import check_out, export_version
     from ganlib.data.versions import load_version
     from ganlib.records import Split
     from ganlib.storage import open_store

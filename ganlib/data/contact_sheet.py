@@ -58,7 +58,7 @@ def contact_sheet(version: DatasetVersion, open_shard: OpenShard, counts: Counts
 
 
 def _rows(version: DatasetVersion, open_shard: OpenShard, counts: Counts | None) -> list[ClassPictures]:
-    """The rows of the sheet: one for each class, and several without classes."""
+    """The rows of the sheet: one for each class; without classes several, numbered from 0."""
     if version.classes:
         labels = range(min(len(version.classes), MOST_CLASSES))
         return choose_pictures(version, open_shard, PICTURES, labels, counts)
@@ -71,7 +71,7 @@ def _rows(version: DatasetVersion, open_shard: OpenShard, counts: Counts | None)
             for split, number in PICTURES.items()
         }
         if index == 0 or any(parts.values()):
-            rows.append(replace(all_of_it, chosen=parts))
+            rows.append(replace(all_of_it, label=index, chosen=parts))
     return rows
 
 
@@ -107,13 +107,14 @@ def _draw_row(
     lefts: dict[Split, int],
 ) -> None:
     top, cell = place
-    name = version.classes[row.label] if version.classes else "no classes"
-    counts = f"{row.counts['train']:,} + {row.counts['held_out']:,} held out"
-    middle, room = top + cell // 2, _NAME_WIDTH - 12
-    _write(draw, (_MARGIN, middle - 20), name, 15, _INK, room)
-    # The label stands beside the counts: the font has not the characters of every alphabet.
-    number = f"label {row.label}: " if version.classes else ""
-    _write(draw, (_MARGIN, middle + 2), number + counts, 12, _PALE, room)
+    if version.classes or row.label == 0:
+        name = version.classes[row.label] if version.classes else "no classes"
+        counts = f"{row.counts['train']:,} + {row.counts['held_out']:,} held out"
+        middle, room = top + cell // 2, _NAME_WIDTH - 12
+        _write(draw, (_MARGIN, middle - 20), name, 15, _INK, room)
+        # The label stands beside the counts: the font has not the characters of every alphabet.
+        number = f"label {row.label}: " if version.classes else ""
+        _write(draw, (_MARGIN, middle + 2), number + counts, 12, _PALE, room)
     for split, left in lefts.items():
         for index, picture in enumerate(row.chosen.get(split, [])):
             small = _fit(picture, cell)

@@ -22,7 +22,7 @@ Picture = NDArray[np.uint8]
 
 @dataclass
 class ClassPictures:
-    """What a row of the sheet shows."""
+    """The content of a row of the sheet."""
 
     label: int
     chosen: dict[Split, list[Picture]] = field(default_factory=dict)

@@ -15,7 +15,7 @@ from ganlib.data.reports import SPLITS, class_counts, stored_reports
 from ganlib.data.shard_reader import OpenShard, ShardReader, read_parts, stored_shards
 from ganlib.data.threads import ordered_map
 from ganlib.data.versions import read_version
-from ganlib.errors import DataError, DigestMismatch, ObjectMissing
+from ganlib.errors import DataError, ObjectMissing
 from ganlib.ports import ObjectStore
 from ganlib.records import DatasetVersion, Shard, Split
 
@@ -37,7 +37,7 @@ class Fault(NamedTuple):
 
 @dataclass(frozen=True)
 class Verification:
-    """What was found when a version was read back."""
+    """The outcome of reading a version back."""
 
     name: str
     digest: str
@@ -48,7 +48,7 @@ class Verification:
     shards: int = 0
     pictures: int = 0
     bytes: int = 0
-    """Of the shards, as the manifest says."""
+    """Size of the shards, as the manifest says."""
 
 
 class _Checked(NamedTuple):
@@ -146,18 +146,20 @@ def _check_shard(version: DatasetVersion, open_shard: OpenShard, shard: Shard) -
         faults.append(Fault(key, str(error)))
     if source.size == shard.bytes:
         try:
-            _check_digest(source, shard)
+            actual = _digest(source)
+            if actual != shard.sha256:
+                problem = f"{key} is damaged or altered: SHA-256 is {actual}, expected {shard.sha256}"
+                faults.append(Fault(key, problem))
         except DataError as error:
             faults.append(Fault(key, str(error)))
     return _Checked(shard, faults, counts)
 
 
-def _check_digest(source: ByteRange, shard: Shard) -> None:
+def _digest(source: ByteRange) -> str:
     digest = hashlib.sha256()
     for part in read_parts(source, 0, source.size):
         digest.update(part)
-    if digest.hexdigest() != shard.sha256:
-        raise DigestMismatch(source.what, shard.sha256, digest.hexdigest())
+    return digest.hexdigest()
 
 
 def _check_reports(

@@ -1,4 +1,4 @@
-"""What a training's MLflow run shows of its dataset: the data card and the contact sheet."""
+"""The data card and the contact sheet of a dataset, in the MLflow run of each training on it."""
 
 from __future__ import annotations
 

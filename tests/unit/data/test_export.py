@@ -11,10 +11,10 @@ from made_versions import made_picture, made_version
 from PIL import Image
 from watched_store import WatchedStore
 
-from ganlib.data import export
-from ganlib.data.export import Format, export_version
+from ganlib.data import version_files
 from ganlib.data.folder_names import folder_names
 from ganlib.data.shard_reader import stored_shards
+from ganlib.data.version_files import Format, export_version
 from ganlib.errors import ConfigError, DataError, DigestMismatch
 from ganlib.records import DatasetVersion, Split
 
@@ -143,7 +143,7 @@ def test_a_full_disk_is_told_and_nothing_is_left(
     def full(*_: object, **__: object) -> Any:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(export, "_png" if kind == "png" else "_channels_last", full)
+    monkeypatch.setattr(version_files, "_png" if kind == "png" else "_channels_last", full)
     with pytest.raises(DataError, match="No space left on device; .* Make room there"):
         export_version(version, stored_shards(store, version), tmp_path / "out", kind)
     assert list(tmp_path.iterdir()) == []
