@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ganlib.cli.output import TableRow, print_rows, terminal, without
+from ganlib.cli.output import TableRow, one_line, print_rows, terminal, without
+from ganlib.cli.version_views import print_report, report_values, size_text
 from ganlib.data.summary import DatasetDetails, DatasetSummary, VersionSummary
 
 MOST_CLASSES = 40
@@ -46,6 +47,7 @@ def detailed_values(found: DatasetDetails, address: str) -> dict[str, Any]:
         "dataset": name,
         "format": found.format,
         "sources": list(found.sources),
+        "licence": found.licence,
         "raw": {
             "objects": found.objects,
             "bytes": found.bytes,
@@ -57,10 +59,12 @@ def detailed_values(found: DatasetDetails, address: str) -> dict[str, Any]:
                 **_version_values(version),
                 "bytes": version.bytes,
                 "place": f"{address}datasets/{name}/{version.digest}/",
+                "report": report_values(found.reports.get(version.digest)),
             }
             for version in found.summary.versions
         ],
         "versions_left_out": found.summary.left_out,
+        "reports_unread": list(found.unread),
     }
 
 
@@ -70,8 +74,9 @@ def print_details(found: DatasetDetails, address: str) -> None:
     what = "pictures" if found.format == "pictures" else "IDX files"
     console.print(f"dataset {name}", style="bold", markup=False)
     lines = [
-        f"{found.objects:,} {what}, {_size(found.bytes)}, in {address}raw/{name}/",
-        f"from {', '.join(found.sources)}",
+        f"{found.objects:,} {what}, {size_text(found.bytes)}, in {address}raw/{name}/",
+        f"from {one_line(', '.join(found.sources))}",
+        f"licence {found.licence}",
         f"{len(found.classes):,} classes: {_class_counts(found.classes)}" if found.classes else "no classes",
     ]
     for line in lines:
@@ -81,13 +86,13 @@ def print_details(found: DatasetDetails, address: str) -> None:
         return
     print_datasets([found.summary])
     for version in found.summary.versions:
-        size = "" if version.bytes is None else f"{_size(version.bytes)} in "
+        size = "" if version.bytes is None else f"{size_text(version.bytes)} in "
+        console.print()
+        console.print(f"version {version.digest[:12]}", style="bold", markup=False)
         console.print(f"{size}{address}datasets/{name}/{version.digest}/", markup=False, soft_wrap=True)
-
-
-def _size(count: int) -> str:
-    """Bytes in kB, or from a million on in MB."""
-    return f"{count / 1e6:,.1f} MB" if count >= 10**6 else f"{count / 1e3:,.1f} kB"
+        print_report(name, version, found.reports.get(version.digest))
+    for problem in found.unread:
+        console.print(f"a report cannot be read: {one_line(problem)}", style="yellow", markup=False)
 
 
 def _class_counts(classes: Mapping[str, int | None]) -> str:

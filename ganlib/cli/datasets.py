@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -13,7 +14,7 @@ from ganlib.cli.help import Group, command
 from ganlib.cli.options import Json, say
 from ganlib.config.parts import MOST_REFUSED, DatasetConfig
 from ganlib.errors import ConfigError, DataError
-from ganlib.settings import load_settings
+from ganlib.settings import Settings, load_settings
 
 # Only light modules above: `ganlib --help` and a refused option must not wait for torch.
 
@@ -182,18 +183,24 @@ def dataset_remove(
     used: Annotated[
         bool, typer.Option("--used", help="With --versions: remove also those that runs use.")
     ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Remove it although registered models were trained on it.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Remove a dataset's raw objects from the object store."""
+    """Remove a dataset's raw objects from the object store, unless registered models were trained on it."""
     if used and not versions:
         raise ConfigError("--used is for --versions; give both")
     if not yes and not sys.stdin.isatty():
         raise ConfigError("nothing was removed: there is nobody to ask; give --yes")
-    from ganlib.data.raw.remove import plan_removal, remove_dataset
+    from ganlib.data.raw.remove import plan_removal, remove_dataset, require_unused
     from ganlib.storage import open_store
 
-    store = open_store(load_settings())
+    settings = load_settings()
+    store = open_store(settings)
     removal = plan_removal(store, name, versions=versions, used=used)
+    if not force:
+        require_unused(removal, lambda name, digests: _models_trained_on(settings, name, digests))
     what = f"{len(removal.raw):,} raw objects and {len(removal.versions):,} versions of dataset {name}"
     if not yes:
         typer.confirm(f"Remove {what}?", abort=True)
@@ -222,22 +229,6 @@ def dataset_list(json: Json = False) -> None:
         say("there is no dataset yet; `ganlib dataset add NAME --from SOURCE` adds one")
     else:
         print_datasets(found)
-
-
-@command(dataset_app, "show", example="ganlib dataset show digits")
-def dataset_show(name: DatasetArgument, json: Json = False) -> None:
-    """Show a dataset: what was added, its classes, its versions, and where they lie."""
-    from ganlib.cli.dataset_views import detailed_values, print_details
-    from ganlib.cli.output import as_json
-    from ganlib.data.summary import describe
-    from ganlib.storage import open_store
-
-    settings = load_settings()
-    found, address = describe(open_store(settings), name), f"s3://{settings.s3_bucket}/"
-    if json:
-        say(as_json(detailed_values(found, address)))
-    else:
-        print_details(found, address)
 
 
 @command(dataset_app, "make-drivers", example="ganlib dataset make-drivers drivers.zip --pictures 2000")
@@ -274,3 +265,11 @@ def dataset_make_drivers(
     others = f" and {unlabelled:,} unlabelled ones" if unlabelled else ""
     say(f"{out}: {pictures:,} pictures{others}, {size:,.0f} MiB")
     say(f"next: ganlib dataset add statefarm --from {shlex.quote(str(out))}")
+
+
+def _models_trained_on(settings: Settings, name: str, digests: Collection[str]) -> list[str]:
+    """Ask the registry for the models that were trained on a dataset."""
+    from ganlib.registry.dataset_use import trained_on, use_in_words
+    from ganlib.registry.mlflow import MlflowRegistry
+
+    return use_in_words(trained_on(MlflowRegistry(settings), name, digests))

@@ -12,7 +12,7 @@ import typer
 
 from ganlib.cli import sweep as sweep_commands
 from ganlib.cli.configs import config_app, list_recipes
-from ganlib.cli.datasets import dataset_app
+from ganlib.cli.dataset_files import dataset_app
 from ganlib.cli.generate import generate
 from ganlib.cli.help import Group, command, section_of
 from ganlib.cli.interrupts import resumable

@@ -55,6 +55,14 @@ def terminal() -> Console:
     return console if console.is_terminal else Console(highlight=False, width=_PAPER)
 
 
+def one_line(text: str) -> str:
+    """Text of whatever origin as one line that does nothing to a terminal; unprintable characters escaped."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape", "surrogatepass").decode()
+        for character in text
+    )
+
+
 def _table(rows: Sequence[TableRow]) -> Table:
     table = Table(*rows[0], header_style="bold")
     for row in rows:

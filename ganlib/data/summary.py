@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ganlib.data.layout import describe_raw, raw_objects
+from ganlib.data.licences import stated_licence
+from ganlib.data.preparation import PreparationReport
+from ganlib.data.reports import fullest_report, stored_reports
 from ganlib.data.threads import TRANSFER_THREADS, ordered_map
 from ganlib.data.versions import manifest_sizes, read_version
 from ganlib.errors import DataError
@@ -60,33 +64,50 @@ class DatasetDetails:
     """Their size."""
     classes: dict[str, int | None]
     """Raw pictures by class, in the order of the labels; ``None``: not known before they are read."""
+    licence: str
+    """As a recipe states it; ``unknown`` when none does."""
+    reports: Mapping[str, PreparationReport]
+    """By the version's digest; those that an older ganlib wrote say little, and a version may have none."""
+    unread: tuple[str, ...]
+    """Why reports cannot be read, a sentence for each."""
 
 
-def describe(store: ObjectStore, name: str) -> DatasetDetails:
-    """Look up everything about a dataset; no picture is read.
+def describe(store: ObjectStore, name: str, *, only: str | None = None) -> DatasetDetails:
+    """Look up everything about a dataset; no picture is read. Reports that cannot be read are told in it.
+
+    Args:
+        store: Holds the dataset.
+        name: The dataset.
+        only: Digest of the version to look up; ``None``: all.
 
     Raises:
         UnknownName: It was never added.
         DataError: It was added in part only, or its description cannot be read.
     """
     raw, objects = describe_raw(store, name), raw_objects(store, name)
+    summary, stored = summarize(store, name, only=only), stored_reports(store, name)
+    read = [report for _, report, _ in stored if report is not None]
+    reports = {version.digest: fullest_report(read, version.digest) for version in summary.versions}
     found = Counter(relative.partition("/")[0] for relative in objects) if raw.format == "pictures" else None
     return DatasetDetails(
-        summary=summarize(store, name),
+        summary=summary,
         format=raw.format,
         sources=raw.sources,
         objects=len(objects),
         bytes=sum(info.size for info in objects.values()),
         classes={each: None if found is None else found[each] for each in raw.classes},
+        licence=stated_licence(name),
+        reports={digest: report for digest, report in reports.items() if report is not None},
+        unread=tuple(problem for _, report, problem in stored if report is None),
     )
 
 
-def summarize(store: ObjectStore, name: str) -> DatasetSummary:
+def summarize(store: ObjectStore, name: str, *, only: str | None = None) -> DatasetSummary:
     """Read the manifests of a dataset's versions, none longer than :data:`~ganlib.records.MAX_JSON_BYTES`.
 
     A manifest that cannot be read is told in its version's ``problem``, so that it hides no other.
     """
-    sizes = manifest_sizes(store, name)
+    sizes = {key: size for key, size in manifest_sizes(store, name).items() if only in (None, key)}
     read = list(sizes.items())[:MOST_VERSIONS]
 
     def look(found: tuple[str, int]) -> VersionSummary:

@@ -6,6 +6,7 @@ Nothing here knows of Ray: a job, a sweep's trial, a benchmark and a test train 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ from ganlib.tracking.mlflow import MlflowTracker
 from ganlib.tracking.spool import SpooledTracker
 from ganlib.training.build import build_acceleration, pick_kernels
 from ganlib.training.checkpoints import Checkpoints
+from ganlib.training.dataset_page import log_dataset
 from ganlib.training.host import Host
 from ganlib.training.spec import RunSpec, find_result, read_spec, result_key
 
@@ -69,7 +71,19 @@ def worker_host(parameters: dict[str, Any], place: WorkerPlace, say: Say) -> Ite
             tracker = spooled = SpooledTracker(tracker, settings.home / "spool" / spec.run)
             stack.callback(lambda: spooled.close(CLOSE_TRACKER_SECONDS))
         host = build_host(place, spec, equipment, checkpoints, tracker, parameters["tracking_run_id"], say)
-        host.look_at_untrained = not parameters.get("trial", False)
+        trial = parameters.get("trial", False)
+        host.look_at_untrained = not trial
+        if place.rank == 0:
+            # All trials of a sweep have the same pictures: a sheet in each would tell nothing new.
+            drawing = threading.Thread(
+                target=log_dataset,
+                args=(store, tracker, host.tracking_run_id, dataset, spec.config.dataset.licence, say),
+                kwargs={"with_sheet": not trial},
+                name="ganlib-dataset-page",
+            )
+            # Beside the loop, which does not wait for it; the tracker is closed after it.
+            drawing.start()
+            stack.callback(drawing.join)
         yield host
 
 

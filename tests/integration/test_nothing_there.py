@@ -16,6 +16,8 @@ NOTHING: dict[str, list[str]] = {
     "dataset prepare": ["not-there", "--size", "28"],
     "dataset remove": ["not-there", "--yes"],
     "dataset show": ["not-there"],
+    "dataset export": ["not-there", "out"],
+    "dataset verify": ["not-there"],
     "config show": ["not-there@champion"],
     "config diff": ["digits-wgan", "not-00000000-00000000-there"],
     "model show": ["not-there"],

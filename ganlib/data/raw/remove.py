@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Collection, Sequence
 
 from ganlib.data.layout import DESCRIPTION, raw_prefix, unknown_dataset
 from ganlib.data.threads import TRANSFER_THREADS, ordered_map
+from ganlib.errors import DataError, GanlibError
 from ganlib.names import Sha256
 from ganlib.ports import ObjectStore
 from ganlib.records import Record
@@ -57,6 +59,35 @@ def plan_removal(store: ObjectStore, name: str, *, versions: bool = False, used:
         versions=tuple(sorted(going)),
         kept=tuple(sorted(by_digest.keys() - going)),
     )
+
+
+ModelsTrainedOn = Callable[[str, Collection[str]], Sequence[str]]
+"""Gives the registered models, as people name them, that were trained on the dataset of this name or on
+versions with these digests."""
+
+
+def require_unused(removal: Removal, models_trained_on: ModelsTrainedOn) -> None:
+    """Refuse a removal while a registered model was trained on the dataset.
+
+    Args:
+        removal: The plan.
+        models_trained_on: Asks the registry.
+
+    Raises:
+        DataError: Models were, or the registry cannot be asked.
+    """
+    try:
+        models = models_trained_on(removal.name, (*removal.versions, *removal.kept))
+    except GanlibError as error:
+        raise DataError(
+            f"nothing was removed: whether models were trained on dataset {removal.name} cannot be "
+            f"asked ({error}); repeat it when they can be asked, or give --force"
+        ) from error
+    if models:
+        raise DataError(
+            f"nothing was removed: registered models were trained on dataset {removal.name}: "
+            f"{', '.join(models)}; keep it, so that they can be trained and judged again, or give --force"
+        )
 
 
 def remove_dataset(store: ObjectStore, removal: Removal) -> None:

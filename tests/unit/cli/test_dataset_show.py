@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
+from made_versions import made_version
+from PIL import Image
 from test_dataset_list import put_version
 from typer.testing import CliRunner
 
 from ganlib.cli.main import app
+from ganlib.data.formats.entries import Refused
 from ganlib.data.layout import RawDataset
-from ganlib.errors import DataError, UnknownName
+from ganlib.data.licences import stated_licence
+from ganlib.data.preparation import Preparation, PreparationReport
+from ganlib.errors import ConfigError, DataError, UnknownName
 from ganlib.fakes.stores import MemoryStore
+from ganlib.records import DatasetVersion, Split
 
 
 @pytest.fixture
@@ -36,6 +43,7 @@ def test_a_dataset_is_values_for_programs(store: MemoryStore) -> None:
         "dataset": "flowers",
         "format": "pictures",
         "sources": ["./flowers"],
+        "licence": "unknown",
         "raw": {
             "objects": 3,
             "bytes": 30,
@@ -53,9 +61,11 @@ def test_a_dataset_is_values_for_programs(store: MemoryStore) -> None:
                 "problem": None,
                 "bytes": 27,
                 "place": f"s3://pictures/datasets/flowers/{digest}/",
+                "report": None,
             }
         ],
         "versions_left_out": 0,
+        "reports_unread": [],
     }
 
 
@@ -87,3 +97,97 @@ def test_what_is_not_there_or_not_whole_is_told(store: MemoryStore) -> None:
     store.put("raw/half/a.png", b"0")
     with pytest.raises(DataError, match="adding it was interrupted"):
         say("half")
+
+
+COUNTS: dict[Split, dict[str, int]] = {"train": {"roses": 3, "tulips": 2}, "held_out": {"tulips": 1}}
+REPORT = PreparationReport(
+    digest="0" * 64,
+    preparation=Preparation(size=8, channels=3, fit="pad"),
+    pictures=11,
+    counts=COUNTS,
+    split_by="groups",
+    held_out_groups=("p001", "p\u202e002"),
+    copies=2,
+    near_copies=1,
+    refused_by_reason={"truncated": 2, "bomb": 1},
+    refused=(
+        Refused(name="a/\x1b[2J.png", reason="truncated", detail="it ends\nearly"),
+        Refused(name="[red]b.png", reason="bomb"),
+    ),
+)
+
+
+@pytest.fixture
+def reported(store: MemoryStore) -> DatasetVersion:
+    labels: dict[Split, list[int]] = {"train": [0, 0, 0, 1, 1], "held_out": [1]}
+    return made_version(store, (3, 8, 8), ["roses", "tulips"], labels, name="flowers", report=REPORT)
+
+
+def test_a_report_is_told_and_given_to_programs(store: MemoryStore, reported: DatasetVersion) -> None:
+    text = say("flowers")
+    for line in (
+        "licence unknown",
+        f"version {reported.digest[:12]}",
+        "prepared as 8 × 8 pixels, colour, pad, background #ffffff",
+        "split by whole groups, 2 held out: p001, p\\u202e002",
+        "11 pictures found: 3 refused, 2 exact copies left out, 1 held-out ones that look like one that is "
+        "trained on",
+        f"refused: 2 truncated, 1 bomb; ganlib dataset show flowers --version {reported.digest[:12]} "
+        "--refused lists them",
+    ):
+        assert line in text.splitlines()
+    assert "│ tulips │ 2           │ 1        │" in text
+    (version,) = json.loads(say("flowers", "--json"))["versions"]
+    assert version["report"] == REPORT.model_dump(mode="json", exclude={"digest"})
+    assert version["report"]["counts"] == COUNTS
+
+
+def test_refused_pictures_are_lines_that_do_nothing_to_a_terminal(
+    store: MemoryStore, reported: DatasetVersion
+) -> None:
+    shown = reported.digest[:12]
+    assert say("flowers", "--refused").splitlines() == [
+        "a/\\x1b[2J.png\ttruncated\tit ends\\nearly",
+        "[red]b.png\tbomb\t",
+        f"version {shown}: 1 more were refused and are not listed",
+    ]
+    other = put_version(store, "flowers", 28)
+    assert say("flowers", "--refused", "--version", other[:12]) == (
+        f"version {other[:12]}: not recorded, an older ganlib made it\n"
+    )
+    with pytest.raises(ConfigError, match="give one of them"):
+        say("flowers", "--refused", "--json")
+
+
+def test_reports_that_are_damaged_or_lie_are_told(store: MemoryStore, reported: DatasetVersion) -> None:
+    (key,) = [key for key in store.objects if "/prepared/" in key]
+    store.put(key, store.objects[key].replace(b'"roses": 3', b'"roses": 4'))
+    text = say("flowers")
+    assert "the report has other counts than the manifest" in text
+    assert "│ tulips" not in text
+    store.put(key, b"{}")
+    assert "a report cannot be read: " in say("flowers")
+    assert "is not a PreparationReport" in json.loads(say("flowers", "--json"))["reports_unread"][0]
+    assert "an older ganlib made it" in say("flowers")
+
+
+def test_a_sheet_is_written_of_the_version_that_is_meant(
+    store: MemoryStore, reported: DatasetVersion, tmp_path: Path
+) -> None:
+    out = tmp_path / "sheet.png"
+    assert f"contact sheet of version {reported.digest[:12]} in {out}" in say("flowers", "--sheet", str(out))
+    assert Image.open(out).format == "PNG"
+    other = made_version(store, (1, 8, 8), [], {"train": [0]}, name="flowers")
+    with pytest.raises(ConfigError, match="has 2 such versions"):
+        say("flowers", "--sheet", str(out))
+    before = out.read_bytes()
+    say("flowers", "--sheet", str(out), "--version", other.digest[:12], "--json")
+    assert out.read_bytes() != before
+    with pytest.raises(ConfigError, match="in a folder that is there"):
+        say("flowers", "--sheet", str(tmp_path / "none" / "s.png"), "--version", other.digest[:12])
+    assert [path.name for path in tmp_path.iterdir()] == ["sheet.png"]
+
+
+def test_licences_are_those_of_the_recipes() -> None:
+    assert stated_licence("fashion-mnist") == "MIT"
+    assert stated_licence("flowers") == "unknown"

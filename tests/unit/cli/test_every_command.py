@@ -38,6 +38,8 @@ NEEDS_SERVICES: dict[str, list[str]] = {
     "dataset list": [],
     "dataset show": ["flowers"],
     "dataset remove": ["flowers", "--yes"],
+    "dataset export": ["flowers", "out"],
+    "dataset verify": ["flowers"],
     "model list": [],
     "model show": ["digits-wgan"],
     "model promote": ["digits-wgan/1", "--why", "it is better"],

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import pytest
@@ -10,9 +10,9 @@ from ganlib.data.layout import datasets
 from ganlib.data.preparation import Preparation
 from ganlib.data.prepare import prepare
 from ganlib.data.raw.add import add_dataset
-from ganlib.data.raw.remove import plan_removal, remove_dataset
+from ganlib.data.raw.remove import plan_removal, remove_dataset, require_unused
 from ganlib.data.versions import versions
-from ganlib.errors import UnknownName
+from ganlib.errors import DataError, ServiceError, UnknownName
 from ganlib.ports import ObjectStore
 from ganlib.records import DatasetVersion
 
@@ -79,3 +79,27 @@ def test_an_interrupted_add_can_be_removed(store: WatchedStore) -> None:
     store.put("raw/half/1.png", b"x")
     remove_dataset(store, plan_removal(store, "half"))
     assert store.objects == {}
+
+
+def test_a_dataset_that_models_were_trained_on_is_not_removed(store: WatchedStore, two: Two) -> None:
+    removal = plan_removal(store, "mine", versions=True)
+    asked: list[tuple[str, set[str]]] = []
+
+    def trained(name: str, digests: Collection[str]) -> list[str]:
+        asked.append((name, set(digests)))
+        return ["digits/3 (champion)", "digits/1"]
+
+    with pytest.raises(
+        DataError, match=r"nothing was removed: .* mine: digits/3 \(champion\), digits/1; .*--force"
+    ):
+        require_unused(removal, trained)
+    assert asked == [("mine", {version.digest for version in two})]
+    require_unused(removal, lambda name, digests: [])
+
+
+def test_a_registry_that_is_down_is_told(store: WatchedStore, two: Two) -> None:
+    def down(name: str, digests: Collection[str]) -> list[str]:
+        raise ServiceError("mlflow", "memory", "GANLIB_MLFLOW_URI", "went away")
+
+    with pytest.raises(DataError, match="cannot be asked .*went away.* give --force"):
+        require_unused(plan_removal(store, "mine"), down)
