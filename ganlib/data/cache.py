@@ -80,7 +80,7 @@ class LocalDataset:
         return WindowedOrder(counts, seed, self.window)
 
     def sample(self) -> Pictures:
-        """Training pictures for what need not see all of them: all, unless the version is streamed."""
+        """Training pictures for what can do with a sample of them: all, unless the version is streamed."""
         return self.load("train")
 
     @contextmanager

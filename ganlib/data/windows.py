@@ -53,10 +53,11 @@ def window_of(
         fitting, too_large = (middle, too_large) if needed(middle) <= limit else (fitting, middle)
     if not fitting:
         at_once = "" if runs == 1 else f" for each of {runs} trials at once"
+        fewer = "" if runs == 1 else ", or let fewer trials train at once"
         raise ConfigError(
             f"dataset {version.name} has {size:,} bytes, and GANLIB_CACHE_BYTES is {limit:,}: to be streamed "
             f"it needs room for the held-out pictures and two windows of one shard{at_once}; raise it to "
-            f"{min(size, needed(1)):,} or more"
+            f"{min(size, needed(1)):,} or more{fewer}"
         )
     return fitting
 
@@ -92,7 +93,7 @@ def sample_of(version: DatasetVersion, window: int) -> tuple[Shard, ...]:
     return tuple(shard for shard in version.shards if shard in chosen)
 
 
-def describe(version: DatasetVersion, limit: int | None, window: int | None) -> str:
+def way_in_words(version: DatasetVersion, limit: int | None, window: int | None) -> str:
     """Say in a line which way a run takes.
 
     Args:

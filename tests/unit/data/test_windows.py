@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from numbered_version import make_version
 
 from ganlib.data.order import WindowedOrder
-from ganlib.data.windows import describe, sample_of, shards_of, size_of, window_of, windows_bytes
+from ganlib.data.windows import sample_of, shards_of, size_of, way_in_words, window_of, windows_bytes
 from ganlib.errors import ConfigError
 from ganlib.fakes.stores import MemoryStore
 from ganlib.records import DatasetVersion, Shard
@@ -101,8 +101,8 @@ def test_a_line_says_which_way_is_taken(version: DatasetVersion) -> None:
     size = size_of(version.shards)
     whole = f"the dataset ({size:,} bytes) is kept whole on each node"
     taken = "1 of 8 training shards at a time"
-    assert describe(version, None, None) == whole
-    assert describe(version, None, 1) == f"{whole}, and read as the run began: {taken}"
-    assert describe(version, 200_000, 1) == (
+    assert way_in_words(version, None, None) == whole
+    assert way_in_words(version, None, 1) == f"{whole}, and read as the run began: {taken}"
+    assert way_in_words(version, 200_000, 1) == (
         f"the dataset ({size:,} bytes) is larger than the cache's 200,000 bytes: streamed, {taken}"
     )
