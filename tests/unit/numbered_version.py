@@ -39,22 +39,29 @@ class NotingStore(MemoryStore):
 
 
 def make_version(
-    store: MemoryStore, folder: Path, *, train: int = 73, held_out: int = 16, capacity: int = 10
+    store: MemoryStore,
+    folder: Path,
+    *,
+    train: int = 73,
+    held_out: int = 16,
+    capacity: int = 10,
+    shape: tuple[int, int, int] = SHAPE,
 ) -> DatasetVersion:
     """Put a version into a store: noise, with the picture's number in its first two pixels."""
     random = np.random.default_rng(0)
     shards: list[Shard] = []
     splits: tuple[tuple[Split, int], ...] = (("train", train), ("held_out", held_out))
     for split, count in splits:
-        images = random.integers(0, 256, (count, *SHAPE), dtype=np.uint8)
+        images = random.integers(0, 256, (count, *shape), dtype=np.uint8)
         images[:, 0, 0, 0], images[:, 0, 0, 1] = np.arange(count) // 256, np.arange(count) % 256
         labels = np.arange(count, dtype=np.int64) % 3
-        shards += write_shards(folder, split, [Block(images, labels)], SHAPE, capacity)
+        shards += write_shards(folder, split, [Block(images, labels)], shape, capacity)
     classes = ("a", "b", "c")
-    digest = DatasetVersion.digest_for(SHAPE, classes, tuple(shards))
+    digest = DatasetVersion.digest_for(shape, classes, tuple(shards))
     version = DatasetVersion(
-        name="numbered", digest=digest, image_shape=SHAPE, classes=classes, shards=tuple(shards)
+        name="numbered", digest=digest, image_shape=shape, classes=classes, shards=tuple(shards)
     )
+    store.put(f"{version.prefix}/manifest.json", version.to_json().encode())
     for shard in shards:
         store.put(f"{version.prefix}/{shard.path}", folder / shard.path)
     return version
