@@ -4,7 +4,6 @@
 
     CACHE/datasets/SHA256/…     the held-out shards of a version, a sample of its training shards, or the
                                 windows of a run; laid out as a whole version, and leaving as one
-
 """
 
 from __future__ import annotations

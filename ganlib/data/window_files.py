@@ -144,7 +144,8 @@ class WindowFiles:
                         self._bring(window, windows)
             except Exception as error:  # noqa: BLE001  raised where its pictures are waited for
                 with self._changed:
-                    self._error = error
+                    # Of windows that nobody waits for any longer nobody needs to hear.
+                    self._error = error if self._windows == windows else self._error
                     self._changed.notify_all()
 
     def _bring(self, window: Window, windows: tuple[Window, ...]) -> None:
