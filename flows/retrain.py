@@ -26,6 +26,8 @@ from ganlib.registry.mlflow import MlflowRegistry
 from ganlib.release.gate import has_passed, incomparable
 from ganlib.release.tags import CHALLENGER, CHAMPION, known_tags, require_publishable
 from ganlib.settings import Settings, load_settings
+from ganlib.storage import open_store
+from ganlib.training.dataset import with_window
 from ganlib.training.spec import RunSpec, count_classes, run_name
 
 
@@ -88,13 +90,14 @@ def retrain(
         )
         get_run_logger().info("nothing to train: %s", reason)
         return Retrained(generator=present, dataset=dataset, skipped=reason, seconds=seconds)
-    spec = RunSpec(
+    started = RunSpec(
         run=run_name(config, dataset, request or _default_request(force)),
         config=config,
         dataset_name=dataset.name,
         dataset_digest=dataset.digest,
         code_version=version("ganlib"),
     )
+    spec = with_window(open_store(settings), started, dataset, settings)
     require_publishable(spec, dataset)
     _warn_of_another_kind(settings, spec, dataset)
     with timed(seconds, "pull"):

@@ -36,6 +36,7 @@ from ganlib.sweep.spec import (
     read_sweep_result,
     sweep_spec,
     train_on,
+    with_sweep_window,
     write_sweep_spec,
 )
 from ganlib.training.spec import RunSpec, count_classes, result_key
@@ -87,7 +88,7 @@ def sweep(
         dataset = prepare(config.base)
     count_classes(config.base, dataset)
     require_classes(config.base.evaluation, dataset)
-    spec = sweep_spec(config, dataset, request)
+    spec = with_sweep_window(open_store(settings), sweep_spec(config, dataset, request), dataset, settings)
     first = spec.trial(0, config.recipe_values())
     require_publishable(first, dataset)
     with timed(seconds, "pull"):

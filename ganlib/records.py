@@ -220,6 +220,8 @@ class Copying(Record):
     """The same for held-out pictures that are not training pictures themselves; 0 when all of them are."""
     held_out_copies: Count = 0
     """Held-out pictures that are training pictures, and say nothing about new ones."""
+    training_sample: Count = 0
+    """Training pictures that they were compared with, where the cache had no room for all; 0: all."""
 
     @property
     def ratio(self) -> float:

@@ -190,6 +190,9 @@ def public_environment(settings: Settings) -> dict[str, str]:
         "RAY_DEDUP_LOGS": "0",
         "RAY_COLOR_PREFIX": "0",
     }
+    if settings.cache_bytes is not None:
+        # A run's window was chosen for it.
+        values["GANLIB_CACHE_BYTES"] = str(settings.cache_bytes)
     if "mlflow" in settings.own:
         values[ADDRESS_VARIABLE["mlflow"]] = settings.require("mlflow")
     if "s3" in settings.own:

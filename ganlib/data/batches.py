@@ -15,6 +15,7 @@ from torch import Tensor
 from ganlib.core.loop import Batch
 from ganlib.data.order import Order, WholeOrder, mix
 from ganlib.data.pictures import Pictures
+from ganlib.data.windowed_pictures import WindowedPictures
 from ganlib.errors import ConfigError, DataError
 
 RESIDENT_SHARE = 0.25
@@ -25,7 +26,7 @@ class TrainingBatches:
     """``batches(step)`` gives the batch of any step, in any order.
 
     Args:
-        pictures: The training split.
+        pictures: The training split; of windowed ones the order is their own.
         seed: Seed of the order and the flips; any integer.
         batch_size: The global batch, over all workers.
         rank: This worker, 0 to ``world_size - 1``.
@@ -41,7 +42,7 @@ class TrainingBatches:
 
     def __init__(
         self,
-        pictures: Pictures,
+        pictures: Pictures | WindowedPictures,
         *,
         seed: int,
         batch_size: int,
@@ -66,6 +67,8 @@ class TrainingBatches:
         self.seed, self.batch_size, self.flip = seed, batch_size, flip
         self.rank, self.world_size, self.device = rank, world_size, torch.device(device)
         self._order = order or WholeOrder(len(pictures), seed)
+        if isinstance(pictures, WindowedPictures):
+            self._order = pictures.order
         self._resident = self._move_to_device()
 
     @property
@@ -81,6 +84,7 @@ class TrainingBatches:
         """
         if step < 0:
             raise ValueError(f"step is {step}; steps begin at 0")
+        self._move_window(step)
         share = self.batch_size // self.world_size
         positions = torch.arange(share) + (step * self.batch_size + self.rank * share)
         index = self._order.at(positions)
@@ -94,6 +98,19 @@ class TrainingBatches:
             images = torch.where(mirrored[:, None, None, None], images.flip(-1), images)
         return Batch(images, labels)
 
+    def _move_window(self, step: int) -> None:
+        """Have the windows of a step at hand, where pictures come by windows."""
+        if not isinstance(self.pictures, WindowedPictures):
+            return
+        windows = self.pictures.windows_for(step * self.batch_size, (step + 1) * self.batch_size)
+        if windows is None:
+            return
+        if self.device.type == "cuda":
+            # Until the earlier steps' gradients are there, averaged over all workers: then all workers have
+            # read what lies before this step. On a CPU no worker comes here any earlier.
+            torch.cuda.synchronize(self.device)
+        self.pictures.move_on(windows)
+
     def _flipped_at(self, positions: Tensor) -> Tensor:
         """Whether each position is mirrored: bool [k], from a bit of a hash (splitmix64) of it."""
         key = np.uint64(mix("flip", self.seed, 0))
@@ -104,7 +121,7 @@ class TrainingBatches:
 
     def _move_to_device(self) -> Batch | None:
         # Mapped pictures are in the CPU's memory already, so only a GPU gets a copy.
-        if self.device.type != "cuda":
+        if self.device.type != "cuda" or isinstance(self.pictures, WindowedPictures):
             return None
         free, _ = torch.cuda.mem_get_info(self.device)
         if self.pictures.nbytes > RESIDENT_SHARE * free:

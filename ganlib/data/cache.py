@@ -11,6 +11,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +30,9 @@ from ganlib.ports import ObjectStore
 from ganlib.records import DatasetVersion, Record, Shard, Split
 
 if TYPE_CHECKING:
+    from ganlib.data.order import WindowedOrder
     from ganlib.data.pictures import Pictures
+    from ganlib.data.windowed_pictures import WindowedPictures
 
 
 class _Verified(Record):
@@ -45,6 +50,8 @@ class LocalDataset:
     """Holds each shard under ``Shard.path``."""
     hold: Hold | None = field(default=None, compare=False, repr=False)
     """Keeps the version in the cache as long as somebody refers to it."""
+    window: int | None = None
+    """Training shards in a window of the run that reads it; ``None``: each epoch is a permutation of all."""
 
     def load(self, split: Split) -> Pictures:
         """The pictures of a split, mapped from disk where that is possible.
@@ -58,6 +65,38 @@ class LocalDataset:
         shards = [shard for shard in self.version.shards if shard.split == split]
         classes = len(self.version.classes)
         return open_pictures(self.folder, shards, self.version.image_shape, classes=classes, keep=self.hold)
+
+    def order(self, seed: int) -> WindowedOrder | None:
+        """The order of the training pictures by windows; ``None``: each epoch is a permutation of all.
+
+        Args:
+            seed: Any integer.
+        """
+        if self.window is None:
+            return None
+        from ganlib.data.order import WindowedOrder
+
+        counts = [shard.images for shard in self.version.shards if shard.split == "train"]
+        return WindowedOrder(counts, seed, self.window)
+
+    def sample(self) -> Pictures:
+        """Training pictures for what can do with a sample of them: all, unless the version is streamed."""
+        return self.load("train")
+
+    @contextmanager
+    def training(self, run: str, *, seed: int, batch_size: int) -> Iterator[Pictures | WindowedPictures]:
+        """The training pictures: here all of them, of a streamed dataset those of the windows at hand.
+
+        Args:
+            run: The name of the run that reads them.
+            seed: Seed of their order.
+            batch_size: Pictures in the global batch.
+
+        Raises:
+            DataError: As of :meth:`load`.
+        """
+        del run, seed, batch_size  # what is whole on this machine is the same for all runs
+        yield self.load("train")
 
 
 def pull(
@@ -87,26 +126,77 @@ def pull(
             next pull goes on from there.
     """
     folder = cache / "datasets" / version.digest
+    return LocalDataset(version, folder, pull_part(store, version, version.shards, folder, limit))
+
+
+def pull_part(
+    store: ObjectStore,
+    version: DatasetVersion,
+    shards: Sequence[Shard],
+    folder: Path,
+    limit: int | None,
+) -> Hold:
+    """Bring some of a version's shards into a folder of the cache, as :func:`pull` brings all of them.
+
+    Args:
+        store: Holds the version.
+        version: The version.
+        shards: Those to bring.
+        folder: The folder for them, of a name that is a SHA-256, as eviction expects it.
+        limit: As in :func:`pull`.
+
+    Returns:
+        The hold that keeps the folder in the cache. Raises as :func:`pull`.
+    """
+    with cache_of(folder), locked(folder.with_name(f"{folder.name}.lock")):
+        hold = Hold(folder)
+        size = sum(shard.bytes for shard in shards)
+        fetch_missing(
+            store,
+            version,
+            shards,
+            folder,
+            before_fetching=lambda: make_room(folder, hold, size, limit, f"dataset {version.name}"),
+        )
+    return hold
+
+
+@contextmanager
+def cache_of(folder: Path) -> Iterator[None]:
+    """Around work in a folder of the cache, whose parent is made: turns ``OSError`` into ``DataError``."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with locked(folder.with_name(f"{folder.name}.lock")):
-            hold = Hold(folder)
-            _fetch_missing(store, version, folder, hold, limit)
+        yield
     except OSError as error:
         raise DataError(
-            f"the cache {cache} cannot be used: {error.strerror or error}. "
+            f"the cache {folder.parent.parent} cannot be used: {error.strerror or error}. "
             "Make room there, or set GANLIB_HOME to another folder"
         ) from error
-    return LocalDataset(version, folder, hold)
 
 
-def _fetch_missing(
-    store: ObjectStore, version: DatasetVersion, folder: Path, hold: Hold, limit: int | None
+def fetch_missing(
+    store: ObjectStore,
+    version: DatasetVersion,
+    shards: Sequence[Shard],
+    folder: Path,
+    *,
+    before_fetching: Callable[[], None] = lambda: None,
+    stop: threading.Event | None = None,
 ) -> None:
+    """Bring those of some shards that a folder lacks or has altered; the caller holds the folder's lock.
+
+    Args:
+        store: Holds the version.
+        version: The version.
+        shards: Those that are to be there afterwards.
+        folder: Holds each under ``Shard.path``.
+        before_fetching: Called once it is known that something is missing; may raise.
+        stop: As in :func:`~ganlib.data.fetching.fetch_files`.
+    """
     record = folder / "verified.json"
     before = _read_verified(record)
     # Before anything is fetched: a bad path means that nothing of the manifest can be trusted.
-    paths = {shard.path: _path_inside(folder / "shards", folder / shard.path) for shard in version.shards}
+    paths = {shard.path: _path_inside(folder / "shards", folder / shard.path) for shard in shards}
 
     def is_there(shard: Shard) -> bool:
         path = paths[shard.path]
@@ -115,11 +205,10 @@ def _fetch_missing(
             return False
         return stamp == before.shards.get(shard.path) or file_digest(path) == shard.sha256
 
-    there = ordered_map(is_there, version.shards, threads=TRANSFER_THREADS, name="ganlib-verify")
-    missing = [shard for shard, found in zip(version.shards, there, strict=True) if not found]
+    there = ordered_map(is_there, shards, threads=TRANSFER_THREADS, name="ganlib-verify")
+    missing = [shard for shard, found in zip(shards, there, strict=True) if not found]
     if missing:
-        size = sum(shard.bytes for shard in version.shards)
-        make_room(folder, hold, size, limit, f"dataset {version.name}")
+        before_fetching()
         (folder / "shards").mkdir(parents=True, exist_ok=True)
         fetch_files(
             store,
@@ -127,8 +216,11 @@ def _fetch_missing(
                 WantedFile(f"{version.prefix}/{shard.path}", paths[shard.path], shard.bytes, shard.sha256)
                 for shard in missing
             ],
+            stop=stop,
         )
-    after = _Verified(shards={path: stamp for path in paths if (stamp := _stamp(paths[path]))})
+    others = {path: stamp for path, stamp in before.shards.items() if stamp == _stamp(folder / path)}
+    stamps = {path: stamp for path in paths if (stamp := _stamp(paths[path]))}
+    after = _Verified(shards=others | stamps)
     if after != before:
         beside = record.with_suffix(".part")
         beside.write_text(after.to_json())

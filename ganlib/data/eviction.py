@@ -74,7 +74,7 @@ def make_room(folder: Path, hold: Hold, needed: int, limit: int | None, what: st
     Either enough is removed or nothing is.
 
     Args:
-        folder: The version's folder, which need not exist.
+        folder: The version's folder; made when it does not exist.
         hold: The hold on it.
         needed: Bytes of the whole version.
         limit: Most bytes of all versions; ``None``: as many as the disk takes.
@@ -86,7 +86,7 @@ def make_room(folder: Path, hold: Hold, needed: int, limit: int | None, what: st
     """
     if limit is not None and needed > limit:
         raise DataError(
-            f"{what} has {gigabytes(needed)} and cannot be cached: GANLIB_CACHE_BYTES is {gigabytes(limit)}; "
+            f"{what} has {in_words(needed)} and cannot be cached: GANLIB_CACHE_BYTES is {in_words(limit)}; "
             "raise it"
         )
     with locked(folder.with_name("room.lock")), ExitStack() as locks:
@@ -105,8 +105,8 @@ def make_room(folder: Path, hold: Hold, needed: int, limit: int | None, what: st
                 total, free = total - other.size, free + other.size
         if limit is not None and total > limit:
             raise DataError(
-                f"{what} has {gigabytes(needed)} and finds no room in the cache: GANLIB_CACHE_BYTES is "
-                f"{gigabytes(limit)}, and {gigabytes(total - needed)} of it are in use by other runs; wait "
+                f"{what} has {in_words(needed)} and finds no room in the cache: GANLIB_CACHE_BYTES is "
+                f"{in_words(limit)}, and {in_words(total - needed)} of it are in use by other runs; wait "
                 "for them, or raise it"
             )
         if free < missing:
@@ -117,6 +117,8 @@ def make_room(folder: Path, hold: Hold, needed: int, limit: int | None, what: st
             gone.rename(aside)
             shutil.rmtree(aside)
         hold.note(needed)
+        # Now, since whoever makes room next counts the folders.
+        folder.mkdir(exist_ok=True)
 
 
 def _versions(parent: Path) -> list[Path]:
@@ -160,6 +162,8 @@ def _use(folder: Path) -> Path:
     return folder.with_name(folder.name + ".use")
 
 
-def gigabytes(count: int) -> str:
+def in_words(count: int) -> str:
     """A number of bytes for messages."""
-    return f"{count / 1e9:,.1f} GB" if count >= 10**8 else f"{count:,} bytes"
+    if count >= 10**9:
+        return f"{count / 1e9:,.1f} GB"
+    return f"{count / 1e6:.4g} MB" if count >= 10**6 else f"{count:,} bytes"

@@ -67,6 +67,7 @@ def fetch_files(
     retries: Retries | None = None,
     block_bytes: int = BLOCK_BYTES,
     threads: int = FETCH_THREADS,
+    stop: threading.Event | None = None,
 ) -> None:
     """Bring files; each appears in its place whole and verified. Callers keep other processes away from them.
 
@@ -79,6 +80,8 @@ def fetch_files(
         retries: How patient to be; ``None``: as :class:`Retries` has it.
         block_bytes: Bytes of a block, 1 or more.
         threads: Streams at once, 1 or more.
+        stop: Another thread may set it to end this early and without an error, with files missing. It is set
+            here before an error is raised.
 
     Raises:
         ObjectMissing: There is no such object.
@@ -89,7 +92,7 @@ def fetch_files(
     """
     wanted = list(files)
     for again in (True, False):
-        fetcher = _Fetcher(store, retries or Retries(), block_bytes)
+        fetcher = _Fetcher(store, retries or Retries(), block_bytes, stop or threading.Event())
         fetcher.run(wanted, threads)
         if fetcher.wrong and not again:
             raise fetcher.wrong[0][1]
@@ -107,11 +110,13 @@ class _Task(NamedTuple):
 class _Fetcher:
     """One pass over files."""
 
-    def __init__(self, store: ObjectStore, retries: Retries, block_bytes: int) -> None:
+    def __init__(
+        self, store: ObjectStore, retries: Retries, block_bytes: int, stopped: threading.Event
+    ) -> None:
         self._store, self._retries, self._block_bytes = store, retries, block_bytes
         self.wrong: list[tuple[WantedFile, DataError]] = []
         """Files that were not what they should be, and were deleted."""
-        self._stopped = threading.Event()
+        self._stopped = stopped
         self._error: Exception | None = None
 
     def run(self, files: Sequence[WantedFile], threads: int) -> None:
@@ -124,14 +129,15 @@ class _Fetcher:
                 try:
                     for _ in brought:
                         pass
-                finally:
+                except BaseException:
                     self._stopped.set()
+                    raise
         if self._error is not None:
             raise self._error
 
     def _spans(self, files: Sequence[WantedFile], threads: int, parts: ExitStack) -> Iterator[_Task]:
         for number, file in enumerate(files):
-            if self._error is not None:
+            if self._stopped.is_set():
                 return
             part = PartFile(file.path, file.size, self._block_bytes)
             parts.callback(part.close)
@@ -176,7 +182,7 @@ class _Fetcher:
                 failures = 1 if position - before >= PROGRESS_BYTES else failures + 1
                 if failures >= self._retries.attempts:
                     raise error or _too_slow(task.file.key, failures)
-                # Woken when another thread has failed for good.
+                # Woken when another thread has failed for good, or the caller has had enough.
                 self._stopped.wait(self._retries.pause(failures))
 
     def _conclude(self, task: _Task, digest: str) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -66,6 +66,18 @@ class WholeOrder:
         return order
 
 
+class Window(NamedTuple):
+    """Some shards whose pictures come one after another."""
+
+    epoch: int
+    number: int
+    """Its number in the epoch, from 0."""
+    shards: tuple[int, ...]
+    """Numbers of shards in the order of the version's list, increasing."""
+    end: int
+    """The position in the endless stream after its last picture."""
+
+
 class WindowedOrder:
     """Every epoch is a permutation of the shards; pictures are permuted within windows of some of them.
 
@@ -107,21 +119,27 @@ class WindowedOrder:
             index[in_epoch] = found
         return index
 
-    def shards_from(self, position: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """The shards that a position needs, and those of the window after it.
+    def windows_for(self, start: int, stop: int) -> tuple[Window, ...]:
+        """The windows to have at hand while a stretch of positions is read.
 
         Args:
-            position: 0 or more.
+            start: First position, 0 or more.
+            stop: The position after the last one, more than ``start``.
 
         Returns:
-            Numbers of shards, in the order of the version's list: of this window, and of the next one, which
-            may belong to the next epoch.
+            Every window with a picture of the stretch, in order. When that is one window, the window after it
+            as well, which may belong to the next epoch: it can be fetched meanwhile.
         """
+        windows = [self._window_at(start)]
+        while windows[-1].end < stop or len(windows) == 1:
+            windows.append(self._window_at(windows[-1].end))
+        return tuple(windows)
+
+    def _window_at(self, position: int) -> Window:
         epoch, offset = divmod(position, self._count)
         windows, ends = self._epoch(epoch)
-        window = int(torch.bucketize(torch.tensor(offset), ends, right=True))
-        after = windows[window + 1] if window + 1 < len(windows) else self._epoch(epoch + 1)[0][0]
-        return windows[window], after
+        number = int(torch.bucketize(torch.tensor(offset), ends, right=True))
+        return Window(epoch, number, windows[number], epoch * self._count + int(ends[number]))
 
     def _epoch(self, epoch: int) -> tuple[list[tuple[int, ...]], Tensor]:
         """The windows of an epoch as numbers of shards, and where each ends: int64 [windows]."""

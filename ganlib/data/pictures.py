@@ -100,7 +100,7 @@ def open_pictures(
     Raises:
         DataError: A shard is gone, is not what its record says, or has a label that is no class.
     """
-    mapped = [_map(folder / shard.path, shard, shape, classes) for shard in shards]
+    mapped = [map_shard(folder / shard.path, shard, shape, classes) for shard in shards]
     if not mapped:
         return Pictures([torch.empty((0, *shape), dtype=torch.uint8)], torch.empty(0, dtype=torch.int64))
     images = [part for part, _ in mapped]
@@ -110,7 +110,11 @@ def open_pictures(
     return Pictures(images, torch.cat(labels) if len(labels) > 1 else labels[0], keep)
 
 
-def _map(path: Path, shard: Shard, shape: tuple[int, int, int], classes: int) -> tuple[Tensor, Tensor]:
+def map_shard(path: Path, shard: Shard, shape: tuple[int, int, int], classes: int) -> tuple[Tensor, Tensor]:
+    """A shard's pictures, uint8 [n, c, h, w] and mapped from disk, and labels, int64 [n].
+
+    Raises as :func:`open_pictures`.
+    """
     wanted = {"images": ("U8", [shard.images, *shape]), "labels": ("I64", [shard.images])}
     try:
         with safe_open(path, framework="pt") as file:

@@ -1,6 +1,7 @@
 """The pull job: every node of the cluster brings the shards of a dataset version into its cache.
 
-``python -m ganlib.jobs.pull RUN`` on the cluster. A node that has them already only verifies that.
+``python -m ganlib.jobs.pull RUN`` on the cluster. A node that has them already only verifies that. Of a
+version that is streamed, a node brings the held-out shards and those of the run's first windows.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ganlib.cluster.program import connect, emit, run_main
-from ganlib.data.cache import pull
-from ganlib.data.versions import load_version
+from ganlib.data.streaming import StreamedDataset
+from ganlib.data.windows import shards_of, size_of
 from ganlib.settings import load_settings
 from ganlib.storage import open_store
-from ganlib.training.spec import read_spec
+from ganlib.training.dataset import has_begun, open_dataset
+from ganlib.training.spec import RunSpec, read_spec
 
 
 def main(run: str) -> None:
@@ -41,16 +43,26 @@ def pull_here(run: str) -> str:
     settings = load_settings()
     store = open_store(settings)
     spec = read_spec(store, run)
-    dataset = pull(
-        store,
-        load_version(store, spec.dataset_name, spec.dataset_digest),
-        settings.cache,
-        limit=settings.cache_bytes,
-    )
+    dataset = open_dataset(settings, store, spec)
+    if isinstance(dataset, StreamedDataset):
+        return _first_windows(dataset, spec, begun=has_begun(store, run))
     shards = dataset.version.shards
-    megabytes = sum(shard.bytes for shard in shards) / 1e6
     many = "only shard" if len(shards) == 1 else f"{len(shards)} shards"
-    return f"the {many} of dataset {spec.dataset_name} ({megabytes:.1f} MB)"
+    return f"the {many} of dataset {spec.dataset_name} ({size_of(shards) / 1e6:.1f} MB)"
+
+
+def _first_windows(dataset: StreamedDataset, spec: RunSpec, *, begun: bool) -> str:
+    """Bring the windows at which a new run begins; one that goes on brings those of its checkpoint."""
+    config, version = spec.config, dataset.version
+    held_out = f"the {len(shards_of(version, 'held_out'))} held-out shards"
+    if begun:
+        return f"{held_out} of dataset {spec.dataset_name}"
+    with dataset.training(spec.run, seed=config.seed, batch_size=config.batch_size) as pictures:
+        windows = pictures.order.windows_for(0, config.batch_size)
+        pictures.move_on(windows)
+        pictures.fetch_all()
+    first = len({number for window in windows for number in window.shards})
+    return f"{held_out} and the first {first} training shards of dataset {spec.dataset_name}"
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from typing import Literal
 
 from ganlib.cluster.lines import StageProgress
 from ganlib.cluster.program import connect, emit, run_main
+from ganlib.data.versions import load_version
+from ganlib.data.windows import way_in_words
 from ganlib.errors import GanlibError, TrainingError
 from ganlib.jobs.evaluate import evaluate_checkpoint
 from ganlib.ports import ObjectStore, RunStatus
@@ -43,6 +45,8 @@ def main(sweep: str) -> None:
     require_same_code(f"sweep {sweep}", spec.code_version)
     connect()
     room_for(spec.config, cluster_nodes())
+    version = load_version(store, spec.dataset_name, spec.dataset_digest)
+    emit(way_in_words(version, settings.cache_bytes, spec.window_shards))
     tracker = SpooledTracker(MlflowTracker(settings), settings.home / "spool" / sweep)
     try:
         tracking_run_id = tracker.start(spec.tracking(settings.s3_bucket))

@@ -89,12 +89,17 @@ def merge(parts: Iterable[Nearest]) -> Nearest:
     return Nearest(distances, indices)
 
 
-def copying(generated: Nearest, held_out: Nearest) -> Copying:
+def copying(generated: Nearest, held_out: Nearest, *, sample: int = 0) -> Copying:
     """Medians of both distances.
 
     A held-out picture that is also in the training split, as a copy, is no new picture: counted in, copies
     would make the held-out distance smaller, and with it the check more lenient the more copies a dataset
     has. They are left out; when nothing is left the held-out distance is 0 and the ratio not measurable.
+
+    Args:
+        generated: The training pictures nearest to generated ones.
+        held_out: Those nearest to held-out ones.
+        sample: Training pictures that were looked at, where those are not all; else 0.
     """
     new = held_out.distances[held_out.distances > 0]
     return Copying(
@@ -102,6 +107,7 @@ def copying(generated: Nearest, held_out: Nearest) -> Copying:
         generated_distance=float(generated.distances.median()),
         held_out_distance=float(new.median()) if len(new) else 0.0,
         held_out_copies=len(held_out.distances) - len(new),
+        training_sample=sample,
     )
 
 

@@ -145,7 +145,9 @@ def _train(store: ObjectStore, dataset: LocalDataset, place: WorkerPlace, say: C
     version = dataset.version
     require_classes(EvaluationConfig(extractor="classifier"), version)
     say(f"training a classifier of {version.name}'s {len(version.classes)} classes, once for this version")
-    train, held_out = (dataset.load("train"), dataset.load("held_out"))
+    train, held_out = (dataset.sample(), dataset.load("held_out"))
+    if len(train) < version.count("train"):
+        say(f"it learns from a sample of {len(train):,} of {version.count('train'):,} training pictures")
     _, record, weights = train_classifier(
         version,
         Labelled(len(train), train.gather),

@@ -15,8 +15,6 @@ from torch import Tensor
 
 from ganlib.config.parts import GateConfig
 from ganlib.core.steps import WorkerPlace
-from ganlib.data.cache import pull
-from ganlib.data.versions import load_version
 from ganlib.ports import ModelRegistry, ObjectStore, RunTracker
 from ganlib.quality.extractors import open_extractor
 from ganlib.quality.grids import side_by_side
@@ -31,6 +29,7 @@ from ganlib.release.decision import Interval, difference_interval
 from ganlib.release.drawn import features_of_share, given_to, some_pictures
 from ganlib.settings import Settings
 from ganlib.tracking.mlflow import MlflowTracker
+from ganlib.training.dataset import open_dataset
 from ganlib.training.spec import run_draw
 
 PAIRED = 4000
@@ -43,12 +42,7 @@ def features_of_versions(settings: Settings, store: ObjectStore, task: Compariso
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     place = WorkerPlace(rank, spec.config.compute.workers, device)
     registry = MlflowRegistry(settings)
-    dataset = pull(
-        store,
-        load_version(store, spec.dataset_name, spec.dataset_digest),
-        settings.cache,
-        limit=settings.cache_bytes,
-    )
+    dataset = open_dataset(settings, store, spec)
     extractor = open_extractor(
         store, dataset, spec.config.evaluation, settings.cache, WorkerPlace(device=device)
     )
@@ -66,12 +60,7 @@ def features_of_versions(settings: Settings, store: ObjectStore, task: Compariso
 def judge(settings: Settings, store: ObjectStore, task: ComparisonTask, shares: list[bytes]) -> Comparison:
     """The comparison from all workers' shares; its picture goes to the candidate's tracking run."""
     spec = task.spec
-    dataset = pull(
-        store,
-        load_version(store, spec.dataset_name, spec.dataset_digest),
-        settings.cache,
-        limit=settings.cache_bytes,
-    )
+    dataset = open_dataset(settings, store, spec)
     config = spec.config.evaluation
     extractor = open_extractor(store, dataset, config, settings.cache)
     reference = reference_over_workers(store, dataset, extractor, config.reference_images, WorkerPlace())

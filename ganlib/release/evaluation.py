@@ -23,9 +23,8 @@ from torch import Tensor, nn
 from ganlib.core.hardware import allow_tf32
 from ganlib.core.steps import WorkerPlace
 from ganlib.core.workers import gather_bytes, share_of
-from ganlib.data.cache import LocalDataset, pull
+from ganlib.data.cache import LocalDataset
 from ganlib.data.threads import decode_threads
-from ganlib.data.versions import load_version
 from ganlib.generators.loaded import LoadedGenerator
 from ganlib.ports import ObjectStore
 from ganlib.quality.copying import BLOCK, SAMPLES, Nearest, copying, merge, nearest, strip, vectors
@@ -39,6 +38,7 @@ from ganlib.records import CheckpointRef, Evaluation, Record
 from ganlib.release.comparison import RivalMeasures, measure_rival
 from ganlib.release.drawn import features_of_share, given_to, some_pictures
 from ganlib.settings import Settings
+from ganlib.training.dataset import open_dataset
 from ganlib.training.generator import trained_generator, untrained_generator
 from ganlib.training.spec import RunSpec, count_classes
 
@@ -82,12 +82,7 @@ def share_of_task(settings: Settings, store: ObjectStore, task: Task, rank: int)
     spec = task.spec
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     place = WorkerPlace(rank, spec.config.compute.workers, device)
-    dataset = pull(
-        store,
-        load_version(store, spec.dataset_name, spec.dataset_digest),
-        settings.cache,
-        limit=settings.cache_bytes,
-    )
+    dataset = open_dataset(settings, store, spec)
     extractor = open_extractor(
         store, dataset, spec.config.evaluation, settings.cache, WorkerPlace(device=place.device)
     )
@@ -134,12 +129,7 @@ def _share(
 def judge(settings: Settings, store: ObjectStore, task: Task, shares: list[bytes]) -> EvaluationOutcome:
     """The evaluation, from all workers' shares in the order of their ranks."""
     spec = task.spec
-    dataset = pull(
-        store,
-        load_version(store, spec.dataset_name, spec.dataset_digest),
-        settings.cache,
-        limit=settings.cache_bytes,
-    )
+    dataset = open_dataset(settings, store, spec)
     with _all_threads(spec.config.compute.workers):
         config = spec.config.evaluation
         extractor = open_extractor(store, dataset, config, settings.cache)
@@ -225,7 +215,8 @@ def _judge(
         return merge(Nearest(part[f"{name}_distances"], part[f"{name}_indices"]) for part in parts)
 
     generated, held_out = found("generated"), found("held_out")
-    train = dataset.load("train")
+    train = dataset.sample()
+    sampled = len(train) < dataset.version.count("train")
     shown = held_out_pictures(dataset)
     picture = strip(
         (parts[0]["pictures"][: len(shown)], train.gather(generated.indices)[0], generated),
@@ -238,7 +229,7 @@ def _judge(
         measures=measure(trained, reference, extractor.metric),
         draw=task.draw,
         value_untrained=_value_untrained(parts, reference) if task.untrained else math.nan,
-        copying=copying(generated, held_out),
+        copying=copying(generated, held_out, sample=len(train) if sampled else 0),
         resizing=extractor.resizing,
         seconds=0.0,
     )
@@ -259,8 +250,11 @@ def held_out_pictures(dataset: LocalDataset) -> Tensor:
 
 
 def nearest_of_share(dataset: LocalDataset, pictures: Tensor, place: WorkerPlace) -> Nearest:
-    """The nearest training pictures to some, uint8 [n, c, h, w], among this worker's share of them."""
-    train = dataset.load("train")
+    """The nearest training pictures to some, uint8 [n, c, h, w], among this worker's share of them.
+
+    Of a dataset that is streamed, among a sample of them.
+    """
+    train = dataset.sample()
     here = share_of(len(train), place)
     blocks = (
         (start, train.gather(torch.arange(start, min(start + BLOCK, here.stop)))[0])

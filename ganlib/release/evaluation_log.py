@@ -43,4 +43,8 @@ def summary(evaluation: Evaluation) -> str:
     if math.isfinite(evaluation.value_untrained):
         first += f" (untrained {evaluation.value_untrained:.1f})"
     rest = (f"{name} {value:.3g}" for name, value in numbers.items() if name != evaluation.metric)
-    return ", ".join([first, *rest])
+    line = ", ".join([first, *rest])
+    copying = evaluation.copying
+    if copying is not None and copying.training_sample:
+        line += f"; copies were looked for among a sample of {copying.training_sample:,} training pictures"
+    return line

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from importlib.metadata import version
+from typing import Annotated
 
 from pydantic import Field
 
 from ganlib.config.run import name_of
+from ganlib.data.windows import window_of
 from ganlib.errors import ConfigError, DataError, ObjectMissing
 from ganlib.names import DatasetName, RunName, Sha256
 from ganlib.ports import ObjectStore, RunStart
-from ganlib.records import DatasetVersion, Record, TrainResult
+from ganlib.records import MAX_SHARDS, DatasetVersion, Record, TrainResult
+from ganlib.settings import Settings
 from ganlib.sweep.config import SweepConfig, values_of
 from ganlib.sweep.records import Scalar, SweepResult, Trial, trial_run_name
-from ganlib.training.spec import DIGEST_SHOWN, RunSpec, read_spec, result_key, run_name
+from ganlib.training.dataset import keep_window
+from ganlib.training.spec import (
+    DIGEST_SHOWN,
+    WINDOW_TAG,
+    RunSpec,
+    read_spec,
+    result_key,
+    run_name,
+    window_tag,
+)
 
 REQUEST = "manual"
 """Default request name of a sweep."""
@@ -29,6 +42,8 @@ class SweepSpec(Record):
     dataset_digest: Sha256
     code_version: str = Field(max_length=64)
     """ganlib's version that wrote it."""
+    window_shards: Annotated[int, Field(ge=1, le=MAX_SHARDS)] | None = None
+    """That of its trials; see :class:`~ganlib.training.spec.RunSpec`."""
 
     def tracking(self, bucket: str) -> RunStart:
         """How the tracker is to introduce the sweep: the parent of its trials."""
@@ -45,6 +60,7 @@ class SweepSpec(Record):
                 "ganlib.config_digest": self.config.digest,
                 "ganlib.dataset_digest": self.dataset_digest,
                 "ganlib.code_version": self.code_version,
+                WINDOW_TAG: window_tag(self.window_shards),
             },
             dataset_name=self.dataset_name,
             dataset_digest=self.dataset_digest,
@@ -59,6 +75,7 @@ class SweepSpec(Record):
             dataset_name=self.dataset_name,
             dataset_digest=self.dataset_digest,
             code_version=self.code_version,
+            window_shards=self.window_shards,
         )
 
 
@@ -80,6 +97,33 @@ def sweep_spec(config: SweepConfig, dataset: DatasetVersion, request: str | None
         dataset_digest=dataset.digest,
         code_version=version("ganlib"),
     )
+
+
+def with_sweep_window(
+    store: ObjectStore, spec: SweepSpec, version: DatasetVersion, settings: Settings
+) -> SweepSpec:
+    """A sweep with the window that its nodes have room for, or with the one that it has begun with.
+
+    Args:
+        store: Holds the spec of the sweep, if it was started before.
+        spec: The sweep.
+        version: Its dataset.
+        settings: Those of whoever starts the sweep; the nodes have the same bound of the cache.
+
+    Raises:
+        ConfigError: The cache is too small for as many trials as may train on a node at once.
+        DataError: The spec of the sweep as it was begun is damaged.
+    """
+    if any(store.list(sweep_spec_key(spec.sweep))):
+        window = read_sweep_spec(store, spec.sweep).window_shards
+    else:
+        config = spec.config
+        # The cluster is not known here; sweep.concurrency tells where its nodes are larger than this machine.
+        at_once = config.concurrency or max(1, (os.cpu_count() or 1) // (config.workers * config.cpus))
+        runs = min(at_once, config.trials or at_once)
+        size = config.base.batch_size
+        window = window_of(version, settings.cache_bytes, batch_size=size, runs=runs)
+    return spec.model_copy(update={"window_shards": window})
 
 
 def write_sweep_spec(store: ObjectStore, spec: SweepSpec) -> None:
@@ -167,14 +211,16 @@ def train_on(
     # What population-based training changed in mid-run is in the trial's spec.
     values = values_of(read_spec(store, trial.run).config, spec.config.search)
     config = spec.config.final_config(values)
-    return RunSpec(
+    run = RunSpec(
         run=run_name(config, dataset, request),
         config=config,
         dataset_name=spec.dataset_name,
         dataset_digest=spec.dataset_digest,
         code_version=spec.code_version,
         adopt=last,
+        window_shards=spec.window_shards,
     )
+    return keep_window(store, run) or run
 
 
 def sweep_name(config: SweepConfig, dataset_digest: str, request: str) -> str:

@@ -26,7 +26,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 from ganlib.cluster.lines import Say, StageProgress
 from ganlib.cluster.program import emit, worker_place
 from ganlib.core.steps import WorkerPlace
-from ganlib.data.cache import pull
+from ganlib.data.streaming import bring
 from ganlib.data.versions import load_version
 from ganlib.errors import ConfigError
 from ganlib.records import CurvePoint, TrainResult
@@ -72,8 +72,9 @@ class TrialActor(Trainable):
         spec = read_sweep_spec(self._store, config["sweep"])
         self._place = WorkerPlace(device=_device(config["cuda"]))
         version = load_version(self._store, spec.dataset_name, spec.dataset_digest)
-        dataset = pull(self._store, version, self._settings.cache, limit=self._settings.cache_bytes)
         evaluation, cache = spec.config.base.evaluation, self._settings.cache
+        limit = self._settings.cache_bytes
+        dataset = bring(self._store, version, cache, limit=limit, window=spec.window_shards)
         self._equipment = equip(self._store, dataset, evaluation, self._place, cache, emit)
         self._tracker = MlflowTracker(self._settings)
         self._closer = ThreadPoolExecutor(1, thread_name_prefix="tracker")

@@ -8,7 +8,8 @@ from ganlib.data.contact_sheet import contact_sheet
 from ganlib.data.data_card import data_card
 from ganlib.data.licences import UNKNOWN, stated_licence
 from ganlib.data.reports import class_counts, fullest_report, stored_reports
-from ganlib.data.shard_reader import local_shards
+from ganlib.data.shard_reader import local_shards, stored_shards
+from ganlib.data.streaming import StreamedDataset
 from ganlib.ports import ObjectStore, RunTracker
 
 CARD, SHEET = "dataset/card.md", "dataset/contact-sheet.png"
@@ -47,9 +48,10 @@ def log_dataset(
         tracker.artifact(tracking_run_id, CARD, card.encode())
         if with_sheet:
             counts = class_counts(version, report)
-            tracker.artifact(
-                tracking_run_id, SHEET, contact_sheet(version, local_shards(dataset.folder), counts)
-            )
+            # Of a streamed dataset, this machine has a few shards only.
+            streamed = isinstance(dataset, StreamedDataset)
+            shards = stored_shards(store, version) if streamed else local_shards(dataset.folder)
+            tracker.artifact(tracking_run_id, SHEET, contact_sheet(version, shards, counts))
     except Exception as error:  # noqa: BLE001 - a picture for people must not end a training of days
         say(
             f"warning: the run shows no card or contact sheet of its dataset: {type(error).__name__}: {error}"

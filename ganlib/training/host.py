@@ -167,16 +167,22 @@ class Host:
         )
 
     def _loop(self, state: TrainState) -> Iterator[CurvePoint]:
+        config, dataset = self.config, self.dataset
+        with dataset.training(self.run, seed=config.seed, batch_size=config.batch_size) as pictures:
+            batches = TrainingBatches(
+                pictures,
+                seed=config.seed,
+                batch_size=config.batch_size,
+                rank=self.place.rank,
+                world_size=self.place.workers,
+                device=self.place.device,
+                flip=config.dataset.flip,
+                order=dataset.order(config.seed),
+            )
+            yield from self._steps(state, batches)
+
+    def _steps(self, state: TrainState, batches: TrainingBatches) -> Iterator[CurvePoint]:
         config, place = self.config, self.place
-        batches = TrainingBatches(
-            self.dataset.load("train"),
-            seed=config.seed,
-            batch_size=config.batch_size,
-            rank=place.rank,
-            world_size=place.workers,
-            device=place.device,
-            flip=config.dataset.flip,
-        )
         plan = build_plan(config, place.device)
         evaluations = Every(config.evaluation.every_kimg, state.images_seen)
         saves = Every(config.checkpoint.every_kimg, state.images_seen)

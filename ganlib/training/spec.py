@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from importlib.metadata import version
+from typing import Annotated
 
 from pydantic import Field
 
@@ -13,10 +14,19 @@ from ganlib.config.run import RunConfig, name_of
 from ganlib.errors import ConfigError, DataError, ObjectMissing
 from ganlib.names import DatasetName, RunName, Sha256
 from ganlib.ports import ObjectStore, RunStart
-from ganlib.records import CheckpointRef, DatasetVersion, Evaluation, Record, TrainResult
+from ganlib.records import MAX_SHARDS, CheckpointRef, DatasetVersion, Evaluation, Record, TrainResult
 
 DIGEST_SHOWN = 12
 """Characters of a dataset's digest in a tracker's parameters; a tag has all."""
+
+
+WINDOW_TAG = "ganlib.dataset_window"
+"""A tracking run's tag that tells which way it takes to its pictures."""
+
+
+def window_tag(window: int | None) -> str:
+    """The value of :data:`WINDOW_TAG`."""
+    return "whole" if window is None else f"{window} shard{'s' if window > 1 else ''}"
 
 
 class RunSpec(Record):
@@ -30,6 +40,9 @@ class RunSpec(Record):
     """ganlib's version that wrote it."""
     adopt: CheckpointRef | None = None
     """Another run's checkpoint from which this one begins, instead of from untrained networks."""
+    window_shards: Annotated[int, Field(ge=1, le=MAX_SHARDS)] | None = None
+    """Training shards among which pictures are mixed at a time, where the nodes have no room for all;
+    ``None``: each epoch is a permutation of all pictures. The run keeps it, as it keeps its seed."""
 
     def tracking(self, bucket: str, parent: str = "", searched: Iterable[str] = ()) -> RunStart:
         """Build what the tracker needs to begin this run.
@@ -51,6 +64,7 @@ class RunSpec(Record):
                 "ganlib.config_digest": self.config.digest,
                 "ganlib.dataset_digest": self.dataset_digest,
                 "ganlib.code_version": self.code_version,
+                WINDOW_TAG: window_tag(self.window_shards),
             },
             dataset_name=self.dataset_name,
             dataset_digest=self.dataset_digest,

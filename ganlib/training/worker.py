@@ -21,8 +21,8 @@ from ganlib.cluster.lines import Say
 from ganlib.config.parts import EvaluationConfig
 from ganlib.core.hardware import allow_tf32
 from ganlib.core.steps import WorkerPlace
-from ganlib.data.cache import LocalDataset, pull
-from ganlib.data.versions import load_version
+from ganlib.data.cache import LocalDataset
+from ganlib.data.windows import way_in_words
 from ganlib.errors import TrainingError
 from ganlib.ports import ObjectStore, RunTracker
 from ganlib.quality.distances import Statistics
@@ -36,6 +36,7 @@ from ganlib.tracking.mlflow import MlflowTracker
 from ganlib.tracking.spool import SpooledTracker
 from ganlib.training.build import build_acceleration, pick_kernels
 from ganlib.training.checkpoints import Checkpoints
+from ganlib.training.dataset import open_dataset
 from ganlib.training.dataset_page import log_dataset
 from ganlib.training.host import Host
 from ganlib.training.spec import RunSpec, find_result, read_spec, result_key
@@ -57,12 +58,9 @@ def worker_host(parameters: dict[str, Any], place: WorkerPlace, say: Say) -> Ite
     settings = load_settings()
     store = open_store(settings)
     spec = read_spec(store, parameters["run"])
-    dataset = pull(
-        store,
-        load_version(store, spec.dataset_name, spec.dataset_digest),
-        settings.cache,
-        limit=settings.cache_bytes,
-    )
+    dataset = open_dataset(settings, store, spec)
+    if place.rank == 0:
+        say(way_in_words(dataset.version, settings.cache_bytes, spec.window_shards))
     equipment = equip(store, dataset, spec.config.evaluation, place, settings.cache, say)
     with ExitStack() as stack:
         checkpoints = stack.enter_context(open_checkpoints(store, spec))

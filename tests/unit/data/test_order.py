@@ -45,7 +45,7 @@ def test_a_position_needs_the_shards_of_its_window_alone(counts: list[int], wind
     stream = order.at(torch.arange(2 * sum(counts)))
     seen: list[tuple[int, ...]] = []
     for position, picture in enumerate(stream.tolist()):
-        now, after = order.shards_from(position)
+        now, after = (window.shards for window in order.windows_for(position, position + 1))
         assert shards_of(torch.tensor([picture]), counts) <= set(now)
         assert len(now) <= window
         assert len(after) <= window
@@ -60,7 +60,7 @@ def test_a_position_needs_the_shards_of_its_window_alone(counts: list[int], wind
 def test_the_next_window_is_the_one_that_comes() -> None:
     order = WindowedOrder([4] * 5, 3, 2)
     starts = [0, 8, 16, 20, 28, 36]  # the last window of an epoch has one shard; not always the same
-    windows = [order.shards_from(position) for position in range(40)]
+    windows = [order.windows_for(position, position + 1) for position in range(40)]
     changes = [position for position in range(1, 40) if windows[position][0] != windows[position - 1][0]]
     assert set(changes) | {0} >= set(starts) - {20}
     for position in changes:
@@ -74,7 +74,15 @@ def test_epochs_and_seeds_differ_in_shards_and_pictures() -> None:
     for one, two in ((first, second), (first, other)):
         assert not torch.equal(one, two)
         assert not torch.equal(one.sort().values, one)
-    assert order.shards_from(0)[0] != order.shards_from(400)[0]
+    assert order.windows_for(0, 1)[0].shards != order.windows_for(400, 401)[0].shards
+
+
+def test_a_stretch_needs_each_window_that_it_reaches_and_another_one_at_most() -> None:
+    order = WindowedOrder([4] * 5, 3, 2)  # windows end at 8, 16, 20, 28, …
+    for start, stop, ends in ((0, 8, [8, 16]), (7, 9, [8, 16]), (7, 17, [8, 16, 20]), (16, 20, [20, 28])):
+        windows = order.windows_for(start, stop)
+        assert [window.end for window in windows] == ends
+    assert [(window.epoch, window.number) for window in windows] == [(0, 2), (1, 0)]
 
 
 def test_the_order_stays_what_it_was() -> None:
