@@ -76,10 +76,12 @@ def prepare(config: RunConfig) -> DatasetVersion:
 def prepare_dataset(name: str, preparation: Preparation, most_refused: float) -> DatasetVersion:
     """Prepare a dataset, on the cluster if it is large, with its progress in the flow's log."""
     begin("prepare")
+    settings = load_settings()
     with JobLog() as lines:
         count = PictureCount(lambda said: lines(marked(said)))
         return prepare_anywhere(
-            load_settings(),
+            settings,
+            open_store(settings),
             name,
             preparation,
             progress=count,

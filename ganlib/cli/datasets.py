@@ -158,6 +158,7 @@ def dataset_prepare(
     with picture_progress("preparing") as progress:
         version = prepare_anywhere(
             settings,
+            store,
             name,
             preparation,
             progress=progress,

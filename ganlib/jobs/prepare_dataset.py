@@ -33,6 +33,7 @@ from ganlib.data.units import Unit
 from ganlib.data.versions import find_prepared
 from ganlib.data.work import PreparationWork
 from ganlib.errors import DataError, GanlibError
+from ganlib.ports import ObjectStore
 from ganlib.records import DatasetVersion
 from ganlib.settings import Settings, load_settings
 from ganlib.storage import open_store
@@ -52,6 +53,7 @@ _READ_THREADS = 2
 
 def prepare_anywhere(
     settings: Settings,
+    store: ObjectStore,
     name: str,
     preparation: Preparation,
     *,
@@ -63,7 +65,8 @@ def prepare_anywhere(
     """Prepare a dataset in this process if it is small, and by a job of the cluster otherwise.
 
     Args:
-        settings: Where the services are.
+        settings: Where the cluster is.
+        store: Has the dataset.
         name: A dataset that was added.
         preparation: How.
         progress: Told how many pictures are done in this process.
@@ -75,7 +78,6 @@ def prepare_anywhere(
     Raises:
         GanlibError: As :func:`ganlib.data.prepare.prepare` and :func:`ganlib.cluster.launch.run_job`.
     """
-    store = open_store(settings)
     work, objects = begin_work(store, name, preparation)
     version = find_prepared(store, name, work.key)
     if version is not None:
