@@ -23,7 +23,7 @@ from pydantic import Field, ValidationError
 from ganlib.names import Count
 from ganlib.records import Record
 
-Stage = Literal["prepare", "pull", "train", "sweep", "evaluate", "publish", "gate"]
+Stage = Literal["add", "prepare", "pull", "train", "sweep", "evaluate", "publish", "gate"]
 
 LONGEST_SECONDS = 10**9
 """Longest time left that is told."""

@@ -133,7 +133,7 @@ class TestRunning:
         assert said == ["nightly: schedule nightly is on (0 4 * * *, UTC)"]
         try:
             registered = stack.run_deployments(stack_settings, "register")
-            assert registered == "registered retrain/nightly, sweep/search\n"
+            assert registered == "registered retrain/nightly, sweep/search, ingest/pictures\n"
             found = json.loads(stack.run_deployments(stack_settings, "status", "--json"))
             schedules = {one["deployment"]: one["schedules"] for one in found}
             assert schedules["search"] == []
