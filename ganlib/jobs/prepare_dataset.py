@@ -47,8 +47,8 @@ one process to decode them."""
 
 _TELL_EVERY_SECONDS = 0.2
 
-_READ_THREADS = 2
-"""Pictures in hand at once in a process: one waits for storage while another is decoded."""
+_READ_THREADS = 4
+"""Pictures in hand at once in a process: some wait for storage while another is decoded."""
 
 
 def prepare_anywhere(
