@@ -70,10 +70,11 @@ def print_prepared(version: DatasetVersion, report: PreparationReport | None, pl
     if report.copies:
         say(f"{report.copies:,} exact copies left out")
     if report.near_copies:
-        say(
-            f"{report.near_copies:,} of the held-out pictures look almost like one to train on; where "
-            "pictures are frames of one video, say, hold out whole groups with --group when you add them"
-        )
+        say(f"{report.near_copies:,} of the held-out pictures look almost like one to train on")
+        if report.split_by == "content":
+            say(
+                "  where pictures are frames of one video, say, add them with --group: whole groups are held out"
+            )
     if report.refused_count:
         print_refused(report.refused)
         say(f"the list: ganlib dataset show {version.name} --refused, and in {place}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
+from threading import BoundedSemaphore
 from typing import NamedTuple
 
 import numpy as np
@@ -49,7 +51,8 @@ class Decoder:
         files: Where the pixels go.
         prefix: Key prefix of the raw objects.
         preparation: How.
-        threads: Pictures in hand at once.
+        threads: Pictures that are read or decoded at once.
+        processors: Pictures that are decoded at once.
         key: Digest of the preparation, which names the files.
     """
 
@@ -57,7 +60,13 @@ class Decoder:
     prefix: str
     preparation: Preparation
     threads: int
+    processors: int
     key: str
+
+    @cached_property
+    def _free(self) -> BoundedSemaphore:
+        """Processors that decode nothing: the other threads wait for storage, or for one of these."""
+        return BoundedSemaphore(self.processors)
 
     def decode(self, unit: Unit, count: Callable[[int], None] = lambda pictures: None) -> pa.Table:
         """Decode a unit; the same unit gives the same files and rows again.
@@ -104,27 +113,31 @@ class Decoder:
     def _decode(self, picture: RawPicture | Unusable | Refused) -> Decoded | Unusable | Refused:
         if not isinstance(picture, RawPicture):
             return picture
-        made = decoded_pixels(picture, self.preparation, self.files.shape[0])
-        if isinstance(made, Refused):
-            return Unusable(picture, made)
-        return Decoded(picture, made, pixel_digest(made))
+        data = None if picture.entry.pixels is not None else content_of(picture)
+        if isinstance(data, Refused):
+            return Unusable(picture, data)
+        with self._free:
+            made = prepared_pixels(picture, data, self.preparation, self.files.shape[0])
+            if isinstance(made, Refused):
+                return Unusable(picture, made)
+            return Decoded(picture, made, pixel_digest(made))
 
 
-def decoded_pixels(
-    picture: RawPicture, preparation: Preparation, channels: int
+def prepared_pixels(
+    picture: RawPicture, data: bytes | None, preparation: Preparation, channels: int
 ) -> NDArray[np.uint8] | Refused:
     """A picture in its final shape, uint8 [channels, size, size], or why it cannot be used.
 
-    Raises:
-        ObjectMissing: Its object is gone.
-        DataError: Its object was replaced since it was listed.
+    Args:
+        picture: The picture.
+        data: Its file; ``None`` for one of an array.
+        preparation: Size, fit, background.
+        channels: 1 or 3.
     """
     size, fit, colour = preparation.size, preparation.fit, preparation.colour
-    if picture.entry.pixels is not None:
+    if data is None:
+        assert picture.entry.pixels is not None
         return fit_picture(Image.fromarray(picture.entry.pixels()), size, fit, channels, colour)
-    data = content_of(picture)
-    if isinstance(data, Refused):
-        return data
     try:
         return decode_picture(data, picture.name, size, fit, channels, colour)
     except PictureRefused as refused:

@@ -56,7 +56,7 @@ def decode_here(
     """Decode in threads of this process, into files of a folder; see :data:`Decode`."""
     files = PixelFiles(work.store, work.name, work.shape, folder)
     # More threads than processors: some wait for storage while others decode.
-    decoder = work.decoder(files, min(TRANSFER_THREADS, 2 * decode_threads()))
+    decoder = work.decoder(files, TRANSFER_THREADS, decode_threads())
     return [decoder.decode(unit, count) for unit in units], files
 
 

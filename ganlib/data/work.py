@@ -35,9 +35,9 @@ class PreparationWork:
             {"decoder": DECODER, "shape": self.shape, "preparation": self.preparation.model_dump()}
         )
 
-    def decoder(self, files: PixelFiles, threads: int) -> Decoder:
+    def decoder(self, files: PixelFiles, threads: int, processors: int) -> Decoder:
         """A decoder that puts the pixels into these files."""
-        return Decoder(files, raw_prefix(self.name), self.preparation, threads, self.key)
+        return Decoder(files, raw_prefix(self.name), self.preparation, threads, processors, self.key)
 
     def version(self, classes: tuple[str, ...], shards: tuple[Shard, ...]) -> DatasetVersion:
         """The version that has these shards."""

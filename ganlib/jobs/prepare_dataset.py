@@ -47,8 +47,8 @@ one process to decode them."""
 
 _TELL_EVERY_SECONDS = 0.2
 
-_READ_THREADS = 4
-"""Pictures in hand at once in a process: some wait for storage while another is decoded."""
+_THREADS = 8
+"""Pictures in hand at once in a process: one is decoded while others wait for storage."""
 
 
 def prepare_anywhere(
@@ -230,7 +230,7 @@ class UnitDecoder:
         self._store, self._name, self._key = open_store(load_settings()), name, key
         made = Preparation.from_json(preparation, source="the task")
         files = PixelFiles(self._store, name, (channels, made.size, made.size))
-        self._decoder = Decoder(files, raw_prefix(name), made, _READ_THREADS, key)
+        self._decoder = Decoder(files, raw_prefix(name), made, _THREADS, 1, key)
 
     def __call__(self, row: dict[str, str]) -> dict[str, str]:
         """Decode a unit, given as JSON, and store its rows; gives its name, or an error in one line."""
