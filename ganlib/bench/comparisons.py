@@ -21,6 +21,9 @@ QUALITY_SECONDS = 120.0
 PULL_BYTES = 2**30
 """Size of the version that is brought from object storage; with ``--seconds``, 64 MiB for each of them."""
 
+PREPARED = 20_000
+"""Photographs that are prepared; with ``--seconds``, 1,000 for each of them."""
+
 MEMORY_SECONDS = 1.0
 """Memory has its peak in the first steps already."""
 
@@ -152,6 +155,21 @@ def prepare(session: Session) -> list[Row]:
             Target("at least", 3),
         )
     ]
+
+
+def prepare_workers(session: Session) -> list[Row]:
+    """A dataset prepared by two processes of the cluster, against one."""
+    count = PREPARED if session.seconds is None else max(64, min(PREPARED, int(session.seconds * 1000)))
+    try:
+        session.measure(TimedPart("making photographs", "preparing", ("make", str(count))))
+        two, one = (
+            session.measure(TimedPart(f"preparing with {workers}", "preparing", ("prepare", str(workers))))
+            for workers in (2, 1)
+        )
+    finally:
+        session.measure(TimedPart("removing photographs", "preparing", ("remove",)))
+    beside = f"one process, {one.value:.0f} pictures/s; two, {two.value:.0f}; {two.note}"
+    return [Row("prepare-workers", two.value / one.value, "×", beside, Target("at least", 1.8))]
 
 
 def fixed_cost(session: Session) -> list[Row]:
@@ -298,6 +316,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "ddp": Benchmark(ddp, ("ddp", "ddp-apart")),
     "input": Benchmark(batches, ("input", "input-wait")),
     "prepare": Benchmark(prepare, ("prepare",)),
+    "prepare-workers": Benchmark(prepare_workers, ("prepare-workers",), ("s3", "ray")),
     "fixed-cost": Benchmark(fixed_cost, ("fixed-cost", "fixed-cost-seconds"), ("s3", "mlflow", "ray")),
     "retrain-overhead": Benchmark(
         retrain_overhead, ("retrain-overhead",), ("s3", "mlflow", "prefect", "ray")

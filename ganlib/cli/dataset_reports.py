@@ -72,9 +72,7 @@ def print_prepared(version: DatasetVersion, report: PreparationReport | None, pl
     if report.near_copies:
         say(f"{report.near_copies:,} of the held-out pictures look almost like one to train on")
         if report.split_by == "content":
-            say(
-                "  where pictures are frames of one video, say, add them with --group: whole groups are held out"
-            )
+            say("  for frames of one video, say, give --group when adding them: whole groups are held out")
     if report.refused_count:
         print_refused(report.refused)
         say(f"the list: ganlib dataset show {version.name} --refused, and in {place}")
