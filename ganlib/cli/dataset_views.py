@@ -71,7 +71,7 @@ def detailed_values(found: DatasetDetails, address: str) -> dict[str, Any]:
 def print_details(found: DatasetDetails, address: str) -> None:
     """Print everything about a dataset."""
     console, name = terminal(), found.summary.name
-    what = "pictures" if found.format == "pictures" else "IDX files"
+    what = "files" if found.format == "pictures" else "IDX files"
     console.print(f"dataset {name}", style="bold", markup=False)
     lines = [
         f"{found.objects:,} {what}, {size_text(found.bytes)}, in {address}raw/{name}/",

@@ -50,6 +50,8 @@ class RawDataset(Record):
     classes: Classes = ()
     """Class names in the order of the labels, as far as they are known without the pictures: those of the
     known datasets, and of pictures those that were found when they were added."""
+    counts: dict[ClassName, Count] = Field(default_factory=dict, max_length=MAX_CLASSES)
+    """Pictures by class when they were added, as far as no decoding is needed to know."""
     labels: DatasetLabels = DatasetLabels()
     """Where the classes and groups of pictures come from."""
     containers: dict[str, Count] = Field(default_factory=dict, max_length=MAX_CONTAINERS)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -82,13 +83,12 @@ class RowBuilder:
 def join_rows(tables: Sequence[pa.Table]) -> pa.Table:
     """All rows, in the order of their names; of several with one name the first."""
     rows = pa.concat_tables([SCHEMA.empty_table(), *tables])
-    names = rows["name"].to_numpy(zero_copy_only=False).astype(str)
-    if not len(names):
+    rows = rows.take(pc.sort_indices(rows, sort_keys=[("name", "ascending")]))
+    if len(rows) < 2:
         return rows
-    order = np.argsort(names, kind="stable")
-    ordered = names[order]
-    first = np.concatenate([[True], ordered[1:] != ordered[:-1]])
-    return rows.take(pa.array(order[first]))
+    names = rows["name"].combine_chunks()
+    other = pc.not_equal(names.slice(1), names.slice(0, len(names) - 1))
+    return rows.filter(pa.concat_arrays([pa.array([True]), other]))
 
 
 def digests_of(rows: pa.Table) -> NDArray[np.uint8]:

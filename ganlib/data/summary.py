@@ -88,14 +88,16 @@ def describe(store: ObjectStore, name: str, *, only: str | None = None) -> Datas
     summary, stored = summarize(store, name, only=only), stored_reports(store, name)
     read = [report for _, report, _ in stored if report is not None]
     reports = {version.digest: fullest_report(read, version.digest) for version in summary.versions}
-    found = Counter(relative.partition("/")[0] for relative in objects) if raw.format == "pictures" else None
+    found: Mapping[str, int] | None = raw.counts or None
+    if found is None and raw.format == "pictures":  # an older ganlib added it
+        found = Counter(relative.partition("/")[0] for relative in objects)
     return DatasetDetails(
         summary=summary,
         format=raw.format,
         sources=raw.sources,
         objects=len(objects),
         bytes=sum(info.size for info in objects.values()),
-        classes={each: None if found is None else found[each] for each in raw.classes},
+        classes={each: None if found is None else found.get(each, 0) for each in raw.classes},
         licence=stated_licence(name),
         reports={digest: report for digest, report in reports.items() if report is not None},
         unread=tuple(problem for _, report, problem in stored if report is None),

@@ -190,6 +190,7 @@ def _add_pictures(
         format="pictures",
         sources=tuple(dict.fromkeys((*earlier.sources, listing.source))),
         classes=found.labelling.classes,
+        counts={name: count for name, count in found.by_class.items() if name},
         labels=found.labels,
         containers=earlier.containers | {relative: len(each.paths) for relative, each in inside.items()},
         passed_over=dict(sum((each.passed_over for each in inside.values()), listing.passed_over)),

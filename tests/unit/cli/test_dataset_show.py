@@ -71,7 +71,7 @@ def test_a_dataset_is_values_for_programs(store: MemoryStore) -> None:
 
 def test_a_dataset_is_lines_and_a_table_for_people(store: MemoryStore) -> None:
     text = say("flowers")
-    assert "3 pictures, 0.0 kB, in s3://pictures/raw/flowers/" in text
+    assert "3 files, 0.0 kB, in s3://pictures/raw/flowers/" in text
     assert "2 classes: roses 2, tulips 1" in text
     assert "no version yet; `ganlib dataset prepare flowers --size 32` makes one" in text
     digest = put_version(store, "flowers", 28)
