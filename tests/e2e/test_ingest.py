@@ -30,7 +30,7 @@ JOBS = 1
 """Most jobs that this module starts on the cluster (``job_budget`` in ``tests/conftest.py``)."""
 
 WAIT_SECONDS = 300.0
-MANY = 4100
+MANY = 2600
 """Pictures for the cluster: units enough that some are left when a process is killed."""
 
 

@@ -1,0 +1,94 @@
+"""A preparation by a job: what is done stays done when it dies, and the result is that of one process."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ganlib.data import units
+from ganlib.data.preparation import Preparation
+from ganlib.data.preparation_task import remove_work
+from ganlib.data.prepare import begin_work, prepare
+from ganlib.data.raw.add import add_dataset
+from ganlib.data.units import Unit
+from ganlib.data.work import PreparationWork
+from ganlib.errors import DataError
+from ganlib.fakes.stores import MemoryStore
+from ganlib.jobs import prepare_dataset
+from ganlib.jobs.prepare_dataset import OnCluster, UnitDecoder
+
+WAY = Preparation(size=8)
+PICTURES = 60
+
+
+class Died(Exception):
+    """The job is gone."""
+
+
+class InThisProcess(OnCluster):
+    """Decodes as the cluster's processes do, and dies after some units."""
+
+    def __init__(self, most: int = 1000) -> None:
+        super().__init__(workers=1)
+        self.decoded: list[str] = []
+        self.most = most
+
+    def _decoded(self, work: PreparationWork, some: Sequence[Unit]) -> Iterator[str]:
+        decoder = UnitDecoder(work.name, work.preparation.to_json(), work.shape[0], work.key)
+        for unit in some:
+            if len(self.decoded) == self.most:
+                raise Died
+            row = decoder({"unit": unit.to_json()})
+            if row["error"]:
+                raise DataError(row["error"])
+            self.decoded.append(row["name"])
+            yield row["name"]
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MemoryStore:
+    store = MemoryStore()
+    folder = tmp_path / "pictures"
+    for number in range(PICTURES):
+        pixels = np.random.default_rng(number).integers(0, 256, (9, 12, 3), dtype=np.uint8)
+        path = folder / ("cats" if number % 2 else "dogs") / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        out = io.BytesIO()
+        Image.fromarray(pixels).save(out, "PNG")
+        path.write_bytes(out.getvalue())
+    add_dataset(store, "pets", str(folder), open_store=lambda uri: store, scratch=tmp_path / "scratch")
+    monkeypatch.setattr(units, "UNIT_PICTURES", (10, 10))
+    monkeypatch.setattr(prepare_dataset, "open_store", lambda settings: store)
+    return store
+
+
+def test_what_a_dead_job_has_done_is_not_done_again(store: MemoryStore) -> None:
+    first = InThisProcess(most=4)
+    with pytest.raises(Died):
+        prepare(store, "pets", WAY, decode=first)
+    assert not [key for key in store.objects if key.endswith("manifest.json")]
+    second, counted = InThisProcess(), []
+    version = prepare(store, "pets", WAY, lambda done, total: counted.append((done, total)), decode=second)
+    assert len(first.decoded) == 4
+    assert len(second.decoded) == 2
+    assert not set(first.decoded) & set(second.decoded)
+    assert counted[-1] == (PICTURES, PICTURES)
+    remove_work(store, "pets", begin_work(store, "pets", WAY)[0].key)
+    assert not [key for key in store.objects if "/work/" in key]
+    alone = MemoryStore()
+    alone.objects = {key: data for key, data in store.objects.items() if key.startswith("raw/")}
+    assert prepare(alone, "pets", WAY).digest == version.digest
+
+
+def test_pixels_that_were_lost_in_the_store_end_it(store: MemoryStore) -> None:
+    with pytest.raises(Died):
+        prepare(store, "pets", WAY, decode=InThisProcess(most=4))
+    [lost, *_] = [key for key in store.objects if key.endswith(".pixels")]
+    store.put(lost, store.get(lost)[:-1] + b"x")
+    with pytest.raises(DataError, match="holds other pixels than were written"):
+        prepare(store, "pets", WAY, decode=InThisProcess())
