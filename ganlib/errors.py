@@ -178,6 +178,10 @@ class DataError(GanlibError):
     """Pictures that cannot be had or cannot be trusted."""
 
 
+class ObjectReplaced(DataError):
+    """An object of the store has other content than when it was listed."""
+
+
 class ObjectMissing(DataError):
     """The object store holds nothing under this key."""
 

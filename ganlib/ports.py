@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
-from ganlib.errors import ConfigError, DataError
+from ganlib.errors import ConfigError, DataError, ObjectReplaced
 from ganlib.names import RUN_TAG, check_model_name, check_tags
 from ganlib.records import AliasMove, RegisteredGenerator
 
@@ -44,7 +44,8 @@ class ObjectInfo(NamedTuple):
 def range_refused(key: str, start: int, *, replaced: bool) -> DataError:
     """The error for a part of an object that cannot be read."""
     why = "it was replaced since it was listed" if replaced else f"it ends before byte {start:,}"
-    return DataError(f"a part of {key} cannot be read: {why}; repeat the command")
+    kind = ObjectReplaced if replaced else DataError
+    return kind(f"a part of {key} cannot be read: {why}; repeat the command")
 
 
 class ObjectStore(Protocol):

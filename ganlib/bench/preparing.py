@@ -12,6 +12,7 @@ import zipfile
 
 from ganlib.bench.decoding import COUNT, SIZE, photograph
 from ganlib.bench.parts import Measured, answer
+from ganlib.bench.whole_commands import ganlib
 from ganlib.data.preparation import Preparation
 from ganlib.data.prepare import begin_work
 from ganlib.data.raw.add import add_dataset
@@ -19,7 +20,6 @@ from ganlib.data.raw.remove import plan_removal, remove_dataset
 from ganlib.data.scratch import scratch_folder
 from ganlib.data.versions import find_report
 from ganlib.errors import JobFailed
-from ganlib.jobs.prepare_dataset import prepare_anywhere
 from ganlib.ports import ObjectStore
 from ganlib.settings import Settings, load_settings
 from ganlib.storage import open_store
@@ -66,16 +66,7 @@ def prepare_with(settings: Settings, workers: int) -> Measured:
     store = open_store(settings)
     remove_versions(store)
     way = Preparation(size=SIZE)
-    prepare_anywhere(
-        settings,
-        store,
-        NAME,
-        way,
-        progress=lambda done, total: None,
-        on_line=lambda line: None,
-        most_refused=0,
-        workers=workers,
-    )
+    ganlib("dataset", "prepare", NAME, "--size", str(SIZE), "--workers", str(workers))
     report = find_report(store, NAME, begin_work(store, NAME, way)[0].key)
     if report is None:
         raise JobFailed(f"prepare-{NAME}", "SUCCEEDED", "it left no report")

@@ -24,7 +24,7 @@ from ganlib.data.raw.contents import RawPicture
 from ganlib.data.split import pixel_digest
 from ganlib.data.threads import ordered_map
 from ganlib.data.units import Unit
-from ganlib.errors import DataError, ObjectMissing
+from ganlib.errors import DataError, ObjectMissing, ObjectReplaced
 
 
 class Decoded(NamedTuple):
@@ -120,7 +120,7 @@ class Decoder:
             made = prepared_pixels(picture, data, self.preparation, self.files.shape[0])
             if isinstance(made, Refused):
                 return Unusable(picture, made)
-            return Decoded(picture, made, pixel_digest(made))
+            return Decoded(without_content(picture), made, pixel_digest(made))
 
 
 def prepared_pixels(
@@ -156,13 +156,18 @@ def content_of(picture: RawPicture) -> bytes | Refused:
         return picture.entry.read()
     except PictureRefused as refused:
         return refused.refused(picture.name)
-    except ObjectMissing:
+    except (ObjectMissing, ObjectReplaced):
         raise
     except DataError as error:
         if picture.name == picture.path == picture.entry.name:
             raise  # an object by itself is not damaged in reading
         reason = error.reason if isinstance(error, UnusableContent) else "unreadable"
         return Refused(name=shown_name(picture.name), reason=reason, detail=str(error)[:400])
+
+
+def without_content(picture: RawPicture) -> RawPicture:
+    """The picture without its bytes or pixels, so that these go when it is decoded."""
+    return picture._replace(entry=picture.entry._replace(read=_holding(b""), pixels=None))
 
 
 def _holding(data: bytes) -> Callable[[], bytes]:

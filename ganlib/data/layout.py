@@ -4,6 +4,7 @@
 
     raw/NAME/…                              what was added, under its relative path
     raw/NAME/.labels/SHA256.csv             tables of classes and groups
+    raw/NAME/.labels/before.json            the description before, while raw objects change
     raw/NAME/dataset.json                   written last: the dataset is whole when this exists
     datasets/NAME/DIGEST/shards/…           a prepared version
     datasets/NAME/DIGEST/manifest.json      written last: the version exists when this does
@@ -39,6 +40,9 @@ MAX_CONTAINERS = 100_000
 
 DESCRIPTION = "dataset.json"
 """Name of the object that describes a raw dataset."""
+
+BEFORE = ".labels/before.json"
+"""Name of the description before, while raw objects change."""
 
 
 class RawDataset(Record):
@@ -91,9 +95,9 @@ def describe_raw(store: ObjectStore, name: str) -> RawDataset:
         ) from None
 
 
-def find_description(store: ObjectStore, name: str) -> RawDataset | None:
-    """The description of a raw dataset; ``None`` where there is none."""
-    key = raw_prefix(name) + DESCRIPTION
+def find_description(store: ObjectStore, name: str, which: str = DESCRIPTION) -> RawDataset | None:
+    """The description of a raw dataset, or the one before; ``None`` where there is none."""
+    key = raw_prefix(name) + which
     try:
         return RawDataset.from_json(store.get(key), source=key)
     except ObjectMissing:

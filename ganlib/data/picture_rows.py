@@ -26,6 +26,9 @@ MAX_ROWS_BYTES = 2**30
 
 DIGEST_BYTES = 32
 
+# Usable pictures come before refused ones of the same name.
+_BY_NAME = [("name", "ascending", "at_start"), ("reason", "ascending", "at_start")]
+
 SCHEMA = pa.schema(
     [
         pa.field("name", pa.string(), nullable=False),
@@ -81,14 +84,15 @@ class RowBuilder:
 
 
 def join_rows(tables: Sequence[pa.Table]) -> pa.Table:
-    """All rows, in the order of their names; of several with one name the first."""
+    """All rows, in the order of their names; of usable ones with one name the first."""
     rows = pa.concat_tables([SCHEMA.empty_table(), *tables])
-    rows = rows.take(pc.sort_indices(rows, sort_keys=[("name", "ascending")]))
+    rows = rows.take(pc.sort_indices(rows, sort_keys=_BY_NAME))
     if len(rows) < 2:
         return rows
     names = rows["name"].combine_chunks()
     other = pc.not_equal(names.slice(1), names.slice(0, len(names) - 1))
-    return rows.filter(pa.concat_arrays([pa.array([True]), other]))
+    first = pa.concat_arrays([pa.array([True]), other])
+    return rows.filter(pc.or_(first, pc.is_valid(rows["reason"])))
 
 
 def digests_of(rows: pa.Table) -> NDArray[np.uint8]:

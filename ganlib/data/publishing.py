@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ganlib.data.assembly import MergedShards, merge_shards
-from ganlib.data.formats.entries import Reason, Refused
+from ganlib.data.formats.entries import Reason, Refused, shown_name
 from ganlib.data.labelling.dataset_labels import label_dataset
 from ganlib.data.labelling.labels import LabelledPicture
 from ganlib.data.layout import raw_prefix
@@ -94,15 +94,15 @@ def publish_rows(
         seconds=time.monotonic() - started,
     )
     placed = _placed(rows, labelled, merged, version)
-    write_rows(work.store, version, work.key, work.way, placed)
     write_version(work.store, version, folder, work.key, report)
+    write_rows(work.store, version, work.key, work.way, placed)
     return version
 
 
 def _refused(rows: pa.Table) -> list[Refused]:
     some = rows.filter(pc.is_valid(rows["reason"])).select(["name", "reason", "detail"])
     return [
-        Refused(name=row["name"], reason=row["reason"], detail=row["detail"] or "")
+        Refused(name=shown_name(row["name"]), reason=row["reason"], detail=row["detail"] or "")
         for row in some.to_pylist()
     ]
 

@@ -174,7 +174,8 @@ class _Planner:
         if reads_at_random(relative) and self._add_members(relative, one, wanted):
             return
         inside = self._rows_inside(relative)
-        if inside and all(stamp == one.stamp for _, stamp in inside):
+        # A picture that had no class then, say, has no row: it may have one now.
+        if len(inside) >= max(1, pictures) and all(stamp == one.stamp for _, stamp in inside):
             self._kept += [row for row, _ in inside]
             return
         self._add(Unit(container=one), pictures)

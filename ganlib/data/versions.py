@@ -148,7 +148,7 @@ def write_rows(store: ObjectStore, version: DatasetVersion, key: str, way: str, 
 
     Args:
         store: The store to write to.
-        version: The version that has their pixels, which is written afterwards.
+        version: The version that has their pixels; it is in the store already.
         key: As in :func:`write_version`.
         way: :attr:`ganlib.data.work.PreparationWork.way`.
         rows: The rows.

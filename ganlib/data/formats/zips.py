@@ -41,6 +41,9 @@ above. :data:`MAX_ENTRIES` files therefore fit with names of up to 96 bytes: 46 
 MAX_RATIO = 200
 """Most bytes that a byte of an entry may unpack to; pictures hardly shrink, and deflate reaches 1,032."""
 
+_MOST_OVERHEAD_BYTES = 2**16
+"""Most packed bytes beyond a member's own size: deflate adds some bytes to what it cannot shrink."""
+
 _LOCAL = struct.Struct("<4s5H3I2H")
 _MEMBER, _MEMBER_BYTES = b"PK\x01\x02", 46
 """Beginning of a file's record in the directory, and the record's least length."""
@@ -190,6 +193,9 @@ def check_member(info: zipfile.ZipInfo, largest: int, most_ratio: int = MAX_RATI
         return Refused(
             name=shown, reason="bomb", detail=f"{info.compress_size:,} bytes unpack to {info.file_size:,}"
         )
+    if info.compress_size > info.file_size + _MOST_OVERHEAD_BYTES:
+        detail = f"{info.compress_size:,} packed bytes for {info.file_size:,}"
+        return Refused(name=shown, reason="unreadable", detail=detail)
     if info.compress_type not in (_STORED, _DEFLATED):
         return Refused(name=shown, reason="unreadable", detail=f"compression method {info.compress_type}")
     return name

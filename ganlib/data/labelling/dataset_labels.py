@@ -42,6 +42,16 @@ class DatasetLabels(Record):
         return self.group if is_pattern(self.group) else None
 
 
+def combined(earlier: DatasetLabels, given: DatasetLabels | None) -> DatasetLabels:
+    """The rules of an earlier add with those changed that are given now."""
+    if given is None:
+        return earlier
+    changes = {name: value for name, value in given if value != DatasetLabels.model_fields[name].default}
+    if "class_level" in changes or "group" in changes:
+        changes["statefarm"] = None
+    return earlier.model_copy(update=changes)
+
+
 def is_pattern(group: str) -> bool:
     """Whether groups are given by a pattern on the path; else by a column of a table."""
     return "(" in group

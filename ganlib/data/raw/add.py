@@ -19,8 +19,9 @@ from pydantic import Field
 from ganlib.config.parts import MOST_REFUSED
 from ganlib.data.formats.entries import ByteRange, FileRange, ObjectRange, Refused
 from ganlib.data.formats.idx import IdxFile, check_idx_set, is_packed, pack
-from ganlib.data.labelling.dataset_labels import DatasetLabels
+from ganlib.data.labelling.dataset_labels import DatasetLabels, combined
 from ganlib.data.layout import (
+    BEFORE,
     DESCRIPTION,
     RawDataset,
     RawFormat,
@@ -175,14 +176,14 @@ def _add_idx(
 def _add_pictures(
     store: ObjectStore, name: str, listing: Listing, labels: DatasetLabels | None, *, replace: bool
 ) -> AddedDataset:
-    before = None if replace else find_description(store, name)
+    before = None if replace else find_description(store, name) or find_description(store, name, BEFORE)
     earlier = before or RawDataset(format="pictures", sources=())
     present = raw_objects(store, name)
     given = {candidate.relative for candidate in (*listing.pictures, *listing.containers)}
     format_of(name, given if replace else present.keys() | given)
     inside = {one.relative: look_inside(one) for one in listing.containers}
     others = {} if replace else {key: info for key, info in present.items() if key not in given}
-    found = _survey(store, name, listing, labels or earlier.labels, inside, others)
+    found = _survey(store, name, listing, combined(earlier.labels, labels), inside, others)
     refused = (*listing.refused, *(each for one in inside.values() for each in one.refused))
     _check_refused((*refused, *found.labelling.refused), len(refused) + len(found.labelling.outcomes))
     change = _compare(store, name, [*listing.pictures, *listing.containers], found.tables, replace=replace)
@@ -286,7 +287,7 @@ def _compare(
     stale = [
         info.key
         for relative, info in present.items()
-        if replace and relative not in given and relative not in tables and relative != DESCRIPTION
+        if replace and relative not in {*given, *tables, DESCRIPTION, BEFORE}
     ]
     if not replace:
         format_of(name, {*raw_objects(store, name), *given})
@@ -306,6 +307,8 @@ def _write(store: ObjectStore, name: str, raw: RawDataset, change: _Change) -> N
     before = find_description(store, name)
     changes = bool(change.fresh or change.tables or change.stale)
     if changes and before is not None:
+        # Its rules are needed when this is interrupted and repeated.
+        store.put(prefix + BEFORE, before.to_json().encode())
         store.delete(prefix + DESCRIPTION)
 
     def upload(candidate: Candidate) -> None:
@@ -323,6 +326,8 @@ def _write(store: ObjectStore, name: str, raw: RawDataset, change: _Change) -> N
         pass
     if changes or raw != before:
         store.put(prefix + DESCRIPTION, raw.to_json().encode())
+    if changes:
+        store.delete(prefix + BEFORE)
 
 
 def _same(store: ObjectStore, info: ObjectInfo | None, candidate: Candidate) -> bool:

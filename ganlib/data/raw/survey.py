@@ -109,14 +109,15 @@ def survey(
         ConfigError: The rules cannot be used.
         DataError: As :func:`label_dataset`; or the first folders are those of a split and not of classes.
     """
-    tables = dict(found)
+    tables = list(found)
     asked = labels.class_level is not None or bool(labels.group)
-    layout = labels.statefarm or (None if asked else find_statefarm([*paths, *tables]))
+    layout = labels.statefarm or (None if asked else find_statefarm([*paths, *(path for path, _ in tables)]))
     if layout is not None:
-        mine = {_name(tables[layout.table]): tables[layout.table]} if layout.table in tables else dict(kept)
-        unused = len(tables) - (layout.table in tables)
+        theirs = [data for path, data in tables if path == layout.table][:1]
+        mine = {_name(data): data for data in theirs} or dict(kept)
+        unused = len(tables) - len(theirs)
     else:
-        usable = {_name(data): data for path, data in tables.items() if _is_usable(path, data, labels.group)}
+        usable = {_name(data): data for path, data in tables if _is_usable(path, data, labels.group)}
         mine, unused = {**kept, **usable}, len(tables) - len(usable)
     if len(mine) > MAX_TABLES:
         raise DataError(f"{len(mine)} tables give classes; at most {MAX_TABLES} can. Join them")

@@ -84,7 +84,9 @@ def test_changed_and_new_pictures_alone_are_uploaded(
     store.puts.clear()
     make_pictures(["a/2.png", "b/3.png"], seed=1)
     assert add("pets", folder).uploaded == 2
-    assert sorted(store.puts) == ["raw/pets/a/2.png", "raw/pets/b/3.png", "raw/pets/dataset.json"]
+    changed = ["raw/pets/a/2.png", "raw/pets/b/3.png", "raw/pets/dataset.json"]
+    assert sorted(store.puts) == ["raw/pets/.labels/before.json", *changed]
+    assert "raw/pets/.labels/before.json" not in store.objects
     assert describe_raw(store, "pets").classes == ("a", "b")
 
 

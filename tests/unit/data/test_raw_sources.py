@@ -22,7 +22,7 @@ from ganlib.data.preparation import Preparation, PreparationReport
 from ganlib.data.prepare import begin_work, prepare
 from ganlib.data.raw.add import AddedDataset, add_dataset
 from ganlib.data.versions import find_report
-from ganlib.errors import ConfigError, DataError
+from ganlib.errors import ConfigError, DataError, ServiceError
 from ganlib.fakes.stores import MemoryStore
 from ganlib.ports import ObjectStore
 from ganlib.records import DatasetVersion
@@ -369,3 +369,47 @@ def test_objects_of_a_bucket_are_copied_by_the_store(store: WatchedStore, tmp_pa
     )
     assert (one.objects, opened) == (1, ["s3://photos/x", "s3://photos/x"])
     assert store.objects["raw/one/more.zip"] == bucket.objects["more.zip"]
+
+
+def test_rules_survive_an_interrupted_second_add(add: Add, store: WatchedStore, tmp_path: Path) -> None:
+    content = {f"x/{name}": data for name, data in files().items()}
+    add(write_folder(tmp_path / "one", content), class_level=2, group="([0-9])[.]png")
+    more = write_folder(tmp_path / "two", {"x/cats/200.png": png(200)})
+    store.refuse = lambda key: key.endswith("200.png")
+    with pytest.raises(ServiceError):
+        add(more)
+    store.refuse = lambda key: False
+    added = add(more)
+    assert (added.classes, added.groups) == (("cats", "dogs"), 10)
+    # One rule that is given changes no other.
+    assert add(more, group="([0-9])[0-9][.]png").classes == ("cats", "dogs")
+
+
+def test_of_two_entries_of_one_name_the_first_is_kept_and_the_other_told(
+    add: Add, made: Made, tmp_path: Path
+) -> None:
+    path = write_tar(tmp_path / "a.tar", files(200), "w")
+    with tarfile.open(path, "a") as archive:
+        info = tarfile.TarInfo("cats/001.png")
+        info.size = len(png(999))
+        archive.addfile(info, io.BytesIO(png(999)))
+    add(path)
+    version, report = made()
+    assert version.count("train") + version.count("held_out") == 200
+    assert [(each.name, each.reason) for each in report.refused] == [("a.tar/cats/001.png", "duplicate name")]
+
+
+def test_pictures_of_a_stream_that_had_no_class_are_found_when_their_table_is_mended(
+    add: Add, made: Made, tmp_path: Path
+) -> None:
+    pictures = {f"{number:03}.png": png(number) for number in range(200)}
+    rows = [f"{name},{'even' if at % 2 == 0 else 'odd'}" for at, name in enumerate(pictures)]
+    folder = write_folder(tmp_path / "f", {"labels.csv": "\n".join(["file,label", *rows[:-1]]).encode()})
+    write_tar(folder / "a.tar", pictures, "w")
+    add(folder)
+    version, report = made()
+    assert (version.count("train") + version.count("held_out"), report.refused_count) == (199, 1)
+    write_folder(folder, {"labels.csv": "\n".join(["file,label", *rows]).encode()})
+    add(folder, replace=True)
+    version, report = made()
+    assert (version.count("train") + version.count("held_out"), report.refused_count) == (200, 0)
