@@ -63,8 +63,7 @@ def ingest(
         replace: Remove what was added before and is not in the source.
         most_refused: Largest share of the pictures that may be unusable, 0 to 1.
     """
-    given = class_level is not None or bool(group) or unlabelled
-    labels = DatasetLabels(class_level=class_level, group=group, unlabelled=unlabelled) if given else None
+    labels = DatasetLabels(class_level=class_level, group=group, unlabelled=unlabelled)
     preparation = Preparation(size=size, channels=channels, fit=fit, background=background.lower())
     added = add_source(name, source, labels, replace)
     version = prepare_added(name, preparation, most_refused)
@@ -73,7 +72,7 @@ def ingest(
 
 
 @task(task_run_name="add {name}")
-def add_source(name: str, source: str | None, labels: DatasetLabels | None, replace: bool) -> AddedDataset:
+def add_source(name: str, source: str | None, labels: DatasetLabels, replace: bool) -> AddedDataset:
     """Put the source's files into the object store; those that are there already are not copied again."""
     begin("add")
     settings = load_settings()

@@ -72,9 +72,6 @@ def dataset_add(
 
     if class_level is not None and not 0 <= class_level <= MAX_CLASS_LEVEL:
         raise ConfigError(f"--class-level {class_level} cannot be used: it is 0 to {MAX_CLASS_LEVEL}")
-    labels = None
-    if class_level is not None or group is not None or unlabelled:
-        labels = DatasetLabels(class_level=class_level, group=group or "", unlabelled=unlabelled)
     settings = load_settings()
     added = add_dataset(
         open_store(settings),
@@ -82,7 +79,7 @@ def dataset_add(
         source,
         open_store=lambda uri: open_prefix(settings, uri),
         scratch=settings.scratch,
-        labels=labels,
+        labels=DatasetLabels(class_level=class_level, group=group or "", unlabelled=unlabelled),
         replace=replace,
     )
     print_added(added, replaced=replace, size=28 if added.format == "idx" else 64)

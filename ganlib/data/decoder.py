@@ -83,7 +83,7 @@ class Decoder:
             DataError: A container is damaged, or a raw object was replaced.
             ServiceError: The store cannot be reached.
         """
-        work = _Work(self.files, f"work/{self.key}/{unit.name}")
+        work = _Work(self.files, f"preparing/{self.key}/{unit.name}")
         stamp = "" if unit.container is None else unit.container.stamp
         pictures = self._read(unit) if unit.streamed else unit.pictures(self.files.store, self.prefix)
         for done in ordered_map(self._decode, pictures, threads=self.threads, name="ganlib-decode"):

@@ -11,7 +11,7 @@
     datasets/NAME/prepared/KEY.json         what became of these raw objects, and the digest of the version
     datasets/NAME/prepared/KEY.parquet      a row for each raw picture
     datasets/NAME/latest/WAY.json           which preparation with this size and fit was the last one
-    datasets/NAME/work/KEY/…                pixels and rows while a preparation runs
+    datasets/NAME/preparing/KEY/…           pixels and rows while a preparation runs
 """
 
 from __future__ import annotations

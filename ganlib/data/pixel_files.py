@@ -6,7 +6,7 @@ what they hold is not decoded again.
 
 All are named by their path below ``datasets/NAME/``::
 
-    work/KEY/UNIT-0001.pixels           uint8 [n, channels, height, width], nothing else
+    preparing/KEY/UNIT-0001.pixels           uint8 [n, channels, height, width], nothing else
     DIGEST/shards/train-00000.safetensors
 """
 
@@ -29,7 +29,7 @@ FILE_BYTES = 32 * 2**20
 
 _MAX_HEADER_BYTES = 2**16
 _FILE_NAME = re.compile(
-    r"work/[0-9a-f]{64}/[0-9a-f]{16}-[0-9]{4}\.pixels|[0-9a-f]{64}/shards/[a-z0-9_-]{1,64}\.safetensors"
+    r"preparing/[0-9a-f]{64}/[0-9a-f]{16}-[0-9]{4}\.pixels|[0-9a-f]{64}/shards/[a-z0-9_-]{1,64}\.safetensors"
 )
 
 
@@ -76,7 +76,7 @@ class PixelFiles:
         self._check(file)
         size = self.picture_bytes
         start, length = first * size, (stop - first) * size
-        if self.folder is not None and file.startswith("work/"):
+        if self.folder is not None and file.startswith("preparing/"):
             data = FileRange.open(self.folder / file).read_at(start, length)
         else:
             start += self._start(file)

@@ -1,7 +1,7 @@
 """A preparation that a job on the cluster makes: what is asked for, and the rows of finished units.
 
-All of it lies under ``datasets/NAME/work/KEY/`` until the version is made, so that a preparation that was
-interrupted goes on where it stopped.
+All of it lies under ``datasets/NAME/preparing/KEY/`` until the version is made, so that a preparation that
+was interrupted goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -70,4 +70,4 @@ def remove_work(store: ObjectStore, name: str, key: str) -> None:
 
 
 def _key(name: str, key: str, rest: str) -> str:
-    return f"datasets/{name}/work/{key}/{rest}"
+    return f"datasets/{name}/preparing/{key}/{rest}"

@@ -197,5 +197,5 @@ def _placed(rows: pa.Table, labelled: _Labelled, merged: MergedShards, version: 
     at = pa.array([None if place is None else place[1] for place in found], pa.int64())
     placed = rows.set_column(rows.schema.get_field_index("file"), rows.schema.field("file"), file)
     placed = placed.set_column(rows.schema.get_field_index("row"), rows.schema.field("row"), at)
-    # What was decoded and is not in the version, for want of a class, say, is decoded again.
+    # A picture that is not in the version, because it has no class, has no pixels to be found again.
     return placed.filter(pc.or_(pc.is_valid(placed["file"]), pc.is_valid(placed["reason"])))

@@ -82,7 +82,7 @@ def _choose(
 
     order = (shards[place] for place in _spread(len(shards)))
     with closing(ordered_map(look, order, threads=TRANSFER_THREADS, name="ganlib-sheet")) as readers:
-        # Asked before the next shard is: a version that has everything in its first shard reads no other.
+        # This check comes before the next shard is opened: where the first has everything, no other is read.
         while known is None or any(missing.values()):
             reader = next(readers, None)
             if reader is None:

@@ -144,7 +144,7 @@ class WindowFiles:
                         self._bring(window, windows)
             except Exception as error:  # noqa: BLE001  raised where its pictures are waited for
                 with self._changed:
-                    # Of windows that nobody waits for any longer nobody needs to hear.
+                    # A failure of a window that nobody waits for any longer is not told.
                     self._error = error if self._windows == windows else self._error
                     self._changed.notify_all()
 

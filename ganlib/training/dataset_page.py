@@ -48,7 +48,7 @@ def log_dataset(
         tracker.artifact(tracking_run_id, CARD, card.encode())
         if with_sheet:
             counts = class_counts(version, report)
-            # Of a streamed dataset, this machine has a few shards only.
+            # This machine has only a few shards of a streamed dataset.
             streamed = isinstance(dataset, StreamedDataset)
             shards = stored_shards(store, version) if streamed else local_shards(dataset.folder)
             tracker.artifact(tracking_run_id, SHEET, contact_sheet(version, shards, counts))

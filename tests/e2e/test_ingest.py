@@ -107,14 +107,14 @@ def test_a_preparation_survives_the_death_of_its_processes(
     for info in store.list("raw/many/"):
         alone.put(info.key, store.get(info.key))
     assert prepare(alone, "many", Preparation(size=28)).digest == version.digest
-    assert not list(store.list("datasets/many/work/")), "what it left for itself is removed"
+    assert not list(store.list("datasets/many/preparing/")), "what it left for itself is removed"
 
 
 def kill_one_decoder(store: S3Store, settings: Settings, running: subprocess.Popen[str]) -> bool:
     """Kill a process that decodes as soon as some pictures are done."""
     deadline = time.monotonic() + WAIT_SECONDS
     while running.poll() is None and time.monotonic() < deadline:
-        done = [info for info in store.list("datasets/many/work/") if info.key.endswith(".parquet")]
+        done = [info for info in store.list("datasets/many/preparing/") if info.key.endswith(".parquet")]
         found: list[psutil.Process] = processes(settings, "ray::", "UnitDecoder") if done else []
         if found:
             found[0].kill()

@@ -42,10 +42,12 @@ class DatasetLabels(Record):
         return self.group if is_pattern(self.group) else None
 
 
-def combined(earlier: DatasetLabels, given: DatasetLabels | None) -> DatasetLabels:
-    """The rules of an earlier add with those changed that are given now."""
-    if given is None:
-        return earlier
+AS_BEFORE = DatasetLabels()
+"""No rule is given: those of an earlier add hold, if there was one."""
+
+
+def combined(earlier: DatasetLabels, given: DatasetLabels) -> DatasetLabels:
+    """The rules of an earlier add with those changed that are given now: those that are not defaults."""
     changes = {name: value for name, value in given if value != DatasetLabels.model_fields[name].default}
     if "class_level" in changes or "group" in changes:
         changes["statefarm"] = None

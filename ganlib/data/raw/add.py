@@ -19,7 +19,7 @@ from pydantic import Field
 from ganlib.config.parts import MOST_REFUSED
 from ganlib.data.formats.entries import ByteRange, FileRange, ObjectRange, Refused
 from ganlib.data.formats.idx import IdxFile, check_idx_set, is_packed, pack
-from ganlib.data.labelling.dataset_labels import DatasetLabels, combined
+from ganlib.data.labelling.dataset_labels import AS_BEFORE, DatasetLabels, combined
 from ganlib.data.layout import (
     BEFORE,
     DESCRIPTION,
@@ -89,7 +89,7 @@ def add_dataset(
     *,
     open_store: Callable[[str], ObjectStore],
     scratch: Path,
-    labels: DatasetLabels | None = None,
+    labels: DatasetLabels = AS_BEFORE,
     places: Places | None = None,
     replace: bool = False,
 ) -> AddedDataset:
@@ -107,7 +107,7 @@ def add_dataset(
         open_store: Given an ``s3://`` source, the store of what lies below it; its keys begin after the
             prefix.
         scratch: Folder for downloads and for nothing else; what is put there is removed.
-        labels: Where classes and groups come from; ``None``: as in an earlier add, or else by the folders,
+        labels: Where classes and groups come from; defaults: as in an earlier add, or else by the folders,
             the tables, or the format itself.
         places: Where known datasets are looked for.
         replace: Remove raw objects that are not in the source.
@@ -174,7 +174,7 @@ def _add_idx(
 
 
 def _add_pictures(
-    store: ObjectStore, name: str, listing: Listing, labels: DatasetLabels | None, *, replace: bool
+    store: ObjectStore, name: str, listing: Listing, labels: DatasetLabels, *, replace: bool
 ) -> AddedDataset:
     before = None if replace else find_description(store, name) or find_description(store, name, BEFORE)
     earlier = before or RawDataset(format="pictures", sources=())

@@ -35,7 +35,7 @@ Made = Callable[..., tuple[DatasetVersion, PreparationReport]]
 @pytest.fixture
 def add(store: WatchedStore, no_store: Callable[[str], ObjectStore], tmp_path: Path) -> Add:
     def run(source: Path | str, name: str = "pets", replace: bool = False, **rules: object) -> AddedDataset:
-        labels = DatasetLabels.model_validate(rules) if rules else None
+        labels = DatasetLabels.model_validate(rules)
         scratch = tmp_path / "scratch"
         return add_dataset(
             store, name, str(source), open_store=no_store, scratch=scratch, labels=labels, replace=replace

@@ -79,7 +79,7 @@ def test_what_a_dead_job_has_done_is_not_done_again(store: MemoryStore) -> None:
     assert not set(first.decoded) & set(second.decoded)
     assert counted[-1] == (PICTURES, PICTURES)
     remove_work(store, "pets", begin_work(store, "pets", WAY)[0].key)
-    assert not [key for key in store.objects if "/work/" in key]
+    assert not [key for key in store.objects if "/preparing/" in key]
     alone = MemoryStore()
     alone.objects = {key: data for key, data in store.objects.items() if key.startswith("raw/")}
     assert prepare(alone, "pets", WAY).digest == version.digest
