@@ -41,6 +41,9 @@ MAX_CONTAINERS = 100_000
 DESCRIPTION = "dataset.json"
 """Name of the object that describes a raw dataset."""
 
+LABELS = ".labels/"
+"""Folder of the tables that give classes and groups; it is hidden, so no user's file can be there."""
+
 BEFORE = ".labels/before.json"
 """Name of the description before, while raw objects change."""
 

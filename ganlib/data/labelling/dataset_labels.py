@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from ganlib.data.formats.entries import MAX_NAME_BYTES
 from ganlib.data.labelling.group_pattern import MAX_PATTERN_CHARACTERS, check_group_pattern
 from ganlib.data.labelling.label_table import Columns, LabelTable, TableRow, read_label_table
 from ganlib.data.labelling.labels import MAX_CLASS_LEVEL, Labelling, LabelRules, label_pictures
@@ -21,6 +22,9 @@ TableName = Annotated[str, Field(pattern=r"^\.labels/[0-9a-f]{64}\.csv$")]
 """Where a table lies among a dataset's raw objects. The folder is hidden, so no user's file can be there."""
 
 
+TablePath = Annotated[str, Field(max_length=2 * MAX_NAME_BYTES)]
+
+
 class DatasetLabels(Record):
     """Where the classes and groups of a dataset's pictures come from."""
 
@@ -30,11 +34,18 @@ class DatasetLabels(Record):
     group: str = Field(default="", max_length=MAX_PATTERN_CHARACTERS)
     """A column of the tables, or a pattern on the path with one pair of parentheses; empty: the column
     ``group`` where a table has one."""
-    tables: tuple[TableName, ...] = Field(default=(), max_length=MAX_TABLES)
+    tables: dict[TablePath, TableName] = Field(default_factory=dict, max_length=MAX_TABLES)
+    """By their path in the source; a table that is added again under its path replaces the earlier one."""
     statefarm: StateFarmLayout | None = None
     """State Farm's archive has its own classes and subjects."""
     unlabelled: bool = False
     """Whether State Farm's pictures without a class are taken, too."""
+
+    @model_validator(mode="after")
+    def _one_table_of_subjects(self) -> DatasetLabels:
+        if self.statefarm is not None and len(self.tables) > 1:
+            raise ValueError(f"State Farm's archive has one table of subjects, not {len(self.tables)}")
+        return self
 
     @property
     def group_pattern(self) -> str | None:
@@ -48,9 +59,9 @@ AS_BEFORE = DatasetLabels()
 
 def combined(earlier: DatasetLabels, given: DatasetLabels) -> DatasetLabels:
     """The rules of an earlier add with those changed that are given now: those that are not defaults."""
-    changes = {name: value for name, value in given if value != DatasetLabels.model_fields[name].default}
-    if "class_level" in changes or "group" in changes:
-        changes["statefarm"] = None
+    changes = {name: value for name, value in given if value != getattr(AS_BEFORE, name)}
+    if earlier.statefarm is not None and ("class_level" in changes or "group" in changes):
+        changes |= {"statefarm": None, "tables": {}}
     return earlier.model_copy(update=changes)
 
 
@@ -94,9 +105,11 @@ def label_dataset(
         DataError: A table cannot be used, or there are too many classes.
     """
     if labels.statefarm is not None:
-        (table,) = labels.tables
+        table = next(iter(labels.tables.values()), None)
+        if table is None:
+            raise DataError(f"the description has no {labels.statefarm.table}; add the archive again")
         return label_statefarm(labels.statefarm, paths, read(table), unlabelled=labels.unlabelled)
-    tables = [read_table(read(name), name, labels.group) for name in labels.tables]
+    tables = [read_table(read(name), name, labels.group) for name in labels.tables.values()]
     rules = LabelRules(labels.class_level, labels.group_pattern)
     return label_pictures(paths, rules, _merged(tables), own)
 

@@ -23,6 +23,7 @@ from ganlib.data.labelling.dataset_labels import AS_BEFORE, DatasetLabels, combi
 from ganlib.data.layout import (
     BEFORE,
     DESCRIPTION,
+    LABELS,
     RawDataset,
     RawFormat,
     datasets,
@@ -34,7 +35,7 @@ from ganlib.data.layout import (
 from ganlib.data.raw.candidates import Candidate, Listing, list_source
 from ganlib.data.raw.contents import is_container, kind_of
 from ganlib.data.raw.known import KNOWN, FoundFiles, Places, check_contents, find_known
-from ganlib.data.raw.survey import Inside, Survey, look_inside, survey, usable_tables
+from ganlib.data.raw.survey import Inside, Survey, look_inside, survey, tables_near_top
 from ganlib.data.scratch import scratch_folder
 from ganlib.data.threads import TRANSFER_THREADS, decode_threads, ordered_map
 from ganlib.errors import DataError, UnknownName
@@ -238,12 +239,12 @@ def _survey(
             loose.append(relative)
     paths: list[str] = sorted(loose)
     own: list[str | None] = [None] * len(paths)
-    tables = usable_tables(listing.tables)
+    tables = tables_near_top(listing.tables)
     for each in everything.values():
         paths += each.paths
         own += each.own
         tables += each.tables
-    kept = {table: store.get(prefix + table) for table in labels.tables}
+    kept = {source: store.get(prefix + table) for source, table in labels.tables.items()}
     return survey(labels, paths, own, tables, kept)
 
 
@@ -287,7 +288,7 @@ def _compare(
     stale = [
         info.key
         for relative, info in present.items()
-        if replace and relative not in {*given, *tables, DESCRIPTION, BEFORE}
+        if (replace or relative.startswith(LABELS)) and relative not in {*given, *tables, DESCRIPTION, BEFORE}
     ]
     if not replace:
         format_of(name, {*raw_objects(store, name), *given})

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 from ganlib.data.formats.entries import Refused
 from ganlib.data.labelling.dataset_labels import (
@@ -27,6 +28,16 @@ from ganlib.errors import DataError
 _SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation"}
 
 
+class FoundLabels(NamedTuple):
+    """A table near the top of a source or of a container, which may give classes and groups."""
+
+    source: str
+    """Its path in the source, the container's included: no other table has it."""
+    path: str
+    """Its path beside the pictures, as :attr:`RawPicture.path` is theirs."""
+    data: bytes
+
+
 @dataclass
 class Inside:
     """The content of a container."""
@@ -37,8 +48,8 @@ class Inside:
     """The class that it gives each of them."""
     refused: list[Refused] = field(default_factory=list)
     """Pictures that are refused by their name or size."""
-    tables: list[tuple[str, bytes]] = field(default_factory=list)
-    """Tables near its top, with their content."""
+    tables: list[FoundLabels] = field(default_factory=list)
+    """Tables near its top."""
     passed_over: Counter[str] = field(default_factory=Counter)
 
 
@@ -58,7 +69,8 @@ def look_inside(container: Candidate) -> Inside:
         elif isinstance(found, PassedOver):
             inside.passed_over[found.kind] += 1
         elif _near_top(found.entry.name) and len(inside.tables) < MAX_TABLES:
-            inside.tables.append((found.path, found.entry.read()))
+            source = f"{container.relative}/{found.entry.name}"
+            inside.tables.append(FoundLabels(source, found.path, found.entry.read()))
         else:
             inside.passed_over[PurePosixPath(found.path).suffix.lower()] += 1
     return inside
@@ -93,7 +105,7 @@ def survey(
     labels: DatasetLabels,
     paths: Sequence[str],
     own: Sequence[str | None],
-    found: Iterable[tuple[str, bytes]],
+    found: Iterable[FoundLabels],
     kept: Mapping[str, bytes],
 ) -> Survey:
     """Find the classes and groups of pictures.
@@ -102,8 +114,8 @@ def survey(
         labels: The rules that were asked for; tables and State Farm's layout are added to them.
         paths: Paths of all pictures.
         own: The classes that their containers give them.
-        found: Tables of the source with their paths.
-        kept: Tables of earlier sources, by their names among the raw objects.
+        found: Tables of the source.
+        kept: Tables of earlier adds, by their paths in those sources.
 
     Raises:
         ConfigError: The rules cannot be used.
@@ -111,21 +123,25 @@ def survey(
     """
     tables = list(found)
     asked = labels.class_level is not None or bool(labels.group)
-    layout = labels.statefarm or (None if asked else find_statefarm([*paths, *(path for path, _ in tables)]))
+    layout = labels.statefarm or (
+        None if asked else find_statefarm([*paths, *(each.path for each in tables)])
+    )
     if layout is not None:
-        theirs = [data for path, data in tables if path == layout.table][:1]
-        mine = {_name(data): data for data in theirs} or dict(kept)
+        theirs = [each for each in tables if each.path == layout.table][:1]
+        mine = {each.source: each.data for each in theirs} or dict(kept)
         unused = len(tables) - len(theirs)
     else:
-        usable = {_name(data): data for path, data in tables if _is_usable(path, data, labels.group)}
+        usable = {each.source: each.data for each in tables if _is_usable(each, labels.group)}
         mine, unused = {**kept, **usable}, len(tables) - len(usable)
     if len(mine) > MAX_TABLES:
         raise DataError(f"{len(mine)} tables give classes; at most {MAX_TABLES} can. Join them")
-    labels = labels.model_copy(update={"tables": tuple(sorted(mine)), "statefarm": layout})
+    names_of = {source: _name(data) for source, data in sorted(mine.items())}
+    contents = {names_of[source]: data for source, data in mine.items()}
+    labels = labels.model_copy(update={"tables": names_of, "statefarm": layout})
     check_dataset_labels(labels)
     taken = [at for at, path in enumerate(paths) if takes(labels, path)]
     names, classes = [paths[at] for at in taken], [own[at] for at in taken]
-    labelling = label_dataset(labels, names, classes, mine.__getitem__)
+    labelling = label_dataset(labels, names, classes, contents.__getitem__)
     if (
         labels.class_level is None
         and labelling.classes
@@ -135,22 +151,22 @@ def survey(
             f"the outermost folders are {', '.join(labelling.classes)}, which are no classes; classes in the "
             "folders below are taken with --class-level 2, and none with --class-level 0"
         )
-    return Survey(labels, mine, labelling, len(paths) - len(taken), unused)
+    return Survey(labels, contents, labelling, len(paths) - len(taken), unused)
 
 
 def _near_top(name: str) -> bool:
     return name.count("/") <= 1
 
 
-def usable_tables(candidates: Iterable[Candidate]) -> list[tuple[str, bytes]]:
+def tables_near_top(candidates: Iterable[Candidate]) -> list[FoundLabels]:
     """Tables near the top of a source, with their content, as many as a dataset can have."""
     some = [each for each in candidates if _near_top(each.relative) and 0 < each.size <= MAX_TABLE_BYTES]
-    return [(each.relative, each.read()) for each in some[:MAX_TABLES]]
+    return [FoundLabels(each.relative, each.relative, each.read()) for each in some[:MAX_TABLES]]
 
 
-def _is_usable(path: str, data: bytes, group: str) -> bool:
+def _is_usable(table: FoundLabels, group: str) -> bool:
     try:
-        read_table(data, path, group)
+        read_table(table.data, table.source, group)
     except DataError:
         return False
     return True

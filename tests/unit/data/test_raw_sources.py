@@ -413,3 +413,32 @@ def test_pictures_of_a_stream_that_had_no_class_are_found_when_their_table_is_me
     add(folder, replace=True)
     version, report = made()
     assert (version.count("train") + version.count("held_out"), report.refused_count) == (200, 0)
+
+
+def test_a_table_that_grows_replaces_the_one_before(
+    add: Add, made: Made, store: WatchedStore, tmp_path: Path
+) -> None:
+    folder = tmp_path / "f"
+    for day in range(1, 20):
+        pictures = {f"{number:03}.png": png(number) for number in range(3 * day)}
+        # The first picture's class is corrected on the last day.
+        rows = [
+            f"{name},{'odd' if at % 2 or (at == 0 and day < 19) else 'even'}"
+            for at, name in enumerate(pictures)
+        ]
+        table = {"labels.csv": "\n".join(["file,label", *rows]).encode()}
+        added = add(write_folder(folder, pictures | table))
+    assert added.by_class == {"even": 29, "odd": 28}
+    assert len([key for key in store.objects if "/.labels/" in key]) == 1
+
+
+def test_each_of_two_archives_has_its_own_table(add: Add, tmp_path: Path) -> None:
+    folder = tmp_path / "f"
+    folder.mkdir()
+    for start, name in ((0, "a"), (10, "b")):
+        pictures = {f"{number:03}.png": png(number) for number in range(start, start + 10)}
+        rows = [f"{picture},{name}" for picture in pictures]
+        write_zip(
+            folder / f"{name}.zip", pictures | {"labels.csv": "\n".join(["file,label", *rows]).encode()}
+        )
+    assert add(folder).by_class == {"a": 10, "b": 10}
