@@ -18,9 +18,9 @@ from ganlib.data.data_card import data_card
 from ganlib.data.labelling.dataset_labels import DatasetLabels
 from ganlib.data.licences import stated_licence
 from ganlib.data.preparation import Preparation
-from ganlib.data.prepare import begin_work
 from ganlib.data.raw.add import AddedDataset, add_dataset
 from ganlib.data.versions import find_report
+from ganlib.jobs.prepare_dataset import Prepared
 from ganlib.records import DatasetVersion, Record
 from ganlib.settings import load_settings
 from ganlib.storage import open_prefix, open_store
@@ -66,8 +66,8 @@ def ingest(
     labels = DatasetLabels(class_level=class_level, group=group, unlabelled=unlabelled)
     preparation = Preparation(size=size, channels=channels, fit=fit, background=background.lower())
     added = add_source(name, source, labels, replace)
-    version = prepare_added(name, preparation, most_refused)
-    _summarize(version, preparation)
+    version, key = prepare_added(name, preparation, most_refused)
+    _summarize(version, key)
     return Ingested(added=added, version=version)
 
 
@@ -90,18 +90,18 @@ def add_source(name: str, source: str | None, labels: DatasetLabels, replace: bo
 
 
 @task(task_run_name="prepare {name}")
-def prepare_added(name: str, preparation: Preparation, most_refused: float) -> DatasetVersion:
+def prepare_added(name: str, preparation: Preparation, most_refused: float) -> Prepared:
     """Prepare the dataset, on the cluster if it is large."""
-    version = prepare_dataset(name, preparation, most_refused)
+    prepared = prepare_dataset(name, preparation, most_refused)
+    version = prepared.version
     tell(
         f"dataset {name} version {version.digest}: {version.count('train'):,} pictures to train on, "
         f"{version.count('held_out'):,} held out"
     )
-    return version
+    return prepared
 
 
-def _summarize(version: DatasetVersion, preparation: Preparation) -> None:
-    store = open_store(load_settings())
-    report = find_report(store, version.name, begin_work(store, version.name, preparation)[0].key)
+def _summarize(version: DatasetVersion, key: str) -> None:
+    report = find_report(open_store(load_settings()), version.name, key)
     card = data_card(version, report, stated_licence(version.name), sheet="")
     create_markdown_artifact(card, key="ingested", description=version.name)

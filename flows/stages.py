@@ -21,7 +21,7 @@ from ganlib.cluster.lines import marked
 from ganlib.config.run import RunConfig
 from ganlib.data.preparation import Preparation
 from ganlib.errors import GanlibError, JobFailed, TrainingError
-from ganlib.jobs.prepare_dataset import PictureCount, prepare_anywhere
+from ganlib.jobs.prepare_dataset import PictureCount, Prepared, prepare_anywhere
 from ganlib.jobs.pull import pull_here
 from ganlib.ports import RunStart
 from ganlib.quality.requirements import require_held_out
@@ -64,7 +64,7 @@ def register(spec: RunSpec, result: TrainResult, seconds: dict[str, float]) -> R
 def prepare(config: RunConfig) -> DatasetVersion:
     """The dataset version that this configuration trains on, prepared if it was not."""
     wanted = config.dataset
-    version = prepare_dataset(
+    version, _ = prepare_dataset(
         wanted.name,
         Preparation(size=wanted.size, channels=wanted.channels, fit=wanted.fit, background=wanted.background),
         wanted.most_refused,
@@ -73,7 +73,7 @@ def prepare(config: RunConfig) -> DatasetVersion:
     return version
 
 
-def prepare_dataset(name: str, preparation: Preparation, most_refused: float) -> DatasetVersion:
+def prepare_dataset(name: str, preparation: Preparation, most_refused: float) -> Prepared:
     """Prepare a dataset, on the cluster if it is large, with its progress in the flow's log."""
     begin("prepare")
     settings = load_settings()

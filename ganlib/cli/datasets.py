@@ -141,7 +141,6 @@ def dataset_prepare(
         raise ConfigError(f"--background {background!r} is no colour: give it as '#ffffff', which is white")
     from ganlib.cli.dataset_reports import picture_progress, print_prepared, show_line
     from ganlib.data.preparation import Preparation
-    from ganlib.data.prepare import begin_work
     from ganlib.data.versions import find_report, report_key
     from ganlib.jobs.prepare_dataset import prepare_anywhere
     from ganlib.quality.requirements import require_held_out
@@ -153,7 +152,7 @@ def dataset_prepare(
         {"size": size, "channels": channels, "fit": fit, "background": colour}
     )
     with picture_progress("preparing") as progress:
-        version = prepare_anywhere(
+        version, key = prepare_anywhere(
             settings,
             store,
             name,
@@ -163,7 +162,6 @@ def dataset_prepare(
             most_refused=most_refused / 100,
             workers=workers,
         )
-    key = begin_work(store, name, preparation)[0].key
     place = f"s3://{settings.s3_bucket}/{report_key(name, key)}"
     print_prepared(version, find_report(store, name, key), place)
     try:

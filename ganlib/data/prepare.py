@@ -25,11 +25,18 @@ from ganlib.data.labelling.dataset_labels import takes
 from ganlib.data.layout import RawDataset, describe_raw, format_of, raw_objects, raw_prefix
 from ganlib.data.pixel_files import PixelFiles
 from ganlib.data.preparation import Preparation, PreparationReport
-from ganlib.data.publishing import publish_rows
+from ganlib.data.publishing import check_refused, publish_rows
 from ganlib.data.scratch import scratch_folder
 from ganlib.data.threads import TRANSFER_THREADS, decode_threads
 from ganlib.data.units import DecodingPlan, Unit, plan_units
-from ganlib.data.versions import find_known_rows, find_prepared, load_version, versions, write_version
+from ganlib.data.versions import (
+    find_known_rows,
+    find_prepared,
+    find_report,
+    load_version,
+    versions,
+    write_version,
+)
 from ganlib.data.work import DECODER, PreparationWork
 from ganlib.errors import DataError
 from ganlib.ports import ObjectInfo, ObjectStore
@@ -97,15 +104,36 @@ def prepare(
             used.
     """
     work, objects = begin_work(store, name, preparation)
-    version = find_prepared(store, name, work.key)
-    if version is not None:
-        return version
+    found = find_finished(work, most_refused)
+    if found is not None:
+        return found
+    return prepare_work(work, objects, progress, scratch=scratch, most_refused=most_refused, decode=decode)
+
+
+def prepare_work(
+    work: PreparationWork,
+    objects: Mapping[str, ObjectInfo],
+    progress: Progress | None = None,
+    *,
+    scratch: Path | None = None,
+    most_refused: float = MOST_REFUSED,
+    decode: Decode = decode_here,
+    plan: DecodingPlan | None = None,
+) -> DatasetVersion:
+    """Make the version of some work, which is not looked for.
+
+    Args:
+        work: As :func:`begin_work` gives it.
+        objects: The raw objects by relative path.
+        progress: As in :func:`prepare`, and so are the others.
+        plan: The pictures to decode, where they are known already.
+    """
     started = time.monotonic()
     counter = _Counter(progress)
-    with scratch_folder(scratch, f"prepare-{name}-") as folder:
+    with scratch_folder(scratch, f"prepare-{work.name}-") as folder:
         if work.raw.format == "idx":
             return _prepare_idx(work, objects, folder, counter, started)
-        plan = plan_work(work, objects)
+        plan = plan or plan_work(work, objects)
         counter.total = plan.pictures
         tables, files = decode(work, plan.units, folder, counter.count)
         return publish_rows(work, plan.rows, tables, files, folder, most_refused, started)
@@ -124,6 +152,19 @@ def begin_work(
     key = _preparation_key(raw, objects, preparation, channels)
     shape = (channels, preparation.size, preparation.size)
     return PreparationWork(store, name, raw, preparation, shape, key), objects
+
+
+def find_finished(work: PreparationWork, most_refused: float) -> DatasetVersion | None:
+    """The version that was made of this work before, if it was.
+
+    Raises:
+        DataError: More than ``most_refused`` of its pictures were refused, which was accepted then.
+    """
+    version = find_prepared(work.store, work.name, work.key)
+    report = None if version is None else find_report(work.store, work.name, work.key)
+    if report is not None:
+        check_refused(work.name, report.refused, report.refused_count, report.pictures, most_refused)
+    return version
 
 
 def plan_work(work: PreparationWork, objects: Mapping[str, ObjectInfo]) -> DecodingPlan:

@@ -73,7 +73,10 @@ def publish_rows(
     refused, usable = _refused(rows), rows.filter(pc.is_null(rows["reason"]))
     labelled, unlabelled, left_out = _label(work, usable)
     refused = sorted([*refused, *unlabelled], key=lambda each: each.name)
-    _check_refused(work.name, refused, len(rows) - left_out, most_refused)
+    pictures = len(rows) - left_out
+    if pictures == 0:
+        raise DataError(f"dataset {work.name!r} has no pictures; add it again from a source that has some")
+    check_refused(work.name, refused, len(refused), pictures, most_refused)
     split = _split(labelled)
     merged = merge_shards(labelled.rows, labelled.labels, split.pictures, files, folder)
     version = work.version(labelled.classes, merged.shards)
@@ -81,7 +84,7 @@ def publish_rows(
     report = PreparationReport(
         digest=version.digest,
         preparation=work.preparation,
-        pictures=len(rows) - left_out,
+        pictures=pictures,
         counts=_counts(labelled, split.pictures),
         split_by=split.rule,
         held_out_groups=_held_out_groups(labelled, split),
@@ -138,17 +141,26 @@ def _label(work: PreparationWork, rows: pa.Table) -> tuple[_Labelled, list[Refus
     )
 
 
-def _check_refused(name: str, refused: Sequence[Refused], pictures: int, most: float) -> None:
-    """Raise ``DataError`` where too many pictures are refused, or none is left."""
-    if pictures == 0:
-        raise DataError(f"dataset {name!r} has no pictures; add it again from a source that has some")
-    if len(refused) <= most * pictures and len(refused) < pictures:
+def check_refused(name: str, refused: Sequence[Refused], count: int, pictures: int, most: float) -> None:
+    """Refuse a dataset of which too many pictures cannot be used, or all.
+
+    Args:
+        name: The dataset.
+        refused: The pictures that cannot be used, or the first of them.
+        count: How many there are.
+        pictures: All pictures.
+        most: Largest share of the pictures that may be refused, 0 to 1.
+
+    Raises:
+        DataError: With the numbers by reason and the first of them.
+    """
+    if count == 0 or (count <= most * pictures and count < pictures):
         return
     counts: Counter[Reason] = Counter(each.reason for each in refused)
     by_reason = ", ".join(f"{count:,} {reason}" for reason, count in counts.most_common())
     first = "; ".join(f"{each.name}: {each.detail or each.reason}" for each in refused[:MOST_SHOWN])
     raise DataError(
-        f"{len(refused):,} of the {pictures:,} pictures of dataset {name!r} cannot be used ({by_reason}); at "
+        f"{count:,} of the {pictures:,} pictures of dataset {name!r} cannot be used ({by_reason}); at "
         f"most {100 * most:g} % may be refused, and nothing was made. {first}. Repair the source, or "
         "accept more with --most-refused"
     )

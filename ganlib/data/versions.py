@@ -13,7 +13,7 @@ from ganlib.data.threads import TRANSFER_THREADS, ordered_map
 from ganlib.errors import DataError, DigestMismatch, ObjectMissing, UnknownName
 from ganlib.names import Sha256
 from ganlib.ports import ObjectStore
-from ganlib.records import MAX_JSON_BYTES, DatasetVersion, Record, Shard
+from ganlib.records import DatasetVersion, Record, Shard
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -77,21 +77,6 @@ def read_version(store: ObjectStore, name: str, digest: str) -> DatasetVersion:
             f"{key} belongs to dataset {version.name!r}; versions cannot be moved by hand, prepare anew"
         )
     return version
-
-
-def find_reports(store: ObjectStore, name: str, digest: str) -> list[PreparationReport]:
-    """The reports of the preparations that gave a version: one for each set of raw objects, mostly one.
-
-    Raises:
-        DataError: A report cannot be read.
-    """
-    prefix, found = f"datasets/{name}/prepared/", []
-    for info in store.list(prefix):
-        if info.key.endswith(".json") and info.size <= MAX_JSON_BYTES:
-            report = PreparationReport.from_json(store.get(info.key), source=info.key)
-            if report.digest == digest:
-                found.append(report)
-    return found
 
 
 def find_prepared(store: ObjectStore, name: str, key: str) -> DatasetVersion | None:

@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ganlib.cluster.lines import Say, StageProgress
 from ganlib.data.decoder import Decoder
@@ -28,9 +28,8 @@ from ganlib.data.preparation_task import (
     write_preparation_task,
     write_unit_rows,
 )
-from ganlib.data.prepare import Progress, begin_work, plan_work, prepare
-from ganlib.data.units import Unit
-from ganlib.data.versions import find_prepared
+from ganlib.data.prepare import Progress, begin_work, find_finished, plan_work, prepare_work
+from ganlib.data.units import DecodingPlan, Unit
 from ganlib.data.work import PreparationWork
 from ganlib.errors import DataError, GanlibError
 from ganlib.ports import ObjectStore
@@ -51,6 +50,14 @@ _THREADS = 8
 """Pictures in hand at once in a process: one is decoded while others wait for storage."""
 
 
+class Prepared(NamedTuple):
+    """A version, and the preparation that gave it."""
+
+    version: DatasetVersion
+    key: str
+    """By which the preparation's report is found (:func:`ganlib.data.versions.find_report`)."""
+
+
 def prepare_anywhere(
     settings: Settings,
     store: ObjectStore,
@@ -61,7 +68,7 @@ def prepare_anywhere(
     on_line: Callable[[str], None],
     most_refused: float,
     workers: int | None = None,
-) -> DatasetVersion:
+) -> Prepared:
     """Prepare a dataset in this process if it is small, and by a job of the cluster otherwise.
 
     Args:
@@ -79,18 +86,21 @@ def prepare_anywhere(
         GanlibError: As :func:`ganlib.data.prepare.prepare` and :func:`ganlib.cluster.launch.run_job`.
     """
     work, objects = begin_work(store, name, preparation)
-    version = find_prepared(store, name, work.key)
+    version = find_finished(work, most_refused)
     if version is not None:
-        return version
-    large = workers is None and (
-        work.raw.format == "pictures"
-        and len(objects) + sum(work.raw.containers.values()) >= CLUSTER_PICTURES
-        and plan_work(work, objects).pictures >= CLUSTER_PICTURES
-    )
+        # A job may have died between the version and this.
+        remove_work(store, name, work.key)
+        return Prepared(version, work.key)
+    plan: DecodingPlan | None = None
+    known = len(objects) + sum(work.raw.containers.values())
+    if workers is None and work.raw.format == "pictures" and known >= CLUSTER_PICTURES:
+        plan = plan_work(work, objects)
+    large = plan is not None and plan.pictures >= CLUSTER_PICTURES
     if work.raw.format == "idx" or not (workers or large):
-        return prepare(
-            store, name, preparation, progress, scratch=settings.scratch, most_refused=most_refused
+        version = prepare_work(
+            work, objects, progress, scratch=settings.scratch, most_refused=most_refused, plan=plan
         )
+        return Prepared(version, work.key)
     # Imported here: asking for a job needs Ray's client, which takes a second.
     from ganlib.cluster.launch import run_job
 
@@ -99,10 +109,10 @@ def prepare_anywhere(
     )
     write_preparation_task(store, task)
     run_job(settings, task.job, ["ganlib.jobs.prepare_dataset", name, work.key], on_line)
-    version = find_prepared(store, name, work.key)
+    version = find_finished(work, most_refused)
     if version is None:
         raise DataError(f"job {task.job} left no version of dataset {name!r}; repeat the command")
-    return version
+    return Prepared(version, work.key)
 
 
 def main(name: str, key: str) -> None:
@@ -116,13 +126,13 @@ def main(name: str, key: str) -> None:
     settings = load_settings()
     store = open_store(settings)
     task = read_preparation_task(store, name, key)
-    if begin_work(store, name, task.preparation)[0].key != key:
+    work, objects = begin_work(store, name, task.preparation)
+    if work.key != key:
         raise DataError(f"the raw pictures of dataset {name!r} have changed since; prepare it again")
     connect()
-    version = prepare(
-        store,
-        name,
-        task.preparation,
+    version = prepare_work(
+        work,
+        objects,
         PictureCount(emit),
         scratch=settings.scratch,
         most_refused=task.most_refused,

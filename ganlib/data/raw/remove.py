@@ -114,6 +114,15 @@ def _referred_to(store: ObjectStore, digests: set[str]) -> set[str]:
 
 
 def _entries(store: ObjectStore, removal: Removal) -> list[str]:
-    """Keys of the entries that lead from raw objects to the versions that go."""
-    keys = [info.key for info in store.list(f"datasets/{removal.name}/prepared/")] if removal.versions else []
-    return [key for key in keys if any(digest.encode() in store.get(key) for digest in removal.versions)]
+    """Keys of all that stands beside the versions that go: reports, rows, and what preparations left."""
+    if not removal.versions:
+        return []
+    prefix = f"datasets/{removal.name}/"
+    keys = [info.key for info in store.list(f"{prefix}preparing/")]
+    for folder in ("prepared/", "latest/"):
+        for info in store.list(f"{prefix}{folder}"):
+            if info.key.endswith(".json"):
+                text = store.get(info.key)
+                if any(digest.encode() in text for digest in removal.versions):
+                    keys += [info.key, f"{info.key.removesuffix('.json')}.parquet"]
+    return keys

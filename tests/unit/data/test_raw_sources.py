@@ -21,6 +21,7 @@ from ganlib.data.layout import describe_raw
 from ganlib.data.preparation import Preparation, PreparationReport
 from ganlib.data.prepare import begin_work, prepare
 from ganlib.data.raw.add import AddedDataset, add_dataset
+from ganlib.data.raw.remove import plan_removal, remove_dataset
 from ganlib.data.versions import find_report
 from ganlib.errors import ConfigError, DataError, ServiceError
 from ganlib.fakes.stores import MemoryStore
@@ -442,3 +443,23 @@ def test_each_of_two_archives_has_its_own_table(add: Add, tmp_path: Path) -> Non
             folder / f"{name}.zip", pictures | {"labels.csv": "\n".join(["file,label", *rows]).encode()}
         )
     assert add(folder).by_class == {"a": 10, "b": 10}
+
+
+def test_removing_versions_leaves_nothing_of_their_preparations(
+    add: Add, made: Made, store: WatchedStore, tmp_path: Path
+) -> None:
+    add(write_folder(tmp_path / "f", files()))
+    made()
+    store.put(f"datasets/pets/preparing/{'0' * 64}/task.json", b"{}")
+    remove_dataset(store, plan_removal(store, "pets", versions=True))
+    assert store.objects == {}
+
+
+def test_a_version_with_more_refused_pictures_than_now_accepted_is_not_taken(
+    add: Add, made: Made, tmp_path: Path
+) -> None:
+    add(write_folder(tmp_path / "f", files() | {"cats/text.png": b"no picture"}))
+    version, _ = made(most_refused=0.02)
+    with pytest.raises(DataError, match=r"1 of the 61 pictures .*\(1 unreadable\); at most 1 %"):
+        made()
+    assert made(most_refused=0.02)[0] == version
