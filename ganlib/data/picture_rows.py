@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import get_args
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ganlib.data.formats.entries import Refused
+from ganlib.data.formats.entries import MAX_DETAIL, ByteRange, Reason, Refused
+from ganlib.data.formats.parquet_layout import check_groups, check_pages, read_layout
+from ganlib.data.formats.parts import ReadAhead, Seekable
 from ganlib.data.raw.contents import RawPicture
 from ganlib.errors import DataError
 
@@ -25,6 +28,8 @@ MAX_ROWS_BYTES = 2**30
 """Largest file of rows that is read, and most bytes that its columns may unpack to; 4 million rows fit."""
 
 DIGEST_BYTES = 32
+
+_TEXTS = ["name", "path", "stamp", "label", "split", "reason", "detail", "file"]
 
 # Usable pictures come before refused ones of the same name.
 _BY_NAME = [("name", "ascending", "at_start"), ("reason", "ascending", "at_start")]
@@ -44,6 +49,9 @@ SCHEMA = pa.schema(
         pa.field("row", pa.int64()),  # position in that file, in pictures
     ]
 )
+
+
+_COLUMNS = [(field.name, field.type) for field in SCHEMA]
 
 
 @dataclass
@@ -117,28 +125,71 @@ def as_parquet(rows: pa.Table) -> bytes:
     return out.getvalue()
 
 
-def check_rows_size(size: int, what: str) -> None:
-    """Refuse a file of rows by its size, before it is read. Raises ``DataError``."""
-    if size > MAX_ROWS_BYTES:
-        raise DataError(f"{what} has {size:,} bytes; at most {MAX_ROWS_BYTES:,} are read. Remove it")
-
-
-def read_rows(data: bytes, what: str) -> pa.Table:
+def read_rows(source: ByteRange) -> pa.Table:
     """Rows from a Parquet file that anybody may have written.
 
     Raises:
-        DataError: It is none, has other columns, or is larger than :data:`MAX_ROWS_BYTES`.
+        DataError: It is none, has other columns, values that no decoder writes, or is larger than
+            :data:`MAX_ROWS_BYTES`, packed or unpacked.
     """
-    check_rows_size(len(data), what)
-    try:
-        file = pq.ParquetFile(io.BytesIO(data))
-        unpacked = sum(
-            file.metadata.row_group(number).total_byte_size for number in range(file.num_row_groups)
+    if source.size > MAX_ROWS_BYTES:
+        raise DataError(
+            f"{source.what} has {source.size:,} bytes; at most {MAX_ROWS_BYTES:,} are read. Remove it"
         )
-        if unpacked > MAX_ROWS_BYTES or not file.schema_arrow.equals(SCHEMA, check_metadata=False):
-            raise DataError(f"{what} is no table of pictures of this version of ganlib. Remove it")
-        rows = file.read()
-        rows.validate(full=True)
+    ahead = ReadAhead(source)
+    try:
+        with pq.ParquetFile(
+            pa.PythonFile(Seekable(ahead), mode="r"), read_dictionary=_TEXTS, pre_buffer=False
+        ) as file:
+            if [(field.name, _plain(field.type)) for field in file.schema_arrow] != _COLUMNS:
+                raise DataError(f"{source.what} is no table of pictures of this version of ganlib. Remove it")
+            if file.metadata.num_rows == 0:
+                return SCHEMA.empty_table()
+            groups = read_layout(ahead)
+            check_groups(source.what, groups, SCHEMA.names)
+            for chunk in (chunk for group in groups for chunk in group.chunks):
+                check_pages(ahead, chunk)
+            rows = file.read(use_threads=False)
+            rows.validate(full=True)
+            _check_texts(rows, source.what)
+            rows = rows.cast(SCHEMA)
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise DataError(f"{what} cannot be read as a table of pictures: {error}. Remove it") from error
+        raise DataError(f"{source.what} cannot be read as a table of pictures: {error}. Remove it") from error
+    _check_values(rows, source.what)
     return rows
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _check_texts(rows: pa.Table, what: str) -> None:
+    """Refuse texts that a few bytes of dictionary would make large. Raises ``DataError``."""
+    unpacked = 0
+    for column in (rows[name] for name in _TEXTS):
+        for chunk in column.chunks:
+            lengths = pc.binary_length(chunk.dictionary).take(chunk.indices)
+            unpacked += pc.sum(lengths).as_py() or 0
+    if unpacked > MAX_ROWS_BYTES:
+        raise DataError(
+            f"{what} unpacks to {unpacked:,} bytes; at most {MAX_ROWS_BYTES:,} are read. Remove it"
+        )
+
+
+def _check_values(rows: pa.Table, what: str) -> None:
+    """Refuse values that no decoder writes. Raises ``DataError``."""
+    reasons = pa.array(get_args(Reason), pa.string())
+    usable = rows.filter(pc.is_null(rows["reason"]))
+    wrong = (
+        sum(usable[name].null_count for name in ("digest", "hash", "file", "row"))
+        + _count(pc.invert(pc.is_in(rows["reason"].drop_null(), reasons)))
+        + _count(pc.greater(pc.utf8_length(rows["detail"]), MAX_DETAIL))
+        + _count(pc.invert(pc.is_in(rows["split"].drop_null(), pa.array(["train", "held_out"]))))
+        + _count(pc.less(usable["row"], 0))
+    )
+    if wrong:
+        raise DataError(f"{what} has {wrong:,} values that ganlib does not write. Remove it")
+
+
+def _count(flags: pa.ChunkedArray) -> int:
+    return int(pc.sum(flags).as_py() or 0)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import pyarrow as pa
 from pydantic import Field
 
+from ganlib.data.formats.entries import ObjectRange
 from ganlib.data.picture_rows import as_parquet, read_rows
 from ganlib.data.preparation import Preparation
 from ganlib.data.threads import TRANSFER_THREADS, ordered_map
 from ganlib.data.units import Unit
 from ganlib.data.work import PreparationWork
-from ganlib.errors import ObjectMissing
 from ganlib.names import DatasetName, Sha256
 from ganlib.ports import ObjectStore
 from ganlib.records import Record
@@ -56,10 +56,8 @@ def write_unit_rows(store: ObjectStore, name: str, key: str, unit: Unit, rows: p
 def find_unit_rows(work: PreparationWork, unit: Unit) -> pa.Table | None:
     """The rows of a unit, if it is finished. Raises ``DataError`` where they cannot be read."""
     where = _key(work.name, work.key, f"{unit.name}.parquet")
-    try:
-        return read_rows(work.store.get(where), where)
-    except ObjectMissing:
-        return None
+    found = (info for info in work.store.list(where) if info.key == where)
+    return next((read_rows(ObjectRange(work.store, info)) for info in found), None)
 
 
 def remove_work(store: ObjectStore, name: str, key: str) -> None:

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ganlib.data.formats.entries import ObjectRange
 from ganlib.data.layout import datasets, unknown_dataset
 from ganlib.data.preparation import PreparationReport
 from ganlib.data.threads import TRANSFER_THREADS, ordered_map
@@ -112,16 +113,16 @@ def find_known_rows(store: ObjectStore, name: str, way: str) -> pa.Table | None:
         name: The dataset.
         way: :attr:`ganlib.data.work.PreparationWork.way`.
     """
-    from ganlib.data.picture_rows import check_rows_size, read_rows
+    from ganlib.data.picture_rows import read_rows
 
     hint = _latest(name, way)
     try:
         latest = _Latest.from_json(store.get(hint), source=hint)
         read_version(store, name, latest.digest)
         key = _rows(name, latest.key)
-        sizes = {info.key: info.size for info in store.list(key)}
-        check_rows_size(sizes.get(key, 0), key)
-        return read_rows(store.get(key), key)
+        return next(
+            (read_rows(ObjectRange(store, info)) for info in store.list(key) if info.key == key), None
+        )
     except DataError as error:
         if not isinstance(error, ObjectMissing):
             _log.warning("all pictures of dataset %s are decoded again: %s", name, error)

@@ -25,6 +25,9 @@ MAX_NAME_BYTES = 1024
 MAX_LABEL = 200
 """Longest name of a class, in characters."""
 
+MAX_DETAIL = 400
+"""Longest explanation of a refused picture, in characters."""
+
 READ_AHEAD_BYTES = 2**20
 """Bytes that are fetched from an object at once, at least."""
 
@@ -50,7 +53,7 @@ class Refused(Record):
 
     name: Annotated[str, Field(max_length=4 * MAX_NAME_BYTES)]
     reason: Reason
-    detail: Annotated[str, Field(max_length=400)] = ""
+    detail: Annotated[str, Field(max_length=MAX_DETAIL)] = ""
     """For a person."""
 
 
