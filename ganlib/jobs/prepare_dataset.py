@@ -46,6 +46,9 @@ one process to decode them."""
 
 _TELL_EVERY_SECONDS = 0.2
 
+_MOST_DEATHS = 3
+"""How often a process that decodes is replaced, and a unit that killed one is tried again."""
+
 _THREADS = 8
 """Pictures in hand at once in a process: one is decoded while others wait for storage."""
 
@@ -217,13 +220,23 @@ class OnCluster:
         decoded = ray.data.from_items(items, override_num_blocks=len(items)).map(
             UnitDecoder,
             fn_constructor_args=(work.name, work.preparation.to_json(), work.shape[0], work.key),
-            concurrency=(1, most),
+            concurrency=(1, most, most),  # all are asked for at once; the first decodes while others start
             num_cpus=1,
+            # Without bounds, a picture that kills its process would be tried for ever.
+            max_restarts=_MOST_DEATHS,
+            max_task_retries=_MOST_DEATHS,
         )
-        for row in decoded.iter_rows():
-            if row["error"]:
-                raise DataError(row["error"])
-            yield row["name"]
+        try:
+            for row in decoded.iter_rows():
+                if row["error"]:
+                    raise DataError(row["error"])
+                yield row["name"]
+        except ray.exceptions.RayError as error:
+            raise DataError(
+                f"processes that decode pictures of dataset {work.name!r} died {_MOST_DEATHS + 1} times or "
+                f"could not start: {' '.join(str(error).split())[:300]}. What is done stays; give the nodes "
+                "more memory or take out the picture that kills them, and repeat the command"
+            ) from error
 
 
 class UnitDecoder:

@@ -305,11 +305,16 @@ def _compare(
 
 def _write(store: ObjectStore, name: str, raw: RawDataset, change: _Change) -> None:
     prefix = raw_prefix(name)
-    before = find_description(store, name)
+    try:
+        before = find_description(store, name)
+    except DataError:
+        # Whoever adds to it has read it before. Replaced, it need not be readable.
+        before = None
     changes = bool(change.fresh or change.tables or change.stale)
-    if changes and before is not None:
-        # Its rules are needed when this is interrupted and repeated.
-        store.put(prefix + BEFORE, before.to_json().encode())
+    if changes:
+        if before is not None:
+            # Its rules are needed when this is interrupted and repeated.
+            store.put(prefix + BEFORE, before.to_json().encode())
         store.delete(prefix + DESCRIPTION)
 
     def upload(candidate: Candidate) -> None:

@@ -463,3 +463,16 @@ def test_a_version_with_more_refused_pictures_than_now_accepted_is_not_taken(
     with pytest.raises(DataError, match=r"1 of the 61 pictures .*\(1 unreadable\); at most 1 %"):
         made()
     assert made(most_refused=0.02)[0] == version
+
+
+def test_a_description_that_cannot_be_read_ends_an_add_but_not_a_replacement(
+    add: Add, store: WatchedStore, tmp_path: Path
+) -> None:
+    folder = write_folder(tmp_path / "f", files())
+    add(folder)
+    store.put("raw/pets/dataset.json", b"{}")
+    with pytest.raises(DataError, match=r"raw/pets/dataset\.json is not a RawDataset"):
+        add(folder)
+    assert store.get("raw/pets/dataset.json") == b"{}"
+    assert add(folder, replace=True).classes == ("cats", "dogs")
+    assert describe_raw(store, "pets").classes == ("cats", "dogs")
