@@ -6,8 +6,9 @@ Each service is looked for in this order:
 2. ``$GANLIB_HOME/services.json`` and ``credentials.json``, which ``ganlib up`` writes.
 
 Secrets live in fields of type ``SecretStr``: printing, logging or serializing the settings shows
-stars. They reach a cluster's workers through the environment of its nodes or the credentials file
-on the same machine, never through a job's description, which Ray's dashboard shows to everybody.
+stars. Each may also stand in a file that ``GANLIB_…_FILE`` names, as container engines mount them. They
+reach a cluster's workers through the environment of its nodes or the credentials file on the same
+machine, never through a job's description, which Ray's dashboard shows to everybody.
 """
 
 from __future__ import annotations
@@ -56,7 +57,15 @@ ADDRESS_FIELD: dict[ServiceName, str] = {
 }
 """Field of :class:`Settings`, and of ``services.json``, with a service's address, by service."""
 
-_VARIABLES = {
+CREDENTIALS: dict[ServiceName, tuple[str, ...]] = {
+    "s3": ("s3_access_key_id", "s3_secret_access_key"),
+    "mlflow": ("mlflow_username", "mlflow_password"),
+    "prefect": ("prefect_auth",),
+    "ray": ("ray_token",),
+}
+"""Fields of :class:`Settings`, and of ``credentials.json``, that let one into a service, by service."""
+
+VARIABLES = {
     "s3_endpoint_url": "GANLIB_S3_ENDPOINT_URL",
     "s3_region": "GANLIB_S3_REGION",
     "s3_bucket": "GANLIB_S3_BUCKET",
@@ -64,11 +73,16 @@ _VARIABLES = {
     "s3_secret_access_key": "GANLIB_S3_SECRET_ACCESS_KEY",
     "s3_checksums": "GANLIB_S3_CHECKSUMS",
     "mlflow_uri": "GANLIB_MLFLOW_URI",
+    "mlflow_username": "GANLIB_MLFLOW_USERNAME",
+    "mlflow_password": "GANLIB_MLFLOW_PASSWORD",
     "prefect_api_url": "GANLIB_PREFECT_API_URL",
+    "prefect_auth": "GANLIB_PREFECT_AUTH",
     "ray_address": "GANLIB_RAY_ADDRESS",
+    "ray_token": "GANLIB_RAY_TOKEN",
     "ports": "GANLIB_PORTS",
     "cache_bytes": "GANLIB_CACHE_BYTES",
 }
+"""Environment variable of each field of :class:`Settings` that has one."""
 
 
 def page_of(service: str, address: str) -> str:
@@ -100,10 +114,17 @@ class Settings(BaseModel):
     """boto3's own default, ``when_supported``, is refused by some S3-compatible servers."""
     mlflow_uri: str | None = None
     """MLflow tracking and registry server, as ``http://host:port``."""
+    mlflow_username: str | None = None
+    """User of an MLflow server with basic authentication; ``None`` for one that asks for no login."""
+    mlflow_password: SecretStr | None = None
     prefect_api_url: str | None = None
     """Prefect API, as ``http://host:port/api``."""
+    prefect_auth: Annotated[SecretStr, Words("user:password")] | None = None
+    """Prefect server's authentication string, as ``user:password``; ``None`` for one without."""
     ray_address: str | None = None
     """Ray's dashboard and jobs server, as ``http://host:port``."""
+    ray_token: SecretStr | None = None
+    """Token of a Ray cluster in token mode (``RAY_AUTH_MODE=token``); ``None`` for one without."""
     ports: Literal["usual", "free"] = "usual"
     """Which ports ``ganlib up`` tries first: the well-known ones, or (for tests) none of them."""
     cache_bytes: (
@@ -189,9 +210,11 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     values: dict[str, Any] = {"home": home}
     values.update(_read_json(home / "services.json"))
     own = frozenset(service for service, variable in ADDRESS_VARIABLE.items() if environ.get(variable))
-    if "s3" not in own:
-        values.update(_read_json(home / "credentials.json"))
-    values.update({name: environ[variable] for name, variable in _VARIABLES.items() if environ.get(variable)})
+    foreign = {name for service in own for name in CREDENTIALS[service]}
+    kept = _read_json(home / "credentials.json")
+    values.update({name: value for name, value in kept.items() if name not in foreign})
+    given = {name: _given(environ, variable, name) for name, variable in VARIABLES.items()}
+    values.update({name: value for name, value in given.items() if value})
     values["own"] = own
     try:
         return Settings.model_validate(values)
@@ -201,8 +224,27 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         info = Settings.model_fields.get(name)
         allowed = "there is no such setting" if info is None else f"it must be {type_of(info)}"
         raise ConfigError(
-            f"{_VARIABLES.get(name, name)} cannot be used: {allowed} (from the environment or {home})"
+            f"{VARIABLES.get(name, name)} cannot be used: {allowed} (from the environment or {home})"
         ) from error
+
+
+def _given(environ: Mapping[str, str], variable: str, name: str) -> str | None:
+    """The value of a variable, or for a credential the content of the file that ``VARIABLE_FILE`` names.
+
+    Raises:
+        ConfigError: Both are set, or the file cannot be read.
+    """
+    value = environ.get(variable)
+    path = environ.get(f"{variable}_FILE") if any(name in names for names in CREDENTIALS.values()) else None
+    if not path:
+        return value
+    if value:
+        raise ConfigError(f"{variable} and {variable}_FILE are both set; unset one of them")
+    try:
+        return Path(path).read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not text"
+        raise ConfigError(f"{variable}_FILE names {path}, which cannot be read: {reason}") from error
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -15,6 +15,7 @@ import pytest
 import requests
 
 from ganlib import stack
+from ganlib.logins import login_headers
 from ganlib.settings import Settings, load_settings
 
 # Torch's threads wait in busy loops: two processes of two threads each on two cores crawl.
@@ -82,10 +83,12 @@ def job_budget(request: pytest.FixtureRequest) -> Iterator[None]:
     if most is None:
         yield
         return
-    url = f"{request.getfixturevalue('stack_settings').require('ray')}/api/jobs/"
+    settings = request.getfixturevalue("stack_settings")
+    url, headers = f"{settings.require('ray')}/api/jobs/", login_headers(settings, "ray")
 
     def jobs() -> set[str]:
-        return {job["submission_id"] or job["job_id"] for job in requests.get(url, timeout=30).json()}
+        listed = requests.get(url, headers=headers, timeout=30).json()
+        return {job["submission_id"] or job["job_id"] for job in listed}
 
     before = jobs()
     yield

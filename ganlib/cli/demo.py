@@ -132,4 +132,5 @@ class Demo:
         )
         for page, url in summary["urls"].items():
             self.say(f"{page + ':':<12} {url}")
+        self.say("The pages of prefect and ray ask for a login: `ganlib login prefect`, `ganlib login ray`.")
         self.say(f"It took {summary['seconds']['total']:.0f} s. `ganlib down` ends the services.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ganlib.config.run import load_config
 from ganlib.doctor.preflight import preflight, require_prefect
+from ganlib.logins import library_variables
 from ganlib.settings import Settings, page_of
 from ganlib.sweep.load import load_sweep
 from ganlib.sweep.space import parse_search
@@ -27,6 +28,7 @@ def point_to_prefect(settings: Settings) -> None:
     """Have flows of this process run against the configured server; to be called before one is imported."""
     # Prefect reads these when it is imported, and nothing but flows imports it.
     os.environ["PREFECT_API_URL"] = settings.require("prefect")
+    os.environ.update(library_variables(settings, "prefect"))
     os.environ.setdefault("PREFECT_HOME", str(settings.home / "prefect"))
     os.environ.setdefault("DO_NOT_TRACK", "true")
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO")

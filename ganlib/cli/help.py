@@ -13,7 +13,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "Generators and datasets": ("model", "dataset"),
     "Settings": ("recipes", "config"),
     "Sweeps": ("sweep", "sweep-status", "sweep-demo"),
-    "Looking closer": ("runs", "logs", "open", "bench"),
+    "Looking closer": ("runs", "logs", "open", "login", "bench"),
 }
 """Headings of ``ganlib --help`` with the commands under them."""
 

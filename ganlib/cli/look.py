@@ -10,9 +10,16 @@ import typer
 
 from ganlib.cli.options import say
 from ganlib.errors import ConfigError, ServiceError
+from ganlib.logins import CREDENTIAL_VARIABLE, credentials_of, login_headers
 from ganlib.settings import ADDRESS_VARIABLE, Settings, load_settings, page_of
 
 Page = Literal["mlflow", "prefect", "ray"]
+
+_LOGIN_HINT: dict[Page, str] = {
+    "mlflow": "it asks for a login: `ganlib login mlflow` prints it",
+    "prefect": "it asks for a login: `ganlib login prefect` prints it",
+    "ray": "it asks for a login: `ganlib login ray` prints it",
+}
 
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is written from now on.")]
 Lines = Annotated[
@@ -35,13 +42,33 @@ def open_page(
     """Open a service's page in the browser, and print its address."""
     import requests
 
-    address = page_of(service, load_settings().require(service))
+    settings = load_settings()
+    address = page_of(service, settings.require(service))
     try:
-        requests.get(address, timeout=5).raise_for_status()
+        requests.get(address, headers=login_headers(settings, service), timeout=5).raise_for_status()
     except requests.RequestException as error:
         raise ServiceError(service, address, ADDRESS_VARIABLE[service], f"no page ({error})") from error
     say(address)
+    if login_headers(settings, service):
+        typer.echo(_LOGIN_HINT[service], err=True)
     webbrowser.open(address)
+
+
+def login(
+    service: Annotated[
+        Literal["s3", "mlflow", "prefect", "ray"],
+        typer.Argument(metavar="s3|mlflow|prefect|ray", help="Which service."),
+    ],
+) -> None:
+    """Print the credential for a service's page: a secret, so mind who sees the screen."""
+    held = credentials_of(load_settings(), service)
+    if not held:
+        raise ConfigError(
+            f"no credential is known for {service}: it asks for none, or {CREDENTIAL_VARIABLE[service]} "
+            "must say it"
+        )
+    for line in held:
+        say(line)
 
 
 def logs(

@@ -16,7 +16,7 @@ from ganlib.cli.dataset_files import dataset_app
 from ganlib.cli.generate import generate
 from ganlib.cli.help import Group, command, section_of
 from ganlib.cli.interrupts import resumable
-from ganlib.cli.look import logs, open_page
+from ganlib.cli.look import login, logs, open_page
 from ganlib.cli.models import model_app
 from ganlib.cli.options import Json, ModelName, Overrides, Recipe, Verbose, parse_overrides, say
 from ganlib.cli.runs import list_runs
@@ -42,6 +42,7 @@ command(app, "recipes", example="ganlib recipes")(list_recipes)
 command(app, "runs", example="ganlib runs -n 5")(list_runs)
 command(app, "generate", example="ganlib generate fashion-mnist-wgan@champion --out grid.png")(generate)
 command(app, "open", example="ganlib open mlflow")(open_page)
+command(app, "login", example="ganlib login ray")(login)
 command(app, "logs", example="ganlib logs mlflow -n 50")(logs)
 
 

@@ -25,6 +25,7 @@ from ganlib.cluster.follow import CONNECTION_LOST, follow
 from ganlib.cluster.lines import marked, readable
 from ganlib.cluster.node import stand_in
 from ganlib.errors import ConfigError, JobFailed, ServiceError
+from ganlib.logins import CREDENTIAL_VARIABLE, login_headers
 from ganlib.settings import ADDRESS_VARIABLE, Settings
 
 STOP_TIMEOUT_SECONDS = 10.0
@@ -76,14 +77,25 @@ def connect(settings: Settings) -> JobSubmissionClient:
         ServiceError: It does not answer within five seconds.
     """
     address = settings.require("ray")
+    headers = login_headers(settings, "ray")
     try:
-        with urllib.request.urlopen(f"{address}/api/version", timeout=5) as answer:  # noqa: S310
-            json.load(answer)
+        _ask(address, "/api/version", headers, 5)
+    except urllib.error.HTTPError as error:
+        if error.code not in (401, 403):
+            raise ServiceError("ray", address, ADDRESS_VARIABLE["ray"], f"HTTP {error.code}") from error
+        reason = f"it refuses the token (HTTP {error.code})"
+        raise ServiceError("ray", address, CREDENTIAL_VARIABLE["ray"], reason) from error
     except (urllib.error.URLError, TimeoutError, ValueError, OSError) as error:
         raise ServiceError("ray", address, ADDRESS_VARIABLE["ray"], f"no answer ({error})") from error
     # It says of every job that was followed to its end that a connection was closed.
     logging.getLogger("ray.dashboard.modules.job.sdk").setLevel(logging.WARNING)
-    return JobSubmissionClient(address)
+    return JobSubmissionClient(address, headers=headers)
+
+
+def _ask(address: str, path: str, headers: dict[str, str], timeout_seconds: float) -> Any:
+    request = urllib.request.Request(f"{address}{path}", headers=headers)  # noqa: S310
+    with urllib.request.urlopen(request, timeout=timeout_seconds) as answer:  # noqa: S310
+        return json.load(answer)
 
 
 def require_capacity(settings: Settings, workers: int) -> None:
@@ -110,8 +122,7 @@ def cluster_resources(settings: Settings) -> dict[str, float] | None:
     """
     address = settings.require("ray")
     connect(settings)
-    with urllib.request.urlopen(f"{address}/api/cluster_status", timeout=10) as answer:  # noqa: S310
-        status: dict[str, Any] = json.load(answer)
+    status: dict[str, Any] = _ask(address, "/api/cluster_status", login_headers(settings, "ray"), 10)
     report = ((status.get("data") or {}).get("clusterStatus") or {}).get("loadMetricsReport") or {}
     usage = report.get("usage")
     return None if usage is None else {name: float(usage.get(name, [0, 0])[1]) for name in ("CPU", "GPU")}

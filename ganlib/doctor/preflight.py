@@ -9,6 +9,7 @@ from ganlib.cluster.launch import require_capacity
 from ganlib.config.run import RunConfig
 from ganlib.data.layout import describe_raw
 from ganlib.errors import ServiceError
+from ganlib.logins import CREDENTIAL_VARIABLE, login_headers
 from ganlib.registry.mlflow import MlflowRegistry
 from ganlib.settings import ADDRESS_VARIABLE, Settings
 from ganlib.storage import open_prefix, open_store
@@ -38,15 +39,24 @@ def preflight(settings: Settings, config: RunConfig) -> None:
 
 
 def require_prefect(settings: Settings) -> None:
-    """Check that the Prefect API answers.
+    """Check that the Prefect API answers and lets us in.
 
     Raises:
         ServiceError: It does not, within five seconds.
         ConfigError: No address is known.
     """
     address = settings.require("prefect")
+    # Not its health, which is told to everybody.
+    request = urllib.request.Request(f"{address}/admin/version", headers=login_headers(settings, "prefect"))  # noqa: S310
     try:
-        with urllib.request.urlopen(f"{address}/health", timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310
             answer.read()
+    except urllib.error.HTTPError as error:
+        if error.code not in (401, 403):
+            raise ServiceError(
+                "prefect", address, ADDRESS_VARIABLE["prefect"], f"HTTP {error.code}"
+            ) from error
+        reason = f"it refuses the login (HTTP {error.code})"
+        raise ServiceError("prefect", address, CREDENTIAL_VARIABLE["prefect"], reason) from error
     except (urllib.error.URLError, TimeoutError, ValueError, OSError) as error:
         raise ServiceError("prefect", address, ADDRESS_VARIABLE["prefect"], f"no answer ({error})") from error

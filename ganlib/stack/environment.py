@@ -11,13 +11,23 @@ import sysconfig
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import SecretStr
 
 from ganlib.errors import ConfigError
+from ganlib.logins import credential_variables, library_variables, login_headers
 from ganlib.records import digest_of
-from ganlib.settings import ADDRESS_VARIABLE, Settings, page_of, reach_loopback_directly
-from ganlib.stack.home import Credentials, Layout, read_credentials
+from ganlib.settings import (
+    ADDRESS_VARIABLE,
+    CREDENTIALS,
+    ServiceName,
+    Settings,
+    page_of,
+    reach_loopback_directly,
+)
+from ganlib.stack import probes
+from ganlib.stack.home import Credentials, Layout, embedded_credentials, read_credentials
 from ganlib.stack.state import StackRecord
 
 POOL = "ganlib"
@@ -45,6 +55,8 @@ class Context:
             ConfigError: The credentials are damaged, or the environment gives others.
         """
         layout = Layout(settings.home)
+        if layout.credentials.exists():
+            settings = with_embedded_credentials(settings, layout)
         given = Credentials(settings.s3_access_key_id or "", settings.s3_secret_access_key or SecretStr(""))
         keys = given if "s3" in settings.own or not layout.credentials.exists() else read_credentials(layout)
         if given.key_id not in ("", keys.key_id):
@@ -66,6 +78,34 @@ class Context:
                 f"{service} has never been started in {self.settings.home}: start it with `ganlib up`"
             )
         return f"http://127.0.0.1:{self.ports[service]}" + ("/api" if service == "prefect" else "")
+
+    def ask(self, service: ServiceName, path: str, body: Any = None, *, at: str | None = None) -> Any:
+        """Return a service's JSON answer to a GET, or to a POST of ``body``, logged in.
+
+        Args:
+            service: Any but ``"s3"``.
+            path: Beginning with a slash; it follows the service's address.
+            body: JSON to post.
+            at: The address, where it is another one than :meth:`url` gives.
+
+        Raises:
+            NotAnswering: No connection, no answer in time, an error status, or no JSON.
+        """
+        address = at or self.url(service)
+        return probes.answer(f"{address}{path}", body, login_headers(self.settings, service))
+
+
+def with_embedded_credentials(settings: Settings, layout: Layout) -> Settings:
+    """Return the settings with the home's own credentials for all services that run here.
+
+    Settings that were read before the first `ganlib up` had made credentials lack them.
+
+    Raises:
+        ConfigError: The credentials' file is damaged.
+    """
+    foreign = {name for service in settings.own for name in CREDENTIALS[service]}
+    made = embedded_credentials(layout)
+    return settings.model_copy(update={name: made[name] for name in made.keys() - foreign})
 
 
 def digest_of_settings(settings: Settings) -> str:
@@ -103,9 +143,8 @@ def common(context: Context) -> dict[str, str]:
         environment["GANLIB_CACHE_BYTES"] = str(settings.cache_bytes)
     for service in settings.own:
         environment[ADDRESS_VARIABLE[service]] = settings.address(service) or ""
-    if "s3" in settings.own and settings.s3_access_key_id and settings.s3_secret_access_key:
-        environment["GANLIB_S3_ACCESS_KEY_ID"] = settings.s3_access_key_id
-        environment["GANLIB_S3_SECRET_ACCESS_KEY"] = settings.s3_secret_access_key.get_secret_value()
+    # Those of the embedded services are read from the home.
+    environment.update(credential_variables(settings, settings.own))
     reach_loopback_directly(environment)
     return environment
 
@@ -135,6 +174,7 @@ def prefect_client(context: Context) -> dict[str, str]:
     return {
         "PREFECT_HOME": str(context.layout.folder("prefect")),
         "PREFECT_API_URL": context.url("prefect"),
+        **library_variables(context.settings, "prefect"),
         "PREFECT_CLI_PROMPT": "false",
         "PREFECT_CLI_COLORS": "false",
         "PREFECT_LOGGING_COLORS": "false",

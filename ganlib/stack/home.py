@@ -3,7 +3,7 @@
 ::
 
     HOME/                    mode 0700
-      credentials.json       keys of the S3 gateway, mode 0600
+      credentials.json       keys of the S3 gateway, Ray's token, Prefect's login, mode 0600
       services.json          addresses, read by ganlib.settings
       stack.json             processes and ports, read by `ganlib up`, `down` and `status`
       stack.lock             held by the one `up` or `down` at work
@@ -20,7 +20,7 @@ import secrets
 import shutil
 import stat
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,7 +45,7 @@ class Layout:
 
     @property
     def credentials(self) -> Path:
-        """Keys of the S3 gateway, mode 0600."""
+        """Keys of the S3 gateway, Ray's token and Prefect's login, mode 0600."""
         return self.home / "credentials.json"
 
     @property
@@ -118,12 +118,24 @@ def write_atomically(path: Path, value: Mapping[str, Any], mode: int = 0o600) ->
 
 
 def make_credentials(layout: Layout) -> None:
-    """Write random keys for the gateway, unless there are keys already."""
-    if layout.credentials.exists():
-        layout.credentials.chmod(0o600)
-    else:
-        made = {"s3_access_key_id": secrets.token_hex(10), "s3_secret_access_key": secrets.token_hex(20)}
+    """Write random credentials for the embedded services; those that are there already stay.
+
+    Raises:
+        ConfigError: The file is there and holds no JSON object.
+    """
+    made = {
+        "s3_access_key_id": secrets.token_hex(10),
+        "s3_secret_access_key": secrets.token_hex(20),
+        "ray_token": secrets.token_hex(32),
+        "prefect_auth": f"ganlib:{secrets.token_hex(20)}",
+    }
+    if not layout.credentials.exists():
         write_atomically(layout.credentials, made)
+        return
+    layout.credentials.chmod(0o600)
+    kept = _read_object(layout.credentials)
+    if not made.keys() <= kept.keys():
+        write_atomically(layout.credentials, {**made, **kept})
 
 
 def read_credentials(layout: Layout) -> Credentials:
@@ -132,14 +144,35 @@ def read_credentials(layout: Layout) -> Credentials:
     Raises:
         ConfigError: The file holds something else.
     """
+    read = _read_object(layout.credentials)
     try:
-        read = json.loads(layout.credentials.read_text())
         return Credentials(str(read["s3_access_key_id"]), SecretStr(read["s3_secret_access_key"]))
-    except (ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f"{layout.credentials} lacks s3_access_key_id or s3_secret_access_key; "
-            "remove it after `ganlib down`, and `ganlib up` makes a new one"
-        ) from error
+    except (KeyError, TypeError) as error:
+        raise _damaged(layout.credentials, "lacks s3_access_key_id or s3_secret_access_key") from error
+
+
+def embedded_credentials(layout: Layout) -> dict[str, Any]:
+    """The credentials' file as fields of :class:`~ganlib.settings.Settings`, secrets wrapped.
+
+    Raises:
+        ConfigError: The file holds something else.
+    """
+    read = _read_object(layout.credentials)
+    return {name: SecretStr(str(read[name])) for name in ("ray_token", "prefect_auth") if read.get(name)}
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    try:
+        read = json.loads(path.read_text())
+    except ValueError as error:
+        raise _damaged(path, "is not JSON") from error
+    if not isinstance(read, dict):
+        raise _damaged(path, "holds no JSON object")
+    return read
+
+
+def _damaged(path: Path, how: str) -> ConfigError:
+    return ConfigError(f"{path} {how}; remove it after `ganlib down`, and `ganlib up` makes a new one")
 
 
 @contextmanager
@@ -160,20 +193,22 @@ def rotate(log: Path) -> None:
         log.replace(log.with_name(log.name + ".1"))
 
 
-def tail(log: Path, secret: str = "", lines: int = 15) -> list[str]:
-    """The last lines of a log, with ``secret`` starred out."""
+def tail(log: Path, hidden: Sequence[str] = (), lines: int = 15) -> list[str]:
+    """The last lines of a log, with the ``hidden`` texts starred out."""
     try:
         with log.open("rb") as file:
             file.seek(max(0, log.stat().st_size - 16384))
             text = file.read().decode(errors="replace")
     except FileNotFoundError:
         return []
-    return redact(text, secret).splitlines()[-lines:]
+    return redact(text, hidden).splitlines()[-lines:]
 
 
-def redact(text: str, secret: str) -> str:
-    """``text`` with every occurrence of ``secret`` starred out."""
-    return text.replace(secret, "***") if secret else text
+def redact(text: str, hidden: Sequence[str]) -> str:
+    """``text`` with every occurrence of the ``hidden`` texts starred out."""
+    for secret in hidden:
+        text = text.replace(secret, "***")
+    return text
 
 
 def short_path(target: Path, before: str, limit: int = RAY_FOLDER_LIMIT) -> Path:

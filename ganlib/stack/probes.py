@@ -12,6 +12,7 @@ import http.client
 import json
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,14 +25,20 @@ class NotAnswering(Exception):
     """A service does not answer as it should, perhaps not yet."""
 
 
-def answer(url: str, body: Any = None) -> Any:
+def answer(url: str, body: Any = None, headers: Mapping[str, str] | None = None) -> Any:
     """Return the JSON answer to a GET, or to a POST of ``body``.
+
+    Args:
+        url: Of the embedded service.
+        body: JSON to post.
+        headers: More headers, as :func:`ganlib.logins.login_headers` gives them.
 
     Raises:
         NotAnswering: No connection, no answer in time, an error status, or no JSON.
     """
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data=data, headers={"Content-Type": "application/json"})  # noqa: S310
+    sent = {"Content-Type": "application/json", **(headers or {})}
+    request = urllib.request.Request(url, data=data, headers=sent)  # noqa: S310
     try:
         return json.loads(_send(request))
     except urllib.error.HTTPError as error:

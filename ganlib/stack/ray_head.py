@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import final
 
-from ganlib.stack import probes
+from ganlib.logins import library_variables
 from ganlib.stack.environment import Context
 from ganlib.stack.home import link_ray_logs, prune_ray_sessions
 from ganlib.stack.probes import NotAnswering
@@ -66,8 +66,8 @@ class RayHead(Service):
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
             "DASHBOARD_METRIC_PORT": str(context.ports["ray_dashboard_metrics"]),
             "AUTOSCALER_METRIC_PORT": str(context.ports["ray_autoscaler_metrics"]),
-            # A token file in the user's home would make Ray refuse our clients.
-            "RAY_AUTH_MODE": "disabled",
+            # Without a token every user of this machine could have it run a program as its owner.
+            **library_variables(context.settings, "ray"),
             "RAY_gcs_server_port_wait_time_s": "120",
             # Data-parallel workers exchange gradients over loopback.
             "GLOO_SOCKET_IFNAME": "lo",
@@ -76,10 +76,11 @@ class RayHead(Service):
 
     def probe(self, context: Context, started: StartedService) -> None:
         """Check its version, its list of jobs, and that a node is alive."""
-        probes.answer(f"{started.url}/api/version")
-        if not isinstance(probes.answer(f"{started.url}/api/jobs/"), list):
+        context.ask("ray", "/api/version", at=started.url)
+        if not isinstance(context.ask("ray", "/api/jobs/", at=started.url), list):
             raise NotAnswering("its jobs server lists no jobs")
-        nodes = probes.answer(f"{started.url}/nodes?view=summary").get("data", {}).get("summary", [])
+        listed = context.ask("ray", "/nodes?view=summary", at=started.url)
+        nodes = listed.get("data", {}).get("summary", [])
         alive = sum(node.get("raylet", {}).get("state") == "ALIVE" for node in nodes)
         if not alive:
             raise NotAnswering("no node is alive")

@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Literal
 
 from ganlib.errors import ConfigError
+from ganlib.logins import secrets_of
 from ganlib.settings import Settings
 from ganlib.stack import environment as env
 from ganlib.stack.environment import Context
 from ganlib.stack.home import Layout, redact
-from ganlib.stack.probes import NotAnswering, answer
+from ganlib.stack.probes import NotAnswering
 from ganlib.stack.processes import MARK, mark
 from ganlib.stack.state import StackRecord
 
@@ -64,7 +65,7 @@ def are_registered(context: Context) -> bool:
     """Whether the server has any deployment in our work pool."""
     try:
         pool = {"name": {"any_": [env.POOL]}}
-        return int(answer(f"{context.url('prefect')}/deployments/count", {"work_pools": pool})) > 0
+        return int(context.ask("prefect", "/deployments/count", {"work_pools": pool})) > 0
     except NotAnswering:
         return False
 
@@ -78,21 +79,20 @@ def take_up_orphans(context: Context) -> list[str]:
     Raises:
         NotAnswering: Prefect's server does not answer.
     """
-    api = context.url("prefect")
     wanted = {
         "work_pools": {"name": {"any_": [env.POOL]}},
         "flow_runs": {"state": {"type": {"any_": ["RUNNING", "PENDING"]}}},
         "limit": _MOST_ORPHANS,
     }
     names = []
-    for run in answer(f"{api}/flow_runs/filter", wanted):
+    for run in context.ask("prefect", "/flow_runs/filter", wanted):
         state = {
             "type": "SCHEDULED",
             "name": "AwaitingRetry",
             "message": "Its worker's process was gone; taken up again by `ganlib up`.",
             "state_details": {"scheduled_time": datetime.now(UTC).isoformat()},
         }
-        answer(f"{api}/flow_runs/{run['id']}/set_state", {"state": state, "force": True})
+        context.ask("prefect", f"/flow_runs/{run['id']}/set_state", {"state": state, "force": True})
         names.append(str(run["name"]))
     return names
 
@@ -153,7 +153,6 @@ def run_deployments(settings: Settings, *arguments: str) -> str:
         timeout=TIMEOUT_SECONDS,
     )
     if done.returncode:
-        secret = settings.s3_secret_access_key.get_secret_value() if settings.s3_secret_access_key else ""
-        said = redact(done.stderr.strip() or done.stdout.strip(), secret).splitlines()[-5:]
+        said = redact(done.stderr.strip() or done.stdout.strip(), secrets_of(settings)).splitlines()[-5:]
         raise ConfigError("\n".join(said) or f"flows.deployments exited with {done.returncode}")
     return done.stdout

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from ganlib.errors import ServiceNotStarted
+from ganlib.logins import secrets_of
 from ganlib.settings import ADDRESS_FIELD, Settings, page_of
 from ganlib.stack import port_numbers, schedule
 from ganlib.stack.environment import Context, digest_of_settings
@@ -94,8 +95,7 @@ class Start:
             end(self._settings.home, left, grace_seconds=END_GRACE_SECONDS)
 
     def _prepare(self) -> None:
-        if "s3" not in self._settings.own:
-            make_credentials(self._layout)
+        make_credentials(self._layout)
         kept = {
             name: self._record.ports[name]
             for service in self._alive
@@ -233,8 +233,8 @@ class Start:
 
     def _failure(self, service: str, reason: str, log: str = "") -> ServiceNotStarted:
         path = self._layout.log(log or service)
-        secret = self._context.keys.secret.get_secret_value()
-        return ServiceNotStarted(service, reason, path, tail(path, secret))
+        hidden = [*secrets_of(self._context.settings), self._context.keys.secret.get_secret_value()]
+        return ServiceNotStarted(service, reason, path, tail(path, [text for text in hidden if text]))
 
     def _take_back(self) -> None:
         if self._children:

@@ -7,8 +7,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import final
 
+from ganlib.logins import library_variables
 from ganlib.stack import environment as env
-from ganlib.stack import probes
 from ganlib.stack.environment import POOL, Context
 from ganlib.stack.probes import NotAnswering
 from ganlib.stack.service import Service, module
@@ -41,7 +41,7 @@ class MlflowService(Service):
     def probe(self, context: Context, started: StartedService) -> None:
         """Search experiments, which reads the database; the deleted ``Default`` is always there."""
         wanted = {"max_results": 1, "view_type": "ALL"}
-        found = probes.answer(f"{started.url}/api/2.0/mlflow/experiments/search", wanted)
+        found = context.ask("mlflow", "/api/2.0/mlflow/experiments/search", wanted, at=started.url)
         if "experiments" not in found:
             raise NotAnswering("its search gives no experiments")
 
@@ -51,13 +51,14 @@ class MlflowService(Service):
         MLflow makes no second one. A client that names no experiment needs it:
         ``mlflow experiments restore --experiment-id 0`` brings it back.
         """
-        api = f"{context.url('mlflow')}/api/2.0/mlflow"
+        api = "/api/2.0/mlflow"
         wanted = {"max_results": 1000, "filter": "name = 'Default'"}
-        for experiment in probes.answer(f"{api}/experiments/search", wanted).get("experiments", ()):
+        for experiment in context.ask("mlflow", f"{api}/experiments/search", wanted).get("experiments", ()):
             number = experiment["experiment_id"]
             every = {"experiment_ids": [number], "run_view_type": "ALL", "max_results": 1}
-            if number == _DEFAULT_EXPERIMENT and not probes.answer(f"{api}/runs/search", every).get("runs"):
-                probes.answer(f"{api}/experiments/delete", {"experiment_id": number})
+            runs = context.ask("mlflow", f"{api}/runs/search", every).get("runs")
+            if number == _DEFAULT_EXPERIMENT and not runs:
+                context.ask("mlflow", f"{api}/experiments/delete", {"experiment_id": number})
 
 
 @final
@@ -73,9 +74,12 @@ class PrefectServer(Service):
         )
 
     def extra_environment(self, context: Context) -> dict[str, str]:
-        """Keep its files below the home and its page free of advertisements."""
+        """Keep its files below the home and its page free of advertisements, and ask for a login."""
+        login = library_variables(context.settings, "prefect")
         return {
             **env.prefect_client(context),
+            # Who may create a flow run may have the worker run any program.
+            **{f"PREFECT_SERVER_{name.removeprefix('PREFECT_')}": value for name, value in login.items()},
             "PREFECT_SERVER_API_HOST": "127.0.0.1",
             "PREFECT_SERVER_API_PORT": str(context.ports["prefect"]),
             "PREFECT_UI_API_URL": context.url("prefect"),
@@ -87,10 +91,10 @@ class PrefectServer(Service):
 
     def probe(self, context: Context, started: StartedService) -> None:
         """Check its health and version, and count something in the database."""
-        if probes.answer(f"{started.url}/health") is not True:
+        if context.ask("prefect", "/health", at=started.url) is not True:
             raise NotAnswering("it does not call itself healthy")
-        probes.answer(f"{started.url}/admin/version")
-        probes.answer(f"{started.url}/flows/count", {})
+        context.ask("prefect", "/admin/version", at=started.url)
+        context.ask("prefect", "/flows/count", {}, at=started.url)
 
 
 @final
@@ -110,19 +114,18 @@ class PrefectWorker(Service):
         With the pool there, worker and registration may start together. Other runs that an earlier worker
         left are taken up again (:func:`ganlib.stack.schedule.take_up_orphans`).
         """
-        api = context.url("prefect")
         try:
-            probes.answer(f"{api}/work_pools/{POOL}")
+            context.ask("prefect", f"/work_pools/{POOL}")
         except NotAnswering:
-            probes.answer(f"{api}/work_pools/", {"name": POOL, "type": "process"})
+            context.ask("prefect", "/work_pools/", {"name": POOL, "type": "process"})
         cancelling = {"state": {"type": {"any_": ["CANCELLING"]}}}
         wanted = {"flow_runs": cancelling, "work_pools": {"name": {"any_": [POOL]}}}
         cancelled = {
             "type": "CANCELLED",
             "message": "The services of this machine ended while it was cancelled.",
         }
-        for run in probes.answer(f"{api}/flow_runs/filter", wanted):
-            probes.answer(f"{api}/flow_runs/{run['id']}/set_state", {"state": cancelled, "force": True})
+        for run in context.ask("prefect", "/flow_runs/filter", wanted):
+            context.ask("prefect", f"/flow_runs/{run['id']}/set_state", {"state": cancelled, "force": True})
 
     def command(self, context: Context) -> Sequence[str]:
         """Return the command; the worker is named after its pool, so that a restart does not add another."""
@@ -144,8 +147,7 @@ class PrefectWorker(Service):
 
     def probe(self, context: Context, started: StartedService) -> None:
         """Check that the pool has a heartbeat younger than the process."""
-        api = context.url("prefect")
-        for worker in probes.answer(f"{api}/work_pools/{POOL}/workers/filter", {}):
+        for worker in context.ask("prefect", f"/work_pools/{POOL}/workers/filter", {}):
             beat = worker.get("last_heartbeat_time")
             online = worker["name"] == POOL and worker["status"] == "ONLINE" and beat is not None
             if online and datetime.fromisoformat(beat) >= datetime.fromisoformat(started.since):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from ganlib.errors import ConfigError, RequestRefused, ServiceError
+from ganlib.logins import CREDENTIAL_VARIABLE, library_variables, login_headers
 from ganlib.settings import ADDRESS_VARIABLE, Settings
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ _REFUSALS = {
     "RESOURCE_ALREADY_EXISTS",
     "RESOURCE_DOES_NOT_EXIST",
 }
-_LOGIN = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
+_LOGIN = f"{CREDENTIAL_VARIABLE['mlflow']}, or MLflow's own MLFLOW_TRACKING_TOKEN"
 
 
 class MlflowConnection:
@@ -55,6 +56,8 @@ class MlflowConnection:
 
     def __init__(self, settings: Settings) -> None:
         self.address = settings.require("mlflow").rstrip("/")
+        self._variables = library_variables(settings, "mlflow")
+        self._headers = login_headers(settings, "mlflow")
         if not self.address.startswith(("http://", "https://")):
             raise ConfigError(
                 f"{ADDRESS_VARIABLE['mlflow']} cannot be used: {self.address!r} is no server's URL; "
@@ -65,6 +68,7 @@ class MlflowConnection:
     def _client(self) -> MlflowClient:
         for name, value in _CLIENT_ENVIRONMENT.items():
             os.environ.setdefault(name, value)
+        os.environ.update(self._variables)
         # Not before the environment is set: importing MLflow prepares its usage reports.
         from mlflow import MlflowClient
 
@@ -99,12 +103,13 @@ class MlflowConnection:
         """
         user, password = (os.environ.get(f"MLFLOW_TRACKING_{name}", "") for name in ("USERNAME", "PASSWORD"))
         token = os.environ.get("MLFLOW_TRACKING_TOKEN", "")
+        bearer = {"Authorization": f"Bearer {token}"} if token and not user else {}
         try:
             answer = requests.get(
                 f"{self.address}/api/2.0/mlflow/{path}",
                 params=query,
-                auth=(user, password) if user else None,
-                headers={"Authorization": f"Bearer {token}"} if token and not user else None,
+                auth=(user, password) if user and not self._headers else None,
+                headers=self._headers or bearer,
                 timeout=(_CONNECT_SECONDS, _ANSWER_SECONDS),
             )
             return dict(answer.json()) if answer.status_code == 200 else None

@@ -20,6 +20,7 @@ from ganlib.data.preparation import Preparation
 from ganlib.data.prepare import begin_work, prepare
 from ganlib.data.versions import find_report, versions
 from ganlib.fakes.stores import MemoryStore
+from ganlib.logins import login_headers
 from ganlib.settings import Settings
 from ganlib.storage import S3Store
 
@@ -64,16 +65,18 @@ def test_a_messy_bucket_is_ingested_by_its_deployment(
     for name, data in messy.items():
         store.put(f"incoming/{name}", data)
     api = stack_settings.prefect_api_url
-    deployment = requests.get(f"{api}/deployments/name/ingest/pictures", timeout=10).json()
+    client = requests.Session()
+    client.headers.update(login_headers(stack_settings, "prefect"))
+    deployment = client.get(f"{api}/deployments/name/ingest/pictures", timeout=10).json()
     source = f"s3://{stack_settings.s3_bucket}/incoming"
     given = {"parameters": {"name": "messy", "source": source, "size": 28}}
     url = f"{api}/deployments/{deployment['id']}/create_flow_run"
-    run = requests.post(url, json=given, timeout=10).json()
+    run = client.post(url, json=given, timeout=10).json()
     deadline = time.monotonic() + WAIT_SECONDS
     while (state := run["state"])["type"] not in ("COMPLETED", "FAILED", "CRASHED"):
         assert time.monotonic() < deadline, state
         time.sleep(0.5)
-        run = requests.get(f"{api}/flow_runs/{run['id']}", timeout=10).json()
+        run = client.get(f"{api}/flow_runs/{run['id']}", timeout=10).json()
     assert state["type"] == "COMPLETED", state
     shown = json.loads(ganlib("dataset", "show", "messy", "--json").stdout)
     [version] = shown["versions"]

@@ -24,6 +24,7 @@ from PIL import Image
 from ganlib.cli.demo import Demo
 from ganlib.data.raw.add import datasets
 from ganlib.data.raw.known import Places
+from ganlib.logins import credential_variables, library_variables, login_headers
 from ganlib.settings import Settings
 from ganlib.storage import S3Store
 
@@ -291,7 +292,11 @@ def test_a_killed_worker_is_replaced_and_the_run_resumes(
 ) -> None:
     """With its address in a setting, the embedded cluster counts as a foreign one: pulling is a job there."""
     log, known = tmp_path / "log", checkpoints(store)
-    process = training(log, seed=13, GANLIB_RAY_ADDRESS=stack_settings.require("ray"))
+    own = {
+        "GANLIB_RAY_ADDRESS": stack_settings.require("ray"),
+        **credential_variables(stack_settings, ["ray"]),
+    }
+    process = training(log, seed=13, **own)
     await_checkpoint(store, process, log, known)
     train_workers(stack_settings)[0].kill()
     assert process.wait(600) == 0, log.read_text()
@@ -305,7 +310,12 @@ def extra_node(stack_settings: Settings, stack_environ: dict[str, str]) -> Itera
     ports = json.loads((stack_settings.home / "stack.json").read_text())["ports"]
     node = subprocess.Popen(
         [sys.executable, str(Path(__file__).with_name("extra_node.py")), str(ports["ray_gcs"])],
-        env={**stack_environ, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_USAGE_STATS_ENABLED": "0"},
+        env={
+            **stack_environ,
+            **library_variables(stack_settings, "ray"),
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+            "RAY_USAGE_STATS_ENABLED": "0",
+        },
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
@@ -349,14 +359,16 @@ def test_a_deployment_run_started_by_hand_trains_the_same(
 ) -> None:
     """The requests are those of the Run button on Prefect's page."""
     api = stack_settings.require("prefect")
-    deployment = requests.get(f"{api}/deployments/name/retrain/nightly", timeout=10).json()
-    run = requests.post(
+    client = requests.Session()
+    client.headers.update(login_headers(stack_settings, "prefect"))
+    deployment = client.get(f"{api}/deployments/name/retrain/nightly", timeout=10).json()
+    run = client.post(
         f"{api}/deployments/{deployment['id']}/create_flow_run",
         json={"parameters": {"recipe": MODEL, "overrides": {**TINY, "seed": 21}}},
         timeout=10,
     ).json()
     deadline = time.monotonic() + 600
-    while (state := requests.get(f"{api}/flow_runs/{run['id']}", timeout=10).json()["state"])["type"] not in (
+    while (state := client.get(f"{api}/flow_runs/{run['id']}", timeout=10).json()["state"])["type"] not in (
         "COMPLETED", "FAILED", "CRASHED", "CANCELLED",
     ):  # fmt: skip
         assert time.monotonic() < deadline, state

@@ -11,6 +11,7 @@ from e2e_commands import TINY, Run
 from mlflow import MlflowClient
 from PIL import Image
 
+from ganlib.logins import login_headers
 from ganlib.settings import Settings
 from ganlib.storage import S3Store
 from ganlib.sweep.records import SweepResult
@@ -112,6 +113,7 @@ def test_the_same_command_repeats_no_trial_and_can_train_the_best_one_on(
     artifacts = requests.post(
         f"{stack_settings.prefect_api_url}/artifacts/filter",
         json={"artifacts": {"key": {"any_": ["swept"]}}},
+        headers=login_headers(stack_settings, "prefect"),
         timeout=30,
     ).json()
     assert any(sweep["result"].sweep in artifact["data"] for artifact in artifacts)

@@ -9,17 +9,18 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+import requests
 
 from ganlib import stack
 from ganlib.errors import ServiceNotStarted
-from ganlib.settings import Settings, load_settings
+from ganlib.logins import login_headers, secrets_of
+from ganlib.settings import ServiceName, Settings, load_settings
 from ganlib.stack.processes import members
 from ganlib.storage import open_store
 
@@ -100,14 +101,29 @@ class TestRunning:
         assert len(listening) > 5
         assert {address for _, address in listening} == {"127.0.0.1"}, listening
 
-    def test_the_secret_is_in_no_log_and_on_no_command_line(self, stack_settings):
-        assert stack_settings.s3_secret_access_key is not None
-        secret = stack_settings.s3_secret_access_key.get_secret_value()
-        logs = [path for path in stack_settings.home.rglob("*.log") if path.is_file()]
+    def test_no_secret_is_in_a_log_or_on_a_command_line(self, stack_settings):
+        secrets = secrets_of(stack_settings)
+        assert len(secrets) == 4, "the S3 key, Ray's token, Prefect's pair and its password"
+        logs = [path for path in (stack_settings.home / "logs").rglob("*") if path.is_file()]
         assert len(logs) > 5
-        assert not [path for path in logs if secret in path.read_text(errors="replace")]
-        assert not [p for p in members(stack_settings.home) if secret in " ".join(p.cmdline())]
-        assert (stack_settings.home / "credentials.json").stat().st_mode & 0o777 == 0o600
+        told = {path: path.read_text(errors="replace") for path in logs}
+        assert not [path for path, text in told.items() if any(secret in text for secret in secrets)]
+        lines = [" ".join(process.cmdline()) for process in members(stack_settings.home)]
+        assert not [line for line in lines if any(secret in line for secret in secrets)]
+
+    @pytest.mark.parametrize(
+        ("service", "path"),
+        [("ray", "/api/jobs/"), ("ray", "/nodes?view=summary"), ("prefect", "/work_pools/ganlib")],
+    )
+    def test_services_that_run_programs_ask_for_their_credential(self, stack_settings, service, path):
+        url = f"{stack_settings.require(service)}{path}"
+        assert requests.get(url, timeout=30).status_code == 401
+        wrong = {name: value[:-3] + "000" for name, value in login_headers(stack_settings, service).items()}
+        assert requests.get(url, headers=wrong, timeout=30).status_code in (401, 403)
+        right = login_headers(stack_settings, service)
+        assert requests.get(url, headers=right, timeout=30).status_code == 200
+
+    def test_its_files_are_its_owners_alone(self, stack_settings):
         assert stack_settings.home.stat().st_mode & 0o777 == 0o700
 
     def test_nothing_of_a_fixed_name_lies_where_other_users_do_the_same(self, stack_settings):
@@ -118,12 +134,15 @@ class TestRunning:
 
     def test_jobs_find_the_home_and_this_interpreter(self, stack_settings):
         code = "import os, sys; print(os.environ['GANLIB_HOME'], sys.executable)"
-        job = post(f"{stack_settings.ray_address}/api/jobs/", {"entrypoint": f'python -c "{code}"'})
-        url = f"{stack_settings.ray_address}/api/jobs/{job['submission_id']}"
+        job = post(stack_settings, "ray", "/api/jobs/", {"entrypoint": f'python -c "{code}"'})
+        path = f"/api/jobs/{job['submission_id']}"
         deadline = time.monotonic() + 120
-        while get(url)["status"] not in ("SUCCEEDED", "FAILED") and time.monotonic() < deadline:
+        while (
+            get(stack_settings, "ray", path)["status"] not in ("SUCCEEDED", "FAILED")
+            and time.monotonic() < deadline
+        ):
             time.sleep(0.2)
-        home, executable = get(f"{url}/logs")["logs"].splitlines()[-1].split()
+        home, executable = get(stack_settings, "ray", f"{path}/logs")["logs"].splitlines()[-1].split()
         assert home == str(stack_settings.home)
         assert Path(executable).parent == Path(sys.executable).parent
 
@@ -145,7 +164,7 @@ class TestRunning:
         assert said[-1] == "nightly: schedule nightly is off (0 3 * * *, UTC)"
 
     def test_the_deployment_runs_this_checkout_one_at_a_time(self, stack_settings):
-        found = get(f"{stack_settings.prefect_api_url}/deployments/name/retrain/nightly")
+        found = get(stack_settings, "prefect", "/deployments/name/retrain/nightly")
         checkout = Path(__file__).parent.parent.parent
         assert found["entrypoint"] == "flows/retrain.py:retrain"
         assert found["pull_steps"][0].popitem()[1]["directory"] == str(checkout)
@@ -156,38 +175,37 @@ class TestRunning:
         assert found["parameters"]["recipe"] == "fashion-mnist-wgan"
 
 
-def get(url: str) -> Any:
-    with urllib.request.urlopen(url, timeout=30) as response:
-        return json.load(response)
+def get(settings: Settings, service: ServiceName, path: str) -> Any:
+    url = f"{settings.require(service)}{path}"
+    return requests.get(url, headers=login_headers(settings, service), timeout=30).json()
 
 
-def post(url: str, body: Mapping[str, object]) -> Any:
-    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=30) as response:
-        return json.load(response)
+def post(settings: Settings, service: ServiceName, path: str, body: Mapping[str, object]) -> Any:
+    url = f"{settings.require(service)}{path}"
+    return requests.post(url, json=body, headers=login_headers(settings, service), timeout=30).json()
 
 
 def test_a_flow_run_whose_worker_was_killed_is_taken_up_again(stack_settings):
-    api = stack_settings.prefect_api_url
-    deployment = get(f"{api}/deployments/name/retrain/nightly")["id"]
+    deployment = get(stack_settings, "prefect", "/deployments/name/retrain/nightly")["id"]
     parameters = {"recipe": "digits-wgan", "overrides": {"no-such-field": 1}}
     os.kill(pids(stack_settings)["worker"], signal.SIGKILL)
     # As the worker leaves it that is killed while the flow runs.
     run = {"parameters": parameters, "state": {"type": "RUNNING"}}
-    lost = post(f"{api}/deployments/{deployment}/create_flow_run", run)
+    lost = post(stack_settings, "prefect", f"/deployments/{deployment}/create_flow_run", run)
     said: list[str] = []
     stack.up(stack_settings, report=said.append)
     assert f"flow run {lost['name']} had lost its worker and is taken up again" in said
 
     def ended() -> bool:
         # The new worker runs it, and the flow refuses the field.
-        return get(f"{api}/flow_runs/{lost['id']}")["state_type"] == "FAILED"
+        return get(stack_settings, "prefect", f"/flow_runs/{lost['id']}")["state_type"] == "FAILED"
 
     deadline = time.monotonic() + 120
     while not ended() and time.monotonic() < deadline:
         time.sleep(0.2)
     assert ended()
-    names = {state["name"] for state in get(f"{api}/flow_run_states/?flow_run_id={lost['id']}")}
+    states = get(stack_settings, "prefect", f"/flow_run_states/?flow_run_id={lost['id']}")
+    names = {state["name"] for state in states}
     assert "AwaitingRetry" in names
 
 
@@ -199,11 +217,10 @@ def test_all_of_it_killed_by_force_comes_up_again_and_goes_down_without_a_trace(
         stack.up(load_settings(environ), report=print)
         settings = load_settings(environ)
         open_store(settings).put("kept", b"before the kill")
-        post(f"{settings.ray_address}/api/jobs/", {"entrypoint": "setsid sleep 600"})
-        api = settings.prefect_api_url
-        deployment = get(f"{api}/deployments/name/retrain/nightly")["id"]
+        post(settings, "ray", "/api/jobs/", {"entrypoint": "setsid sleep 600"})
+        deployment = get(settings, "prefect", "/deployments/name/retrain/nightly")["id"]
         running = {"parameters": {"recipe": "digits-wgan"}, "state": {"type": "RUNNING"}}
-        run = post(f"{api}/deployments/{deployment}/create_flow_run", running)["id"]
+        run = post(settings, "prefect", f"/deployments/{deployment}/create_flow_run", running)["id"]
         killed = list(members(home))
         for process in killed:
             process.kill()
@@ -214,7 +231,7 @@ def test_all_of_it_killed_by_force_comes_up_again_and_goes_down_without_a_trace(
         again = load_settings(environ)
         assert again.s3_endpoint_url == settings.s3_endpoint_url
         assert open_store(again).get("kept") == b"before the kill"
-        states = get(f"{again.prefect_api_url}/flow_run_states/?flow_run_id={run}")
+        states = get(again, "prefect", f"/flow_run_states/?flow_run_id={run}")
         assert "AwaitingRetry" in {state["name"] for state in states}
         assert (home / "logs" / "ray" / "gcs_server.out").is_file()
         folder = Path(json.loads((home / "stack.json").read_text())["ray_folder"])

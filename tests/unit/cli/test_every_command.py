@@ -31,6 +31,7 @@ NEEDS_SERVICES: dict[str, list[str]] = {
     "logs": ["digits-wgan-1234"],
     "runs": [],
     "open": ["ray"],
+    "login": ["ray"],
     "schedule": ["status"],
     "generate": ["digits-wgan@champion", "--out", "made.png"],
     "dataset add": ["flowers", "--from", "pictures"],

@@ -100,7 +100,7 @@ def test_a_page_is_opened_and_its_address_printed(home: Path, monkeypatch: pytes
     opened: list[str] = []
     page = requests.Response()
     page.status_code = 200
-    monkeypatch.setattr(requests, "get", lambda address, timeout: page)
+    monkeypatch.setattr(requests, "get", lambda address, headers, timeout: page)
     monkeypatch.setattr(webbrowser, "open", opened.append)
     assert CliRunner().invoke(app, ["open", "ray"]).stdout == "http://127.0.0.1:9\n"
     assert opened == ["http://127.0.0.1:9"]

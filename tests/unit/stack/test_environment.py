@@ -52,6 +52,16 @@ def test_no_service_reports_its_use_or_shows_the_secret_on_its_command_line(serv
     assert not any(SECRET in word or "0.0.0.0" in word for word in command)
 
 
+def test_who_runs_programs_asks_for_a_credential_and_its_clients_have_it(tmp_path):
+    around = context(tmp_path, GANLIB_RAY_TOKEN="token", GANLIB_PREFECT_AUTH="ganlib:login")
+    environment = {service.name: service.environment(around) for service in SERVICES}
+    assert environment["ray"]["RAY_AUTH_MODE"] == "token"
+    assert environment["ray"]["RAY_AUTH_TOKEN"] == "token"
+    assert environment["prefect"]["PREFECT_SERVER_API_AUTH_STRING"] == "ganlib:login"
+    assert environment["worker"]["PREFECT_API_AUTH_STRING"] == "ganlib:login"
+    assert "token" not in environment["mlflow"].values()
+
+
 def test_only_the_gateway_and_mlflow_hold_the_gateways_secret(tmp_path):
     around = context(tmp_path)
     holders = {service.name for service in SERVICES if SECRET in service.environment(around).values()}

@@ -78,7 +78,7 @@ def test_damaged_credentials_name_the_file(home):
 def test_a_log_tail_has_no_secret_and_only_the_last_lines(tmp_path):
     log = tmp_path / "s3.log"
     log.write_text("".join(f"line {n} with hunter2\n" for n in range(1000)))
-    lines = tail(log, "hunter2", lines=3)
+    lines = tail(log, ["hunter2"], lines=3)
     assert lines == ["line 997 with ***", "line 998 with ***", "line 999 with ***"]
     assert tail(tmp_path / "none.log") == []
 
