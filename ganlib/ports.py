@@ -111,7 +111,10 @@ class ObjectStore(Protocol):
         ...
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """List the objects whose key starts with ``prefix``, in the order of their keys."""
+        """List the objects whose key starts with ``prefix``, each once, in no order that may be relied on.
+
+        AWS lists by key, its directory buckets do not, and SeaweedFS lists folder by folder.
+        """
         ...
 
     def delete(self, key: str) -> None:

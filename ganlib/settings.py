@@ -3,7 +3,8 @@
 Each service is looked for in this order:
 
 1. its ``GANLIB_…`` environment variable, for a service of one's own;
-2. ``$GANLIB_HOME/services.json`` and ``credentials.json``, which ``ganlib up`` writes.
+2. in a job ``GANLIB_JOB_…``, the address that its submitter uses;
+3. ``$GANLIB_HOME/services.json`` and ``credentials.json``, which ``ganlib up`` writes.
 
 Secrets live in fields of type ``SecretStr``: printing, logging or serializing the settings shows
 stars. Each may also stand in a file that ``GANLIB_…_FILE`` names, as container engines mount them. They
@@ -83,6 +84,10 @@ VARIABLES = {
     "cache_bytes": "GANLIB_CACHE_BYTES",
 }
 """Environment variable of each field of :class:`Settings` that has one."""
+
+
+JOB_PREFIX = "GANLIB_JOB_"
+"""Begins the variables of a job that give the addresses of those who submitted it."""
 
 
 def page_of(service: str, address: str) -> str:
@@ -205,7 +210,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """
     if environ is None:
         reach_loopback_directly(os.environ)
-    environ = os.environ if environ is None else environ
+    environ = _with_jobs_addresses(os.environ if environ is None else environ)
     home = Path(environ.get("GANLIB_HOME") or default_home()).expanduser().absolute()
     values: dict[str, Any] = {"home": home}
     values.update(_read_json(home / "services.json"))
@@ -226,6 +231,16 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         raise ConfigError(
             f"{VARIABLES.get(name, name)} cannot be used: {allowed} (from the environment or {home})"
         ) from error
+
+
+def _with_jobs_addresses(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment, completed by what a job was told where the node's own says nothing."""
+    told = {
+        name.replace(JOB_PREFIX, "GANLIB_", 1): value
+        for name, value in environ.items()
+        if name.startswith(JOB_PREFIX)
+    }
+    return {**told, **environ}
 
 
 def _given(environ: Mapping[str, str], variable: str, name: str) -> str | None:

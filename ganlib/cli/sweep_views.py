@@ -23,8 +23,11 @@ MOST_LISTED = 40
 
 def sweeps(store: ObjectStore) -> list[SweepResult]:
     """Every sweep that has begun, by name."""
-    names = [o.key.split("/")[1] for o in store.list("sweeps/") if o.key.endswith("/result.json")]
-    return [read_sweep_result(store, name) for name in names]
+    return [read_sweep_result(store, name) for name in _names(store)]
+
+
+def _names(store: ObjectStore) -> list[str]:
+    return sorted(o.key.split("/")[1] for o in store.list("sweeps/") if o.key.endswith("/result.json"))
 
 
 def sweep_named(store: ObjectStore, name: str) -> SweepResult:
@@ -34,7 +37,7 @@ def sweep_named(store: ObjectStore, name: str) -> SweepResult:
         UnknownName: There is none.
         ConfigError: There are several.
     """
-    names = [o.key.split("/")[1] for o in store.list("sweeps/") if o.key.endswith("/result.json")]
+    names = _names(store)
     found = [name] if name in names else [known for known in names if known.startswith(name)]
     if not found:
         raise UnknownName("sweep", name, names, "`ganlib sweep RECIPE` starts one")

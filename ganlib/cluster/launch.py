@@ -26,7 +26,7 @@ from ganlib.cluster.lines import marked, readable
 from ganlib.cluster.node import stand_in
 from ganlib.errors import ConfigError, JobFailed, ServiceError
 from ganlib.logins import CREDENTIAL_VARIABLE, login_headers
-from ganlib.settings import ADDRESS_VARIABLE, Settings
+from ganlib.settings import ADDRESS_VARIABLE, JOB_PREFIX, Settings
 
 STOP_TIMEOUT_SECONDS = 10.0
 """How long :func:`run_job` waits for a job that it was told to stop."""
@@ -191,8 +191,10 @@ def runtime_environment(settings: Settings) -> dict[str, Any]:
 def public_environment(settings: Settings) -> dict[str, str]:
     """Settings that a job may carry in the open; Ray's dashboard shows a job's environment.
 
-    Only services of one's own are passed on. The embedded ones are found through ``GANLIB_HOME``,
-    which the embedded cluster inherits, and secrets through the nodes' own environment.
+    Only services of one's own are passed on, as ``GANLIB_JOB_…``: a node whose own environment names a
+    service's address keeps that one, as inside a container network it is another than outside. The embedded
+    services are found through ``GANLIB_HOME``, which the embedded cluster inherits, and secrets through the
+    nodes' own environment.
     """
     values = {
         "GANLIB_S3_BUCKET": settings.s3_bucket,
@@ -204,15 +206,16 @@ def public_environment(settings: Settings) -> dict[str, str]:
     if settings.cache_bytes is not None:
         # A run's window was chosen for it.
         values["GANLIB_CACHE_BYTES"] = str(settings.cache_bytes)
+    passed = {}
     if "mlflow" in settings.own:
-        values[ADDRESS_VARIABLE["mlflow"]] = settings.require("mlflow")
+        passed[ADDRESS_VARIABLE["mlflow"]] = settings.require("mlflow")
     if "s3" in settings.own:
-        values |= {
+        passed |= {
             ADDRESS_VARIABLE["s3"]: settings.require("s3"),
             "GANLIB_S3_REGION": settings.s3_region,
             "GANLIB_S3_CHECKSUMS": settings.s3_checksums,
         }
-    return values
+    return values | {name.replace("GANLIB_", JOB_PREFIX, 1): value for name, value in passed.items()}
 
 
 @contextmanager

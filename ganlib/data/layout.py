@@ -117,7 +117,7 @@ def raw_objects(store: ObjectStore, name: str) -> dict[str, ObjectInfo]:
     """The raw objects that are or hold pictures, by relative path, in the order of their keys."""
     prefix = raw_prefix(name)
     packed = {f"{idx}.gz" for idx in IDX_NAMES}
-    listing = ((info.key[len(prefix) :], info) for info in store.list(prefix))
+    listing = sorted((info.key[len(prefix) :], info) for info in store.list(prefix))
     return {relative: info for relative, info in listing if relative in packed or holds_pictures(relative)}
 
 

@@ -38,7 +38,7 @@ def versions(store: ObjectStore, name: str) -> list[DatasetVersion]:
 def manifest_sizes(store: ObjectStore, name: str) -> dict[str, int]:
     """Bytes of each version's manifest by the version's digest, in order; no manifest is read."""
     pattern = re.compile(re.escape(f"datasets/{name}/") + rf"([0-9a-f]{{64}})/{re.escape(_MANIFEST)}")
-    listing = store.list(f"datasets/{name}/")
+    listing = sorted(store.list(f"datasets/{name}/"), key=lambda info: info.key)
     return {match[1]: info.size for info in listing if (match := pattern.fullmatch(info.key))}
 
 

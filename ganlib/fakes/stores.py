@@ -69,8 +69,8 @@ class MemoryStore:
         path.write_bytes(data)
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """Every object whose key starts with ``prefix``, in the order of their keys."""
-        for key, data in sorted(self.objects.items()):
+        """Every object whose key starts with ``prefix``, folder by folder as SeaweedFS lists them."""
+        for key, data in sorted(self.objects.items(), key=lambda item: item[0].split("/")):
             if key.startswith(prefix):
                 yield ObjectInfo(key, len(data), hashlib.sha256(data).hexdigest())
 

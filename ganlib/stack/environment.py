@@ -175,6 +175,13 @@ def prefect_client(context: Context) -> dict[str, str]:
         "PREFECT_HOME": str(context.layout.folder("prefect")),
         "PREFECT_API_URL": context.url("prefect"),
         **library_variables(context.settings, "prefect"),
+        **prefect_options(),
+    }
+
+
+def prefect_options() -> dict[str, str]:
+    """Return the settings of Prefect's client, worker and flow runs that are the same everywhere."""
+    return {
         "PREFECT_CLI_PROMPT": "false",
         "PREFECT_CLI_COLORS": "false",
         "PREFECT_LOGGING_COLORS": "false",

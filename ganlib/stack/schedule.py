@@ -14,7 +14,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ganlib.errors import ConfigError
 from ganlib.logins import secrets_of
@@ -70,7 +70,24 @@ def are_registered(context: Context) -> bool:
         return False
 
 
-def take_up_orphans(context: Context) -> list[str]:
+Ask = Callable[..., Any]
+"""Sends a request to Prefect's API and returns the JSON answer: with a body a POST, without one a GET."""
+
+
+def cancel_leftovers(ask: Ask) -> None:
+    """Cancel the flow runs that were being cancelled when an earlier worker ended.
+
+    Raises:
+        NotAnswering: Prefect's server does not answer.
+    """
+    cancelling = {"state": {"type": {"any_": ["CANCELLING"]}}}
+    wanted = {"flow_runs": cancelling, "work_pools": {"name": {"any_": [env.POOL]}}}
+    cancelled = {"type": "CANCELLED", "message": "Its worker ended while it was cancelled."}
+    for run in ask("/flow_runs/filter", wanted):
+        ask(f"/flow_runs/{run['id']}/set_state", {"state": cancelled, "force": True})
+
+
+def take_up_orphans(ask: Ask) -> list[str]:
     """Have the worker run again every flow run that an earlier worker left running; returns their names.
 
     To be called just before a new worker starts, when no such run has a process. A run that is repeated finds
@@ -85,14 +102,14 @@ def take_up_orphans(context: Context) -> list[str]:
         "limit": _MOST_ORPHANS,
     }
     names = []
-    for run in context.ask("prefect", "/flow_runs/filter", wanted):
+    for run in ask("/flow_runs/filter", wanted):
         state = {
             "type": "SCHEDULED",
             "name": "AwaitingRetry",
-            "message": "Its worker's process was gone; taken up again by `ganlib up`.",
+            "message": "Its worker's process was gone; a new worker takes it up again.",
             "state_details": {"scheduled_time": datetime.now(UTC).isoformat()},
         }
-        context.ask("prefect", f"/flow_runs/{run['id']}/set_state", {"state": state, "force": True})
+        ask(f"/flow_runs/{run['id']}/set_state", {"state": state, "force": True})
         names.append(str(run["name"]))
     return names
 

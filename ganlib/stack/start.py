@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 
 from ganlib.errors import ServiceNotStarted
 from ganlib.logins import secrets_of
@@ -228,7 +229,7 @@ class Start:
         return True
 
     def _take_up_orphans(self) -> None:
-        for name in schedule.take_up_orphans(self._context):
+        for name in schedule.take_up_orphans(partial(self._context.ask, "prefect")):
             self._report(f"flow run {name} had lost its worker and is taken up again")
 
     def _failure(self, service: str, reason: str, log: str = "") -> ServiceNotStarted:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import final
 
@@ -11,6 +12,7 @@ from ganlib.logins import library_variables
 from ganlib.stack import environment as env
 from ganlib.stack.environment import POOL, Context
 from ganlib.stack.probes import NotAnswering
+from ganlib.stack.schedule import cancel_leftovers
 from ganlib.stack.service import Service, module
 from ganlib.stack.state import StartedService
 
@@ -118,14 +120,7 @@ class PrefectWorker(Service):
             context.ask("prefect", f"/work_pools/{POOL}")
         except NotAnswering:
             context.ask("prefect", "/work_pools/", {"name": POOL, "type": "process"})
-        cancelling = {"state": {"type": {"any_": ["CANCELLING"]}}}
-        wanted = {"flow_runs": cancelling, "work_pools": {"name": {"any_": [POOL]}}}
-        cancelled = {
-            "type": "CANCELLED",
-            "message": "The services of this machine ended while it was cancelled.",
-        }
-        for run in context.ask("prefect", "/flow_runs/filter", wanted):
-            context.ask("prefect", f"/flow_runs/{run['id']}/set_state", {"state": cancelled, "force": True})
+        cancel_leftovers(partial(context.ask, "prefect"))
 
     def command(self, context: Context) -> Sequence[str]:
         """Return the command; the worker is named after its pool, so that a restart does not add another."""

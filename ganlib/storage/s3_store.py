@@ -231,7 +231,7 @@ class S3Store:
             beside.unlink(missing_ok=True)
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """Every object whose key starts with ``prefix``, in the order of their keys.
+        """Every object whose key starts with ``prefix``, in the server's order.
 
         Empty folder markers, which some tools leave behind, are not objects and are passed over.
         """

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from s3_servers import moto, seaweedfs
 
 from ganlib.fakes.stores import MemoryRegistry, MemoryStore, MemoryTracker
 from ganlib.ports import ModelRegistry, ObjectStore, RunStart, RunTracker
@@ -95,18 +96,34 @@ def in_time() -> Callable[[], object]:
     return limit
 
 
-@pytest.fixture(
-    params=["memory", pytest.param("s3", marks=SERVICES), pytest.param("s3-prefix", marks=SERVICES)]
-)
+@pytest.fixture(scope="session")
+def seaweedfs_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Points at a SeaweedFS that only these tests use."""
+    with seaweedfs(tmp_path_factory.mktemp("seaweedfs")) as settings:
+        yield settings
+
+
+@pytest.fixture(scope="session")
+def moto_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Points at a moto server that only these tests use."""
+    with moto(tmp_path_factory.mktemp("moto")) as settings:
+        yield settings
+
+
+S3_SERVERS = {"s3": "settings", "seaweedfs": "seaweedfs_settings", "moto": "moto_settings"}
+"""Fixtures with the settings of each S3 server."""
+
+
+@pytest.fixture(params=["memory", *(pytest.param(one, marks=SERVICES) for one in (*S3_SERVERS, "s3-prefix"))])
 def store(request: pytest.FixtureRequest, name: str) -> Iterator[ObjectStore]:
     if request.param == "memory":
         yield MemoryStore()
         return
     from ganlib.storage import S3Store, open_prefix, open_store
 
-    settings: Settings = request.getfixturevalue("settings")
+    settings: Settings = request.getfixturevalue(S3_SERVERS.get(request.param, "settings"))
     real: S3Store
-    if request.param == "s3":  # a bucket of its own, which opening creates
+    if request.param in S3_SERVERS:  # a bucket of its own, which opening creates
         real = open_store(settings.model_copy(update={"s3_bucket": name}))
     else:
         open_store(settings)
