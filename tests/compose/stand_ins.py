@@ -26,7 +26,7 @@ BASE = "ganlib-stand-in-base"
 PACKAGES = ("ca-certificates", "postgresql", "python3", "python3-pip", "python3-venv", "redis-server", "wget")
 
 POSTGRES = """FROM ganlib-stand-in-base
-RUN install -d -o postgres /var/lib/postgresql/data && install -d /docker-entrypoint-initdb.d \\
+RUN install -d -o postgres /var/lib/postgresql/data && install -d -o postgres -m 3777 /var/run/postgresql && install -d /docker-entrypoint-initdb.d \\
  && ln -s "$(ls -d /usr/lib/postgresql/*/bin)" /opt/postgresql
 ENV PATH=/opt/postgresql:$PATH
 COPY entrypoint.sh /usr/local/bin/
@@ -39,7 +39,8 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
     mkdir -p "$PGDATA"
     password=/tmp/password
     printf '%s\\n' "$POSTGRES_PASSWORD" > "$password"
-    initdb --username "$POSTGRES_USER" --pwfile "$password" --auth scram-sha-256 --auth-local trust
+    initdb --username "$POSTGRES_USER" --pwfile "$password" --auth scram-sha-256 --auth-local trust \\
+        $POSTGRES_INITDB_ARGS
     rm "$password"
     echo 'host all all all scram-sha-256' >> "$PGDATA/pg_hba.conf"
     pg_ctl --wait start -o "-c listen_addresses=''" > /dev/null
