@@ -14,7 +14,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+
+import yaml
 
 from ganlib.errors import ConfigError
 from ganlib.logins import secrets_of
@@ -31,6 +33,13 @@ NAME = "deployments"
 
 TIMEOUT_SECONDS = 90
 
+WATCH = "ganlib: a run without heartbeat has crashed"
+"""Name of the automation that marks runs without heartbeat as crashed; Prefect has none by itself."""
+
+SILENCE_SECONDS = 540
+"""Silence after which a run counts as crashed: three of Prefect's own intervals between heartbeats. Runs
+outside the worker have that interval, and with half of it runs that were alive were called crashed."""
+
 _MOST_ORPHANS = 200
 """Flow runs that Prefect lists in one answer at the most."""
 
@@ -45,6 +54,17 @@ def flows_folder() -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise ConfigError("the package flows is not importable; install the checkout with `pip install -e .`")
     return Path(next(iter(spec.submodule_search_locations)))
+
+
+def declared() -> list[dict[str, Any]]:
+    """The deployments in ``flows/prefect.yaml``, as they are written there.
+
+    Raises:
+        ConfigError: The package ``flows`` is not installed.
+    """
+    content: dict[str, Any] = yaml.safe_load((flows_folder() / "prefect.yaml").read_text())
+    deployments: list[dict[str, Any]] = content["deployments"]
+    return deployments
 
 
 def digest() -> str:
