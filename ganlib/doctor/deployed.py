@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ganlib.doctor.finding import Finding, Topic
-from ganlib.doctor.prefect_runs import REGISTER, ask_prefect
+from ganlib.doctor.prefect_runs import ask_prefect, how_to_register
 from ganlib.settings import Settings
 from ganlib.stack.environment import POOL
 from ganlib.stack.schedule import declared
@@ -36,7 +36,7 @@ def look_at_deployments(settings: Settings, timeout_seconds: float) -> Iterator[
         name = wanted["name"]
         topic = Topic("schedule", "prefect")
         if name not in present:
-            yield topic.broken(f"deployment {name} is not registered", REGISTER)
+            yield topic.broken(f"deployment {name} is not registered", how_to_register(settings))
             continue
         deployment = present[name]
         yield from _schedules(topic, name, wanted["schedules"], deployment)

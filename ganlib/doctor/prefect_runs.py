@@ -16,7 +16,12 @@ from ganlib.stack.schedule import SILENCE_SECONDS, WATCH
 PENDING_LIMIT = timedelta(minutes=5)
 """A worker starts a flow's process within seconds; a run that is pending for longer has lost its worker."""
 
-REGISTER = "register the deployments with `python -m flows.deployments register`"
+
+def how_to_register(settings: Settings) -> str:
+    """The command that registers deployments, work pool and watch, as a clause."""
+    if "prefect" not in settings.own:
+        return "`ganlib up` registers it"
+    return "`python -m flows.deployments register`, with PREFECT_API_URL set, registers it"
 
 
 def ask_prefect(settings: Settings, path: str, body: Any = None, *, timeout_seconds: float) -> Any:
@@ -37,14 +42,14 @@ def look_at_watch(settings: Settings, timeout_seconds: float) -> Iterator[Findin
     named = [one for one in found if one["name"] == WATCH]
     if not named:
         seen = "no automation marks the runs of a killed process as crashed, and they keep their slot"
-        yield topic.warning(seen, REGISTER)
+        yield topic.warning(seen, how_to_register(settings))
         return
     silence = float(named[0]["trigger"].get("within", 0))
     if not named[0]["enabled"]:
         yield topic.warning(f"the automation {WATCH!r} is off", "turn it on in Prefect")
     elif silence < SILENCE_SECONDS or len(named) > 1:
         seen = f"{len(named)} automations {WATCH!r}, the first after {silence:g} s of silence"
-        yield topic.warning(seen, f"{REGISTER}, which leaves one of {SILENCE_SECONDS} s")
+        yield topic.warning(seen, f"{how_to_register(settings)} anew, once and with {SILENCE_SECONDS} s")
     else:
         yield topic.ok(f"a run is marked as crashed after {silence:g} s without heartbeat")
 
@@ -55,7 +60,7 @@ def look_at_worker(settings: Settings, timeout_seconds: float) -> Iterator[Findi
     wanted = {"work_pools": {"name": {"any_": [POOL]}}}
     pools = ask_prefect(settings, "/work_pools/filter", wanted, timeout_seconds=timeout_seconds)
     if not pools:
-        yield topic.broken(f"there is no work pool {POOL}", REGISTER)
+        yield topic.broken(f"there is no work pool {POOL}", how_to_register(settings))
         return
     if pools[0]["is_paused"]:
         yield topic.warning(f"work pool {POOL} is paused: no run starts", "resume it in Prefect")

@@ -70,24 +70,28 @@ def declared() -> list[dict[str, Any]]:
 def digest() -> str:
     """Return the digest of everything a registration depends on.
 
-    These are the files of ``flows`` and their path, and the names of the recipes, which the forms offer.
+    These are the files of ``flows`` and their path, the names of the recipes, which the forms offer, and the
+    watch over heartbeats.
     """
     folder = flows_folder()
     total = hashlib.sha256(f"{folder}\n{sys.executable}\n".encode())
     recipes = sorted(entry.name for entry in (resources.files("ganlib") / "recipes").iterdir())
-    total.update("\n".join(recipes).encode())
+    total.update("\n".join([*recipes, WATCH, str(SILENCE_SECONDS)]).encode())
     for path in sorted([*folder.glob("*.py"), *folder.glob("*.yaml")]):
         total.update(path.name.encode() + b"\0" + path.read_bytes())
     return total.hexdigest()
 
 
 def are_registered(context: Context) -> bool:
-    """Whether the server has any deployment in our work pool."""
+    """Whether the server has every declared deployment in our work pool, and the watch over heartbeats."""
     try:
         pool = {"name": {"any_": [env.POOL]}}
-        return int(context.ask("prefect", "/deployments/count", {"work_pools": pool})) > 0
+        present = context.ask("prefect", "/deployments/filter", {"work_pools": pool})
+        watch = {"automations": {"name": {"any_": [WATCH]}}}
+        watched = context.ask("prefect", "/automations/filter", watch)
     except NotAnswering:
         return False
+    return bool(watched) and {one["name"] for one in declared()} <= {one["name"] for one in present}
 
 
 def take_up_orphans(context: Context) -> list[str]:
