@@ -96,7 +96,7 @@ def _register_one(
         flow_id = client.create_flow(flow)
         client.create_deployment(flow_id, declaration["name"], schedules=schedules, **content)
         return full_name
-    _update(client, present, content, before)
+    bring_up_to_date(client, present, content, before)
     slugs = {schedule.slug for schedule in client.read_deployment_schedules(present.id)}
     missing = [schedule for schedule in schedules if schedule.slug not in slugs]
     if missing:
@@ -104,7 +104,7 @@ def _register_one(
     return full_name
 
 
-def _update(
+def bring_up_to_date(
     client: SyncPrefectClient,
     present: DeploymentResponse,
     content: dict[str, Any],

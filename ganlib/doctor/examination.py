@@ -41,6 +41,17 @@ class Limits:
         return self.knock_seconds + self.look_seconds
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What the closer look of several services depends on."""
+
+    config: RunConfig | None
+    """Of the recipe that was named; ``None``: that of the nightly deployment counts."""
+    prefect_open: bool
+    """Whether Prefect answers and lets us in."""
+    cancel_pending: bool
+
+
 def examine(
     settings: Settings,
     *,
@@ -68,9 +79,10 @@ def examine(
     first = look_side_by_side(doors, bounds.knock_seconds)
     closed = {finding.service for finding in first if _keeps_out(finding)}
     checks = [Check(Topic("disk", "machine"), partial(look_at_machine, settings))]
+    plan = Plan(config, "prefect" not in closed, cancel_pending)
     for service in SERVICES:
         if service not in closed:
-            checks += _closer(settings, service, config, cancel_pending, bounds.request_seconds)
+            checks += _closer(settings, service, plan, bounds.request_seconds)
     second = look_side_by_side(checks, bounds.look_seconds)
     skipped = [
         Topic("rest", name).skipped("not looked at closer, since it does not let us in")
@@ -88,13 +100,7 @@ def _keeps_out(finding: Finding) -> bool:
     return finding.state == "broken" and finding.check in ("reachable", "login")
 
 
-def _closer(
-    settings: Settings,
-    service: ServiceName,
-    config: RunConfig | None,
-    cancel_pending: bool,
-    request_seconds: float,
-) -> list[Check]:
+def _closer(settings: Settings, service: ServiceName, plan: Plan, request_seconds: float) -> list[Check]:
     """The checks of a service that answers and lets us in."""
 
     def check(name: str, look: Callable[..., Iterator[Finding]], *arguments: object) -> Check:
@@ -109,46 +115,41 @@ def _closer(
         return [
             *checks,
             check("version", look_at_ray_version, request_seconds),
-            check("nodes", _look_at_cluster, config, request_seconds),
+            check("nodes", _look_at_cluster, plan, request_seconds),
         ]
     return [
         *checks,
         check("version", look_at_version, service, request_seconds),
         check("worker", look_at_worker, request_seconds),
         check("zombies", look_at_watch, request_seconds),
-        check("pending", _look_at_runs, cancel_pending, request_seconds),
+        check("pending", _look_at_runs, plan, request_seconds),
         check("schedule", look_at_deployments, request_seconds),
     ]
 
 
-def _look_at_runs(settings: Settings, cancel_pending: bool, request_seconds: float) -> Iterator[Finding]:
-    if cancel_pending:
+def _look_at_runs(settings: Settings, plan: Plan, request_seconds: float) -> Iterator[Finding]:
+    if plan.cancel_pending:
         for name in cancel_stuck_runs(settings, request_seconds):
             yield Topic("pending", "prefect").ok(f"run {name} was pending for too long and is cancelled now")
     yield from look_at_runs(settings, request_seconds)
 
 
-def _look_at_cluster(
-    settings: Settings, config: RunConfig | None, request_seconds: float
-) -> Iterator[Finding]:
+def _look_at_cluster(settings: Settings, plan: Plan, request_seconds: float) -> Iterator[Finding]:
     nodes = alive_nodes(settings, request_seconds)
     yield from look_at_nodes(nodes)
-    if config is not None:
-        yield look_at_room(nodes, config, f"recipe {config.recipe}")
+    if plan.config is not None:
+        yield look_at_room(nodes, plan.config, f"recipe {plan.config.recipe}")
         return
+    [parameters] = [one["parameters"] for one in declared() if one["name"] == NIGHTLY]
+    asked_by = f"deployment {NIGHTLY} in prefect.yaml"
+    if plan.prefect_open:
+        present = deployments_of(settings, request_seconds)
+        if NIGHTLY in present:
+            parameters, asked_by = present[NIGHTLY]["parameters"], f"deployment {NIGHTLY}"
     try:
-        nightly = _nightly_config(settings, request_seconds)
+        config = load_config(parameters["recipe"], parameters.get("overrides"))
     except ConfigError as error:
-        seen = f"the parameters of deployment {NIGHTLY} cannot be used: {error}"
+        seen = f"the parameters of {asked_by} cannot be used: {error}"
         yield Topic("room", "ray").broken(seen, "correct them in Prefect")
         return
-    yield look_at_room(nodes, nightly, f"deployment {NIGHTLY}")
-
-
-def _nightly_config(settings: Settings, request_seconds: float) -> RunConfig:
-    """What the nightly deployment trains: the server's parameters, or the declared ones where it has none."""
-    [parameters] = [one["parameters"] for one in declared() if one["name"] == NIGHTLY]
-    if settings.address("prefect") is not None:
-        present = deployments_of(settings, request_seconds)
-        parameters = present[NIGHTLY]["parameters"] if NIGHTLY in present else parameters
-    return load_config(parameters["recipe"], parameters.get("overrides"))
+    yield look_at_room(nodes, config, asked_by)

@@ -84,7 +84,7 @@ def _clock(service: ServiceName, answer: Answer) -> Finding:
     if skew is None:
         return topic.skipped("it does not tell its time")
     if abs(skew) < SKEW_WARNING_SECONDS:
-        return topic.ok(f"it differs from this machine's by {abs(skew):.0f} s, told to the second")
+        return topic.ok(f"{abs(skew):.0f} s from this machine's")
     seen = f"it is {abs(skew):,.0f} s {'ahead of' if skew > 0 else 'behind'} this machine's"
     remedy = "set both clocks by NTP"
     if service == "s3" and abs(skew) >= SKEW_LIMIT_SECONDS:
