@@ -159,7 +159,7 @@ def _watch() -> AutomationCore:
 
 
 def _content(automation: AutomationCore) -> dict[str, Any]:
-    """What an automation does, less the ids that the server gives."""
+    """The trigger and actions of an automation, less the ids that the server gives."""
     names = {"after", "expect", "match", "for_each", "posture", "threshold", "within"}
     return {
         "trigger": automation.trigger.model_dump(include=names),

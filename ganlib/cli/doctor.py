@@ -36,10 +36,10 @@ def doctor(
 
     Each line is ok, warning, broken or skipped, with what to do. Exit status 1: something is broken.
     """
-    from ganlib.doctor.examination import examine
-    from ganlib.doctor.finding import exit_status, summary
+    from ganlib.doctor.examination import examine_services
+    from ganlib.doctor.finding import exit_status, last_line
 
-    findings = examine(load_settings(), recipe=recipe, cancel_pending=cancel_pending)
+    findings = examine_services(load_settings(), recipe=recipe, cancel_pending=cancel_pending)
     if json:
         from ganlib.cli.output import as_json
 
@@ -49,5 +49,5 @@ def doctor(
 
         for finding in findings:
             say(one_line(str(finding)))
-        say(summary(findings))
+        say(last_line(findings))
     raise typer.Exit(exit_status(findings))

@@ -2,7 +2,8 @@
 
 It starts the fork server (:mod:`ganlib.cluster.fork_server`), writes the stand-in for ``python`` into the
 folder, and becomes ``ray RAY-ARGUMENT …``. Jobs are told of the stand-in when they are submitted
-(:mod:`ganlib.cluster.launch`). The node tells its versions (:mod:`ganlib.cluster.labels`).
+(:mod:`ganlib.cluster.launch`). The node tells its versions and shared memory
+(:mod:`ganlib.cluster.node_labels`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ganlib.cluster import fork_client, fork_server
-from ganlib.cluster.labels import labels_of_versions
+from ganlib.cluster.node_labels import node_labels
 
 _SET_PARENT_DEATH_SIGNAL = 1  # of prctl(2)
 _ENVIRONMENT = {
@@ -34,7 +35,7 @@ def main(folder: str, *arguments: str) -> None:
         arguments: Ray's command line.
     """
     start_fork_server(Path(folder), fork_server.PRELOADED)
-    labels = [f"--labels={labels_of_versions()}"] if arguments[:1] == ("start",) else []
+    labels = [f"--labels={node_labels()}"] if arguments[:1] == ("start",) else []
     words = [sys.executable, "-P", "-m", "ray.scripts.scripts", *arguments, *labels]
     os.execv(sys.executable, words)  # noqa: S606
 

@@ -18,7 +18,7 @@ _RIGHTS = {
     "read": "s3:GetObject",
     "delete": "s3:DeleteObject",
 }
-"""What the store's policy must allow for each step of a trial."""
+"""Rights that the store's policy must allow for each step of a trial."""
 
 
 def look_at_bucket(settings: Settings, timeout_seconds: float) -> Iterator[Finding]:

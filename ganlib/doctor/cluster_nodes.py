@@ -1,7 +1,7 @@
 """The nodes of the Ray cluster: room for a run, disks, and the versions that they have installed.
 
 All of it comes from one page of the dashboard. A node's versions stand there as labels, where it was started
-by :mod:`ganlib.cluster.node` or with ``--labels="$(python -m ganlib.cluster.labels)"``.
+by :mod:`ganlib.cluster.node` or with ``--labels="$(python -m ganlib.cluster.node_labels)"``.
 """
 
 from __future__ import annotations
@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ganlib.cluster.labels import installed_versions, versions_of_labels
+from ganlib.cluster.node_labels import installed_versions, shared_memory_of_labels, versions_of_labels
 from ganlib.config.run import RunConfig
 from ganlib.doctor.finding import Finding, Topic
 from ganlib.doctor.http_answers import ask
 from ganlib.logins import login_headers
 from ganlib.settings import Settings
 from ganlib.stack.state import LEAST_FREE_BYTES
+
+_MORE_SHARED_MEMORY = "give its container a shm_size above 30 % of the memory: Ray uses the disk instead"
 
 LOW_FREE_BYTES = 10 * LEAST_FREE_BYTES
 """Free space below which a disk is worth a warning."""
@@ -33,7 +35,7 @@ def alive_nodes(settings: Settings, timeout_seconds: float) -> list[dict[str, An
 
 
 def look_at_nodes(nodes: list[dict[str, Any]]) -> Iterator[Finding]:
-    """Disks and versions of every node.
+    """Disk, versions and shared memory of every node.
 
     Args:
         nodes: As :func:`alive_nodes` gives them.
@@ -44,6 +46,7 @@ def look_at_nodes(nodes: list[dict[str, Any]]) -> Iterator[Finding]:
     for node in nodes:
         yield _disk(node)
         yield _versions(node)
+        yield from _shared_memory(node)
 
 
 def look_at_room(nodes: list[dict[str, Any]], config: RunConfig, asked_by: str) -> Finding:
@@ -71,7 +74,7 @@ def look_at_room(nodes: list[dict[str, Any]], config: RunConfig, asked_by: str) 
 
 
 def disk_finding(topic: Topic, where: str, free_bytes: float) -> Finding:
-    """What a disk's free space means.
+    """Judge a disk by its free space.
 
     Args:
         topic: Of the finding.
@@ -106,7 +109,7 @@ def _versions(node: dict[str, Any]) -> Finding:
     if not there:
         return topic.skipped(
             f"{_name(node)} does not tell its versions: start it with "
-            '`ray start --labels="$(python -m ganlib.cluster.labels)"`'
+            '`ray start --labels="$(python -m ganlib.cluster.node_labels)"`'
         )
     told = ", ".join(f"{name} {there.get(name, 'none')}" for name in here)
     others = [name for name in here if there.get(name) != here[name]]
@@ -117,6 +120,19 @@ def _versions(node: dict[str, Any]) -> Finding:
     severe = any(_release(there.get(name, "")) != _release(here[name]) for name in others)
     seen, remedy = f"{_name(node)}: {told}", f"install {wanted} there, as here"
     return topic.broken(seen, remedy) if severe else topic.warning(seen, remedy)
+
+
+def _shared_memory(node: dict[str, Any]) -> Iterator[Finding]:
+    total = shared_memory_of_labels(node["raylet"].get("labels") or {})
+    if total is None:
+        return  # said with the versions
+    topic = Topic("shared memory", "ray")
+    store = float(node["raylet"]["resourcesTotal"].get("objectStoreMemory", 0))
+    seen = f"{_name(node)}: {total / 2**20:,.0f} MiB for an object store of {store / 2**20:,.0f} MiB"
+    if total < store:
+        yield topic.warning(seen, _MORE_SHARED_MEMORY)
+    else:
+        yield topic.ok(seen)
 
 
 def _release(text: str) -> list[str]:

@@ -42,17 +42,17 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What the closer look of several services depends on."""
+class Scope:
+    """The parts of an examination that depend on its caller, or on another service."""
 
     config: RunConfig | None
-    """Of the recipe that was named; ``None``: that of the nightly deployment counts."""
+    """The configuration of the recipe that was named; ``None``: that of the nightly deployment counts."""
     prefect_open: bool
     """Whether Prefect answers and lets us in."""
     cancel_pending: bool
 
 
-def examine(
+def examine_services(
     settings: Settings,
     *,
     recipe: str | None = None,
@@ -79,10 +79,10 @@ def examine(
     first = look_side_by_side(doors, bounds.knock_seconds)
     closed = {finding.service for finding in first if _keeps_out(finding)}
     checks = [Check(Topic("disk", "machine"), partial(look_at_machine, settings))]
-    plan = Plan(config, "prefect" not in closed, cancel_pending)
+    scope = Scope(config, "prefect" not in closed, cancel_pending)
     for service in SERVICES:
         if service not in closed:
-            checks += _closer(settings, service, plan, bounds.request_seconds)
+            checks += _closer(settings, service, scope, bounds.request_seconds)
     second = look_side_by_side(checks, bounds.look_seconds)
     skipped = [
         Topic("rest", name).skipped("not looked at closer, since it does not let us in")
@@ -100,7 +100,7 @@ def _keeps_out(finding: Finding) -> bool:
     return finding.state == "broken" and finding.check in ("reachable", "login")
 
 
-def _closer(settings: Settings, service: ServiceName, plan: Plan, request_seconds: float) -> list[Check]:
+def _closer(settings: Settings, service: ServiceName, scope: Scope, request_seconds: float) -> list[Check]:
     """The checks of a service that answers and lets us in."""
 
     def check(name: str, look: Callable[..., Iterator[Finding]], *arguments: object) -> Check:
@@ -115,34 +115,34 @@ def _closer(settings: Settings, service: ServiceName, plan: Plan, request_second
         return [
             *checks,
             check("version", look_at_ray_version, request_seconds),
-            check("nodes", _look_at_cluster, plan, request_seconds),
+            check("nodes", _look_at_cluster, scope, request_seconds),
         ]
     return [
         *checks,
         check("version", look_at_version, service, request_seconds),
         check("worker", look_at_worker, request_seconds),
         check("zombies", look_at_watch, request_seconds),
-        check("pending", _look_at_runs, plan, request_seconds),
+        check("pending", _look_at_runs, scope, request_seconds),
         check("schedule", look_at_deployments, request_seconds),
     ]
 
 
-def _look_at_runs(settings: Settings, plan: Plan, request_seconds: float) -> Iterator[Finding]:
-    if plan.cancel_pending:
+def _look_at_runs(settings: Settings, scope: Scope, request_seconds: float) -> Iterator[Finding]:
+    if scope.cancel_pending:
         for name in cancel_stuck_runs(settings, request_seconds):
             yield Topic("pending", "prefect").ok(f"run {name} was pending for too long and is cancelled now")
     yield from look_at_runs(settings, request_seconds)
 
 
-def _look_at_cluster(settings: Settings, plan: Plan, request_seconds: float) -> Iterator[Finding]:
+def _look_at_cluster(settings: Settings, scope: Scope, request_seconds: float) -> Iterator[Finding]:
     nodes = alive_nodes(settings, request_seconds)
     yield from look_at_nodes(nodes)
-    if plan.config is not None:
-        yield look_at_room(nodes, plan.config, f"recipe {plan.config.recipe}")
+    if scope.config is not None:
+        yield look_at_room(nodes, scope.config, f"recipe {scope.config.recipe}")
         return
     [parameters] = [one["parameters"] for one in declared() if one["name"] == NIGHTLY]
     asked_by = f"deployment {NIGHTLY} in prefect.yaml"
-    if plan.prefect_open:
+    if scope.prefect_open:
         present = deployments_of(settings, request_seconds)
         if NIGHTLY in present:
             parameters, asked_by = present[NIGHTLY]["parameters"], f"deployment {NIGHTLY}"

@@ -1,4 +1,4 @@
-"""What `ganlib doctor` finds: one record for each thing that it looked at."""
+"""Findings of `ganlib doctor`: one record for each thing that it looked at."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class Finding(Record):
     """One thing that was looked at."""
 
     check: str
-    """What was looked at, in a word, as ``login``."""
+    """The thing that was looked at, in a word, as ``login``."""
     service: str
     """``s3``, ``mlflow``, ``prefect``, ``ray``, or ``machine`` for the machine that doctor runs on."""
     state: FindingState
     seen: str
-    """What was seen, in a clause; it holds no secret."""
+    """The observation, in a clause; it holds no secret."""
     remedy: str = ""
-    """What to do about it, in a clause; empty where there is nothing to do."""
+    """The thing to do about it, in a clause; empty where there is nothing to do."""
 
     def __str__(self) -> str:
         """A line for a person."""
@@ -34,7 +34,7 @@ class Finding(Record):
 
 @dataclass(frozen=True)
 class Topic:
-    """What is looked at; makes the findings about it."""
+    """A thing to look at; makes the findings about it."""
 
     check: str
     service: str
@@ -64,7 +64,7 @@ def exit_status(findings: Iterable[Finding]) -> int:
     return int(any(finding.state == "broken" for finding in findings))
 
 
-def summary(findings: Iterable[Finding]) -> str:
+def last_line(findings: Iterable[Finding]) -> str:
     """The last line for a person: how many findings there are of each state."""
     states = [finding.state for finding in findings]
     broken, warnings, skipped = (states.count(state) for state in ("broken", "warning", "skipped"))

@@ -25,7 +25,7 @@ _PROTECTED: dict[ServiceName, str] = {
     "prefect": "/admin/version",
     "ray": "/api/version",
 }
-"""What a service shows only to those that it lets in; S3's is the bucket's list."""
+"""Pages that a service shows only to those that it lets in; S3's is the bucket's list."""
 
 
 def knock(settings: Settings, service: ServiceName, timeout_seconds: float) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ from ganlib.doctor.http_answers import NoAnswer
 from ganlib.errors import GanlibError
 
 _OTHER_SHAPE = (KeyError, IndexError, TypeError, AttributeError, ValueError)
-"""What reading an answer raises that has another shape than the service's own."""
+"""Errors of reading an answer that has another shape than the service's own."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Check:
     """Something to look at."""
 
     topic: Topic
-    """Of the findings that are made when the look itself fails or takes too long."""
+    """Topic of the findings that are made when the look itself fails or takes too long."""
     look: Callable[[], Iterator[Finding]]
     """Gives findings as they come, so that those before a hang are kept. It may raise
     :class:`~ganlib.doctor.http_answers.NoAnswer` and ganlib's own errors, which become a finding."""

@@ -6,13 +6,14 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
 import requests
 
 from ganlib import stack
-from ganlib.doctor.examination import examine
+from ganlib.doctor.examination import examine_services
 from ganlib.logins import login_headers, secrets_of
 from ganlib.settings import Settings
 from ganlib.storage import open_store
@@ -49,7 +50,7 @@ def test_nothing_is_broken_on_a_healthy_stack_and_nothing_is_left(
 
 
 def test_the_embedded_node_tells_its_versions(stack_settings: Settings) -> None:
-    found = examine(stack_settings)
+    found = examine_services(stack_settings)
     [versions] = [one for one in found if (one.service, one.check) == ("ray", "versions")]
     assert versions.state == "ok"
     text = "\n".join(map(str, found))
@@ -68,7 +69,7 @@ def test_a_wrong_credential_is_broken(variable: str, service: str, doctor: Docto
 
 def test_a_wrong_key_of_the_store_is_broken(stack_settings: Settings) -> None:
     wrong = stack_settings.model_copy(update={"s3_access_key_id": "nobody"})
-    found = {(one.service, one.check): one for one in examine(wrong)}
+    found = {(one.service, one.check): one for one in examine_services(wrong)}
     assert found["s3", "login"].state == "broken"
     assert "GANLIB_S3_ACCESS_KEY_ID" in found["s3", "login"].remedy
 
@@ -84,26 +85,32 @@ def test_what_was_removed_in_prefect_is_told_and_up_registers_it_again(stack_set
     for automation in ask("POST", "/automations/filter", {}):
         ask("DELETE", f"/automations/{automation['id']}")
     ask("DELETE", f"/deployments/{ask('GET', '/deployments/name/ingest/pictures')['id']}")
-    found = {(one.check, one.state): one for one in examine(stack_settings) if one.service == "prefect"}
+    found = {
+        (one.check, one.state): one for one in examine_services(stack_settings) if one.service == "prefect"
+    }
     assert "`ganlib up`" in found["zombies", "warning"].remedy
     assert "pictures is not registered" in found["schedule", "broken"].seen
     stack.up(stack_settings, report=print)
-    well = {(one.check, one.state) for one in examine(stack_settings) if one.service == "prefect"}
+    well = {(one.check, one.state) for one in examine_services(stack_settings) if one.service == "prefect"}
     assert {state for _, state in well} <= {"ok", "skipped"}
 
 
-def test_a_run_that_lost_its_worker_before_it_began_is_told_and_cancelled(stack_settings: Settings) -> None:
+def test_a_run_that_lost_its_worker_before_it_began_is_told_and_cancelled(
+    stack_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ganlib.doctor.prefect_runs.PENDING_LIMIT", timedelta())
     api, headers = stack_settings.require("prefect"), login_headers(stack_settings, "prefect")
     deployment = requests.get(f"{api}/deployments/name/retrain/nightly", headers=headers, timeout=30).json()
-    state = {"type": "PENDING", "timestamp": "2026-01-01T00:00:00Z"}
-    body = {"parameters": {"recipe": "digits-wgan"}, "state": state}
+    body = {"parameters": {"recipe": "digits-wgan"}, "state": {"type": "PENDING"}}
     url = f"{api}/deployments/{deployment['id']}/create_flow_run"
     run = requests.post(url, json=body, headers=headers, timeout=30).json()
     try:
-        [told] = [one for one in examine(stack_settings) if one.check == "pending"]
+        [told] = [one for one in examine_services(stack_settings) if one.check == "pending"]
         assert told.state == "broken"
         assert run["name"] in told.seen
-        said = [one for one in examine(stack_settings, cancel_pending=True) if one.check == "pending"]
+        said = [
+            one for one in examine_services(stack_settings, cancel_pending=True) if one.check == "pending"
+        ]
         assert [one.state for one in said] == ["ok", "ok"]
         after = requests.get(f"{api}/flow_runs/{run['id']}", headers=headers, timeout=30).json()
         assert after["state_type"] == "CANCELLED"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from doctor_services import World, serving, settings_of
 
-from ganlib.doctor.examination import examine
+from ganlib.doctor.examination import examine_services
 from ganlib.doctor.finding import Finding
 
 Look = Callable[..., dict[tuple[str, str], Finding]]
@@ -30,7 +30,7 @@ def look(addresses: dict[str, str], tmp_path: Path) -> Look:
     """Examine the servers; returns the findings by service and check, of several the worst."""
 
     def findings(settings: dict[str, str] | None = None, **options: object) -> dict[tuple[str, str], Finding]:
-        found = examine(settings_of(tmp_path, addresses, **(settings or {})), **options)
+        found = examine_services(settings_of(tmp_path, addresses, **(settings or {})), **options)
         severity = ["skipped", "ok", "warning", "broken"]
         ordered = sorted(found, key=lambda finding: severity.index(finding.state))
         return {(finding.service, finding.check): finding for finding in ordered}

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from ganlib.cluster.labels import labels_of_versions
+from ganlib.cluster.node_labels import node_labels
 from ganlib.settings import Settings, load_settings
 from ganlib.stack.schedule import SILENCE_SECONDS, WATCH
 
@@ -33,7 +33,7 @@ DEMANDED = {
 
 def node(name: str = "one", **changes: Any) -> dict[str, Any]:
     """A node of Ray as the dashboard tells of it."""
-    labels = dict(pair.split("=") for pair in labels_of_versions().split(","))
+    labels = dict(pair.split("=") for pair in node_labels().split(","))
     raylet = {
         "state": "ALIVE",
         "nodeManagerHostname": name,
@@ -109,7 +109,7 @@ class World:
             "/work_pools/filter": self.pools,
             "/work_pools/ganlib/workers/filter": self.workers,
             "/deployments/filter": self.deployments,
-            "/flow_runs/run-1": self.now or (self.runs["PENDING"] or [None])[0],
+            "/flow_runs/run-1": self.now or next(iter(self.runs["PENDING"]), None),
         }
         if path == "/flow_runs/filter":
             [[wanted]] = [kind["any_"] for kind in body["flow_runs"]["state"].values()]

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from doctor_services import World, deployment, nightly, node
 
-from ganlib.cluster.labels import installed_versions, labels_of_versions, versions_of_labels
+from ganlib.cluster.node_labels import installed_versions, node_labels, versions_of_labels
 from ganlib.config.run import load_config
 from ganlib.doctor.cluster_nodes import look_at_room
 from ganlib.doctor.this_machine import look_at_machine
@@ -72,17 +72,27 @@ def test_a_node_with_other_versions_is_told(
     assert f"{name} {installed_versions()[name]}" in finding.remedy
 
 
+@pytest.mark.parametrize(("store", "state"), [(2**25, "ok"), (2**27, "warning")])
+def test_shared_memory_must_hold_the_object_store(store: int, state: str, look, world: World) -> None:
+    labels = {**node()["raylet"]["labels"], "ganlib-shared-memory-mib": "64"}
+    resources = {"CPU": 4.0, "objectStoreMemory": float(store)}
+    world.nodes = [node(raylet={"labels": labels, "resourcesTotal": resources})]
+    finding = look()["ray", "shared memory"]
+    assert finding.state == state
+    assert "64 MiB" in finding.seen
+
+
 def test_a_node_that_does_not_tell_its_versions_is_skipped(look, world: World) -> None:
     world.nodes = [node(raylet={"labels": {"ray.io/node-id": "1"}})]
     finding = look()["ray", "versions"]
     assert finding.state == "skipped"
-    assert "ganlib.cluster.labels" in finding.seen
+    assert "ganlib.cluster.node_labels" in finding.seen
 
 
 def test_ray_takes_the_labels_and_they_are_read_back() -> None:
     from ray._private.label_utils import parse_node_labels_string
 
-    assert versions_of_labels(parse_node_labels_string(labels_of_versions())) == installed_versions()
+    assert versions_of_labels(parse_node_labels_string(node_labels())) == installed_versions()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from doctor_services import DEMANDED, World, settings_of
 
 from ganlib.cli.main import main
-from ganlib.doctor.examination import Limits, examine
+from ganlib.doctor.examination import Limits
 from ganlib.doctor.finding import exit_status
 from ganlib.errors import UnknownName
 from ganlib.logins import CREDENTIAL_VARIABLE, secrets_of
@@ -148,7 +148,7 @@ def silent() -> Iterator[dict[str, str]]:
 
 def test_when_nothing_answers_that_is_said_of_each(silent: dict[str, str], tmp_path: Path) -> None:
     limits = Limits(request_seconds=0.1, knock_seconds=20, look_seconds=20)
-    found = examine(settings_of(tmp_path, silent), limits=limits)
+    found = examine_services(settings_of(tmp_path, silent), limits=limits)
     reached = {one.service: one for one in found if one.check == "reachable"}
     assert [reached[name].state for name in SERVICES] == ["broken"] * 4
     assert all("no answer in time" in one.seen for one in reached.values())
@@ -175,7 +175,7 @@ def test_no_finding_holds_a_secret(look, addresses: dict[str, str], tmp_path: Pa
 def test_a_recipe_that_does_not_exist_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
     nowhere = dict.fromkeys(SERVICES, "http://127.0.0.1:9")
     with pytest.raises(UnknownName, match="no recipe 'digit-wgan'"):
-        examine(settings_of(tmp_path, nowhere), recipe="digit-wgan")
+        examine_services(settings_of(tmp_path, nowhere), recipe="digit-wgan")
 
 
 def test_the_command_prints_json_and_its_status_tells_what_is_broken(
