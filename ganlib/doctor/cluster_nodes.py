@@ -98,7 +98,7 @@ def _disk(node: dict[str, Any]) -> Finding:
     # In a pod Ray tells of a disk of one byte, since it sees the host's; a new node has told nothing yet.
     disks = {path: disk for path, disk in (node.get("disk") or {}).items() if disk["total"] > 1}
     if not disks:
-        return topic.skipped(f"{_name(node)} does not tell its disk, as in Kubernetes")
+        return topic.skipped(f"{_name(node)} tells of no disk: it is new, or in Kubernetes")
     path, disk = min(disks.items(), key=lambda item: float(item[1]["free"]))
     return disk_finding(topic, f"{_name(node)}, {path}", float(disk["free"]))
 

@@ -28,7 +28,7 @@ class Finding(Record):
 
     def __str__(self) -> str:
         """A line for a person."""
-        line = f"{self.state:<8} {self.service:<8} {self.check:<12} {self.seen}"
+        line = f"{self.state:<8} {self.service:<8} {self.check:<14} {self.seen}"
         return f"{line}; {self.remedy}" if self.remedy else line
 
 

@@ -11,7 +11,7 @@ import pytest
 from doctor_services import DEMANDED, World, settings_of
 
 from ganlib.cli.main import main
-from ganlib.doctor.examination import Limits
+from ganlib.doctor.examination import Limits, examine_services
 from ganlib.doctor.finding import exit_status
 from ganlib.errors import UnknownName
 from ganlib.logins import CREDENTIAL_VARIABLE, secrets_of
