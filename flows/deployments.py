@@ -8,7 +8,8 @@
     python -m flows.deployments status --json
 
 The server is the one that ``PREFECT_API_URL`` names. Registering again brings code, parameters and
-limits up to date; a schedule that the server has is the user's from then on, and stays as it is.
+limits up to date. A schedule that the server has, and parameters that were set on its page, are the user's
+from then on, and stay as they are.
 """
 
 from __future__ import annotations
@@ -21,44 +22,37 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import yaml
 from prefect.automations import AutomationCore
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import DeploymentScheduleCreate, DeploymentUpdate, WorkPoolCreate
+from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate
 from prefect.client.schemas.objects import ConcurrencyOptions, StateType
 from prefect.client.schemas.responses import DeploymentResponse
-from prefect.client.schemas.schedules import CronSchedule
 from prefect.events import EventTrigger
 from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import Posture
-from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound, PrefectHTTPStatusError
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.utilities.callables import parameter_schema
 
-FILE = Path(__file__).with_name("prefect.yaml")
+from flows.kept_parameters import merged, read_declared, write_declared
+from flows.schedules import declared_schedule, describe_status, set_schedule, status
+from ganlib.stack.schedule import SILENCE_SECONDS, WATCH, declared
+
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout: entrypoints are relative to it, and a run's working directory is set to it."""
-
-WATCH = "ganlib: a run without heartbeat has crashed"
-SILENCE_SECONDS = 400
-"""Twice Prefect's own interval between heartbeats and a little, for runs outside the worker too."""
-
-
-def declared() -> list[dict[str, Any]]:
-    """The deployments in ``prefect.yaml``."""
-    content: dict[str, Any] = yaml.safe_load(FILE.read_text())
-    deployments: list[dict[str, Any]] = content["deployments"]
-    return deployments
 
 
 def register(client: SyncPrefectClient) -> list[str]:
     """Create or update every deployment; returns their names, as ``flow/deployment``."""
     names = []
+    before = read_declared(client)
     for declaration in declared():
         _make_pool(client, declaration["work_pool"]["name"])
         entrypoint = declaration["entrypoint"]
         flow: Flow[..., Any] = load_flow_from_entrypoint(str(ROOT / entrypoint), use_placeholder_flow=False)
-        names.append(_register_one(client, flow, entrypoint, declaration))
+        kept = before.get(declaration["name"])
+        names.append(_register_one(client, flow, entrypoint, declaration, kept))
+    write_declared(client, {declaration["name"]: declaration["parameters"] for declaration in declared()})
     _watch_heartbeats(client)
     return names
 
@@ -75,7 +69,11 @@ def _make_pool(client: SyncPrefectClient, name: str) -> None:
 
 
 def _register_one(
-    client: SyncPrefectClient, flow: Flow[..., Any], entrypoint: str, declaration: dict[str, Any]
+    client: SyncPrefectClient,
+    flow: Flow[..., Any],
+    entrypoint: str,
+    declaration: dict[str, Any],
+    before: dict[str, Any] | None,
 ) -> str:
     limit = declaration["concurrency_limit"]
     content: dict[str, Any] = {
@@ -91,14 +89,14 @@ def _register_one(
         "parameter_openapi_schema": parameter_schema(flow).model_dump_for_openapi(),
     }
     full_name = f"{flow.name}/{declaration['name']}"
-    schedules = [_schedule(declared) for declared in declaration["schedules"]]
+    schedules = [declared_schedule(one) for one in declaration["schedules"]]
     try:
         present = client.read_deployment_by_name(full_name)
     except ObjectNotFound:
         flow_id = client.create_flow(flow)
         client.create_deployment(flow_id, declaration["name"], schedules=schedules, **content)
         return full_name
-    client.update_deployment(present.id, DeploymentUpdate(**content))
+    bring_up_to_date(client, present, content, before)
     slugs = {schedule.slug for schedule in client.read_deployment_schedules(present.id)}
     missing = [schedule for schedule in schedules if schedule.slug not in slugs]
     if missing:
@@ -106,18 +104,45 @@ def _register_one(
     return full_name
 
 
-def _schedule(declared: dict[str, Any]) -> DeploymentScheduleCreate:
-    return DeploymentScheduleCreate(
-        slug=declared["slug"],
-        schedule=CronSchedule(cron=declared["cron"], timezone=declared["timezone"]),
-        active=declared["active"],
-    )
+def bring_up_to_date(
+    client: SyncPrefectClient,
+    present: DeploymentResponse,
+    content: dict[str, Any],
+    before: dict[str, Any] | None,
+) -> None:
+    """Bring a deployment up to date; parameters set on Prefect's page stay if the flow takes them."""
+    kept = merged(content["parameters"], present.parameters, before)
+    try:
+        client.update_deployment(present.id, DeploymentUpdate(**{**content, "parameters": kept}))
+    except PrefectHTTPStatusError as error:
+        if error.response.status_code not in (409, 422) or kept == content["parameters"]:
+            raise
+        client.update_deployment(present.id, DeploymentUpdate(**content))
+        sys.stdout.write(
+            f"{present.name}: the flow no longer takes the parameters that were set in Prefect, {kept!r}; "
+            "those of prefect.yaml are back\n"
+        )
 
 
 def _watch_heartbeats(client: SyncPrefectClient) -> None:
-    """Have the server mark runs without heartbeat as crashed: a killed process cannot report it."""
-    if client.read_automations_by_name(WATCH):
+    """Have the server mark runs without heartbeat as crashed: a killed process cannot report it.
+
+    An automation of that name which differs is brought up to date, and a second one is removed. One that was
+    turned off stays off.
+    """
+    wanted = _watch()
+    present = client.read_automations_by_name(WATCH)
+    if not present:
+        client.create_automation(wanted)
         return
+    first, *others = present
+    for other in others:
+        client.delete_automation(other.id)
+    if _content(first) != _content(wanted):
+        client.update_automation(first.id, wanted.model_copy(update={"enabled": first.enabled}))
+
+
+def _watch() -> AutomationCore:
     ended = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")}
     trigger = EventTrigger(
         after={"prefect.flow-run.heartbeat"},
@@ -130,67 +155,16 @@ def _watch_heartbeats(client: SyncPrefectClient) -> None:
     )
     message = f"No heartbeat for {SILENCE_SECONDS} seconds: the process that ran this flow is gone."
     action = ChangeFlowRunState(state=StateType.CRASHED, message=message)
-    client.create_automation(AutomationCore(name=WATCH, trigger=trigger, actions=[action]))
+    return AutomationCore(name=WATCH, trigger=trigger, actions=[action])
 
 
-def set_schedule(client: SyncPrefectClient, *, active: bool, cron: str | None) -> None:
-    """Turn the declared schedules on or off, at other times when ``cron`` is given."""
-    for deployment in _registered(client):
-        for schedule in client.read_deployment_schedules(deployment.id):
-            if schedule.slug in _slugs(deployment.name):
-                zone = getattr(schedule.schedule, "timezone", None)
-                moved = None if cron is None else _cron(cron, zone)
-                client.update_deployment_schedule(deployment.id, schedule.id, active=active, schedule=moved)
-
-
-def _cron(cron: str, timezone: str | None) -> CronSchedule:
-    try:
-        return CronSchedule(cron=cron, timezone=timezone)
-    except ValueError as error:
-        raise SystemExit(f"--cron {cron!r} is not five cron fields, as in '0 3 * * *'") from error
-
-
-def status(client: SyncPrefectClient) -> list[dict[str, Any]]:
-    """Every registered deployment with its schedules."""
-    found = []
-    for deployment in _registered(client):
-        schedules = [
-            {
-                "slug": schedule.slug,
-                "cron": getattr(schedule.schedule, "cron", None),
-                "timezone": getattr(schedule.schedule, "timezone", None),
-                "active": schedule.active,
-            }
-            for schedule in client.read_deployment_schedules(deployment.id)
-        ]
-        found.append({"deployment": deployment.name, "id": str(deployment.id), "schedules": schedules})
-    return found
-
-
-def _slugs(name: str) -> set[str]:
-    return {s["slug"] for one in declared() if one["name"] == name for s in one["schedules"]}
-
-
-def _registered(client: SyncPrefectClient) -> list[DeploymentResponse]:
-    names = {declaration["name"] for declaration in declared()}
-    pools = {declaration["work_pool"]["name"] for declaration in declared()}
-    present = [one for one in client.read_deployments() if one.name in names and one.work_pool_name in pools]
-    if missing := names - {one.name for one in present}:
-        raise SystemExit(
-            f"not registered with {client.api_url}: {', '.join(sorted(missing))}. "
-            "`ganlib up` or `python -m flows.deployments register` does it"
-        )
-    return present
-
-
-def _describe(found: Sequence[dict[str, Any]]) -> str:
-    lines = [
-        f"{one['deployment']}: schedule {s['slug'] or 'unnamed'} is {'on' if s['active'] else 'off'} "
-        f"({s['cron'] or 'not a cron'}, {s['timezone']})"
-        for one in found
-        for s in one["schedules"]
-    ]
-    return "\n".join(lines)
+def _content(automation: AutomationCore) -> dict[str, Any]:
+    """The trigger and actions of an automation, less the ids that the server gives."""
+    names = {"after", "expect", "match", "for_each", "posture", "threshold", "within"}
+    return {
+        "trigger": automation.trigger.model_dump(include=names),
+        "actions": [action.model_dump() for action in automation.actions],
+    }
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -211,10 +185,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             sys.stdout.write("registered " + ", ".join(register(client)) + "\n")
             return
         if chosen.command == "schedule":
-            set_schedule(client, active=chosen.switch == "on", cron=chosen.cron)
+            done = set_schedule(client, active=chosen.switch == "on", cron=chosen.cron)
+            sys.stdout.write("".join(f"{line}\n" for line in done))
         found = status(client)
-        as_json = chosen.command == "status" and chosen.json
-        sys.stdout.write((json.dumps(found, indent=2) if as_json else _describe(found)) + "\n")
+        if chosen.command == "status" and chosen.json:
+            sys.stdout.write(json.dumps(found, indent=2) + "\n")
+        else:
+            sys.stdout.write("".join(f"{line}\n" for line in describe_status(found)))
 
 
 if __name__ == "__main__":

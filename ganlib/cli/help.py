@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 SECTIONS: dict[str, tuple[str, ...]] = {
-    "Every day": ("demo", "up", "status", "down", "retrain", "schedule", "generate"),
+    "Every day": ("demo", "up", "status", "doctor", "down", "retrain", "schedule", "generate"),
     "Generators and datasets": ("model", "dataset"),
     "Settings": ("recipes", "config"),
     "Sweeps": ("sweep", "sweep-status", "sweep-demo"),

@@ -13,6 +13,7 @@ import typer
 from ganlib.cli import sweep as sweep_commands
 from ganlib.cli.configs import config_app, list_recipes
 from ganlib.cli.dataset_files import dataset_app
+from ganlib.cli.doctor import doctor
 from ganlib.cli.generate import generate
 from ganlib.cli.help import Group, command, section_of
 from ganlib.cli.interrupts import resumable
@@ -38,6 +39,7 @@ app.add_typer(model_app, name="model", rich_help_panel=section_of("model"))
 app.add_typer(config_app, name="config", rich_help_panel=section_of("config"))
 
 sweep_commands.add_to(app)
+command(app, "doctor", example="ganlib doctor --recipe fashion-mnist-wgan")(doctor)
 command(app, "recipes", example="ganlib recipes")(list_recipes)
 command(app, "runs", example="ganlib runs -n 5")(list_runs)
 command(app, "generate", example="ganlib generate fashion-mnist-wgan@champion --out grid.png")(generate)

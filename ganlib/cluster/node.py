@@ -2,7 +2,8 @@
 
 It starts the fork server (:mod:`ganlib.cluster.fork_server`), writes the stand-in for ``python`` into the
 folder, and becomes ``ray RAY-ARGUMENT …``. Jobs are told of the stand-in when they are submitted
-(:mod:`ganlib.cluster.launch`).
+(:mod:`ganlib.cluster.launch`). The node tells its versions and shared memory
+(:mod:`ganlib.cluster.node_labels`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ganlib.cluster import fork_client, fork_server
+from ganlib.cluster.node_labels import node_labels
 
 _SET_PARENT_DEATH_SIGNAL = 1  # of prctl(2)
 _ENVIRONMENT = {
@@ -33,7 +35,9 @@ def main(folder: str, *arguments: str) -> None:
         arguments: Ray's command line.
     """
     start_fork_server(Path(folder), fork_server.PRELOADED)
-    os.execv(sys.executable, [sys.executable, "-P", "-m", "ray.scripts.scripts", *arguments])  # noqa: S606
+    labels = [f"--labels={node_labels()}"] if arguments[:1] == ("start",) else []
+    words = [sys.executable, "-P", "-m", "ray.scripts.scripts", *arguments, *labels]
+    os.execv(sys.executable, words)  # noqa: S606
 
 
 def stand_in(folder: Path) -> Path:

@@ -16,6 +16,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
+
 from ganlib.errors import ConfigError
 from ganlib.logins import secrets_of
 from ganlib.settings import Settings
@@ -30,6 +32,13 @@ NAME = "deployments"
 """Name of the log file, and mark of the processes."""
 
 TIMEOUT_SECONDS = 90
+
+WATCH = "ganlib: a run without heartbeat has crashed"
+"""Name of the automation that marks runs without heartbeat as crashed; Prefect has none by itself."""
+
+SILENCE_SECONDS = 540
+"""Silence after which a run counts as crashed: three of Prefect's own intervals between heartbeats. Runs
+outside the worker have that interval, and with half of it runs that were alive were called crashed."""
 
 _MOST_ORPHANS = 200
 """Flow runs that Prefect lists in one answer at the most."""
@@ -47,27 +56,42 @@ def flows_folder() -> Path:
     return Path(next(iter(spec.submodule_search_locations)))
 
 
+def declared() -> list[dict[str, Any]]:
+    """The deployments in ``flows/prefect.yaml``, as they are written there.
+
+    Raises:
+        ConfigError: The package ``flows`` is not installed.
+    """
+    content: dict[str, Any] = yaml.safe_load((flows_folder() / "prefect.yaml").read_text())
+    deployments: list[dict[str, Any]] = content["deployments"]
+    return deployments
+
+
 def digest() -> str:
     """Return the digest of everything a registration depends on.
 
-    These are the files of ``flows`` and their path, and the names of the recipes, which the forms offer.
+    These are the files of ``flows`` and their path, the names of the recipes, which the forms offer, and the
+    watch over heartbeats.
     """
     folder = flows_folder()
     total = hashlib.sha256(f"{folder}\n{sys.executable}\n".encode())
     recipes = sorted(entry.name for entry in (resources.files("ganlib") / "recipes").iterdir())
-    total.update("\n".join(recipes).encode())
+    total.update("\n".join([*recipes, WATCH, str(SILENCE_SECONDS)]).encode())
     for path in sorted([*folder.glob("*.py"), *folder.glob("*.yaml")]):
         total.update(path.name.encode() + b"\0" + path.read_bytes())
     return total.hexdigest()
 
 
 def are_registered(context: Context) -> bool:
-    """Whether the server has any deployment in our work pool."""
+    """Whether the server has every declared deployment in our work pool, and the watch over heartbeats."""
     try:
         pool = {"name": {"any_": [env.POOL]}}
-        return int(context.ask("prefect", "/deployments/count", {"work_pools": pool})) > 0
+        present = context.ask("prefect", "/deployments/filter", {"work_pools": pool})
+        watch = {"automations": {"name": {"any_": [WATCH]}}}
+        watched = context.ask("prefect", "/automations/filter", watch)
     except NotAnswering:
         return False
+    return bool(watched) and {one["name"] for one in declared()} <= {one["name"] for one in present}
 
 
 Ask = Callable[..., Any]

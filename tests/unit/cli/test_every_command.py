@@ -56,6 +56,7 @@ NEEDS_NONE: dict[str, list[str]] = {
     "config show": ["digits-wgan"],
     "config diff": ["digits-wgan", "fashion-mnist-wgan"],
 }
+TELLS_WHAT_IS_BROKEN = "doctor"
 STARTS_SERVICES = {"up", "demo", "sweep-demo", "bench"}
 
 
@@ -73,7 +74,7 @@ COMMANDS = dict(leaves(typer.main.get_command(app)))
 
 
 def test_the_lists_name_every_command() -> None:
-    assert set(COMMANDS) == {*NEEDS_SERVICES, *NEEDS_NONE, *STARTS_SERVICES}
+    assert set(COMMANDS) == {*NEEDS_SERVICES, *NEEDS_NONE, *STARTS_SERVICES, TELLS_WHAT_IS_BROKEN}
 
 
 class Foreign(http.server.BaseHTTPRequestHandler):
@@ -149,6 +150,19 @@ def test_a_command_without_its_services_ends_in_one_line(
     assert len(line) > 30
     assert not Path("made.png").exists()
     assert not Path("there").exists()
+
+
+def test_doctor_without_its_services_names_each(
+    services: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["ganlib", TELLS_WHAT_IS_BROKEN])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr()
+    assert "Traceback" not in said.err + said.out
+    assert ended.value.code == 1
+    broken = [line.split()[1:3] for line in said.out.splitlines() if line.startswith("broken ")]
+    assert broken == [[name, "reachable"] for name in ("s3", "mlflow", "prefect", "ray")]
 
 
 def help_of(name: str) -> str:
