@@ -20,6 +20,7 @@ from ganlib.data.raw.contents import (
     path_inside,
     reads_at_random,
 )
+from ganlib.data.tallies import REST_OF_CONTAINERS
 from ganlib.names import Count
 from ganlib.ports import ObjectInfo, ObjectStore
 from ganlib.records import Record, digest_of
@@ -132,6 +133,8 @@ def plan_units(
         DataError: A container cannot be read.
     """
     planner = _Planner(store, prefix, known)
+    # Of very many containers, the numbers of some are known as a sum only.
+    unknown = None if REST_OF_CONTAINERS in counted else 0
     loose: list[RawObject] = []
     for relative, info in objects.items():
         if is_picture(relative):
@@ -141,7 +144,7 @@ def plan_units(
     planner.add_objects(loose)
     for relative, info in objects.items():
         if is_container(relative):
-            planner.add_container(relative, RawObject.of(info), wanted, counted.get(relative, 0))
+            planner.add_container(relative, RawObject.of(info), wanted, counted.get(relative, unknown))
     return planner.plan()
 
 
@@ -169,16 +172,17 @@ class _Planner:
             self._add(Unit(objects=some), len(some))
 
     def add_container(
-        self, relative: str, one: RawObject, wanted: Callable[[str], bool], pictures: int
+        self, relative: str, one: RawObject, wanted: Callable[[str], bool], pictures: int | None
     ) -> None:
         if reads_at_random(relative) and self._add_members(relative, one, wanted):
             return
         inside = self._rows_inside(relative)
         # A picture that had no class then, say, has no row: it may have one now.
-        if len(inside) >= max(1, pictures) and all(stamp == one.stamp for _, stamp in inside):
+        complete = pictures is not None and len(inside) >= max(1, pictures)
+        if complete and all(stamp == one.stamp for _, stamp in inside):
             self._kept += [row for row, _ in inside]
             return
-        self._add(Unit(container=one), pictures)
+        self._add(Unit(container=one), pictures or 0)
 
     def _add_members(self, relative: str, one: RawObject, wanted: Callable[[str], bool]) -> bool:
         """Add the new pictures of an archive by their places; false where only reading it gives them."""

@@ -33,10 +33,12 @@ from ganlib.data.layout import (
     raw_prefix,
 )
 from ganlib.data.raw.candidates import Candidate, Listing, list_source
-from ganlib.data.raw.contents import is_container, kind_of
+from ganlib.data.raw.contents import is_container, kind_of, reads_at_random
 from ganlib.data.raw.known import KNOWN, FoundFiles, Places, check_contents, find_known
-from ganlib.data.raw.survey import Inside, Survey, look_inside, survey, tables_near_top
+from ganlib.data.raw.source_tables import SourceTables
+from ganlib.data.raw.survey import Inside, Survey, look_inside, survey
 from ganlib.data.scratch import scratch_folder
+from ganlib.data.tallies import bounded_containers, bounded_kinds
 from ganlib.data.threads import TRANSFER_THREADS, decode_threads, ordered_map
 from ganlib.errors import DataError, UnknownName
 from ganlib.names import check_dataset_name
@@ -44,6 +46,9 @@ from ganlib.ports import ObjectInfo, ObjectStore
 from ganlib.records import Record
 
 __all__ = ["AddedDataset", "add_dataset", "datasets"]
+
+MOST_NAMED = 5
+"""Tables that were not looked at, and are named."""
 
 _PART_BYTES = 8 * 2**20
 
@@ -81,6 +86,10 @@ class AddedDataset(Record):
     """Rows of the tables that no picture was found for."""
     unused_tables: int = 0
     """Tables that have not the columns of one that gives classes."""
+    tables_not_looked_at: int = 0
+    """Tables beyond what is read of them (:mod:`ganlib.data.raw.source_tables`)."""
+    first_tables_not_looked_at: tuple[str, ...] = ()
+    """Paths of the first of those."""
 
 
 def add_dataset(
@@ -169,7 +178,7 @@ def _add_idx(
         bytes=sum(candidate.size for candidate in candidates),
         uploaded=len(change.fresh),
         removed=len(change.stale),
-        passed_over=dict(passed_over),
+        passed_over=bounded_kinds(passed_over),
         classes=raw.classes,
     )
 
@@ -182,9 +191,13 @@ def _add_pictures(
     present = raw_objects(store, name)
     given = {candidate.relative for candidate in (*listing.pictures, *listing.containers)}
     format_of(name, given if replace else present.keys() | given)
-    inside = {one.relative: look_inside(one) for one in listing.containers}
+    rules = combined(earlier.labels, labels)
+    tables = SourceTables(rules.group)
+    tables.look_at_files(listing.tables)
+    inside = {one.relative: look_inside(one, tables) for one in listing.containers}
     others = {} if replace else {key: info for key, info in present.items() if key not in given}
-    found = _survey(store, name, listing, combined(earlier.labels, labels), inside, others)
+    everything = inside | _look_inside_earlier(store, others, tables)
+    found = _survey(store, name, listing, rules, everything, others, tables)
     refused = (*listing.refused, *(each for one in inside.values() for each in one.refused))
     _check_refused((*refused, *found.labelling.refused), len(refused) + len(found.labelling.outcomes))
     change = _compare(store, name, [*listing.pictures, *listing.containers], found.tables, replace=replace)
@@ -194,8 +207,12 @@ def _add_pictures(
         classes=found.labelling.classes,
         counts={name: count for name, count in found.by_class.items() if name},
         labels=found.labels,
-        containers=earlier.containers | {relative: len(each.paths) for relative, each in inside.items()},
-        passed_over=dict(sum((each.passed_over for each in inside.values()), listing.passed_over)),
+        containers=bounded_containers(
+            {relative: len(each.paths) for relative, each in everything.items()}, reads_at_random
+        ),
+        passed_over=bounded_kinds(
+            sum((each.passed_over for each in inside.values()), listing.passed_over + tables.passed_over)
+        ),
     )
     _write(store, name, raw, change)
     names = [one.relative for one in listing.pictures]
@@ -217,6 +234,8 @@ def _add_pictures(
         refused=(*refused, *found.labelling.refused),
         rows_without_picture=found.labelling.rows_without_picture,
         unused_tables=found.unused_tables,
+        tables_not_looked_at=len(tables.not_looked_at),
+        first_tables_not_looked_at=tuple(tables.not_looked_at[:MOST_NAMED]),
     )
 
 
@@ -225,27 +244,32 @@ def _survey(
     name: str,
     listing: Listing,
     labels: DatasetLabels,
-    inside: Mapping[str, Inside],
+    everything: Mapping[str, Inside],
     others: Mapping[str, ObjectInfo],
+    tables: SourceTables,
 ) -> Survey:
     """The classes and groups of all pictures of the dataset, those of earlier adds included."""
     prefix = raw_prefix(name)
     loose = [one.relative for one in listing.pictures]
-    everything = dict(inside)
-    for relative, info in others.items():
-        if is_container(relative):
-            everything[relative] = look_inside(Candidate(relative, info.key, ObjectRange(store, info)))
-        else:
-            loose.append(relative)
+    loose += [relative for relative in others if not is_container(relative)]
     paths: list[str] = sorted(loose)
     own: list[str | None] = [None] * len(paths)
-    tables = tables_near_top(listing.tables)
     for each in everything.values():
         paths += each.paths
         own += each.own
-        tables += each.tables
     kept = {source: store.get(prefix + table) for source, table in labels.tables.items()}
     return survey(labels, paths, own, tables, kept)
+
+
+def _look_inside_earlier(
+    store: ObjectStore, others: Mapping[str, ObjectInfo], tables: SourceTables
+) -> dict[str, Inside]:
+    """The content of containers of earlier adds."""
+    return {
+        relative: look_inside(Candidate(relative, info.key, ObjectRange(store, info)), tables)
+        for relative, info in others.items()
+        if is_container(relative)
+    }
 
 
 def _check_refused(refused: Sequence[Refused], pictures: int) -> None:
