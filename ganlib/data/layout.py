@@ -63,7 +63,7 @@ class RawDataset(Record):
     """How many pictures each archive, array or table of pictures holds, by relative path; of very many, those
     of the further ones together under :data:`~ganlib.data.tallies.REST_OF_CONTAINERS`."""
     passed_over: dict[str, Count] = Field(default_factory=dict, max_length=10 * MOST_KINDS)
-    """Files of the last source that are no pictures, by what they are; of very many kinds, the rarest together."""
+    """Files of the last source that are no pictures, by what they are; of many kinds, the rarest together."""
 
 
 def raw_prefix(name: str) -> str:

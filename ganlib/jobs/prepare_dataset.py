@@ -9,6 +9,7 @@ at all.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -45,6 +46,8 @@ CLUSTER_PICTURES = 20_000
 one process to decode them."""
 
 _TELL_EVERY_SECONDS = 0.2
+
+_log = logging.getLogger(__name__)
 
 _MOST_DEATHS = 3
 """How often a process that decodes is replaced, and a unit that killed one is tried again."""
@@ -192,7 +195,7 @@ class OnCluster:
         tables: list[pa.Table] = []
         rest: dict[str, Unit] = {}
         for unit in units:
-            rows = find_unit_rows(work, unit)
+            rows = self._finished(work, unit)
             if rows is None:
                 rest[unit.name] = unit
             else:
@@ -205,6 +208,15 @@ class OnCluster:
             tables.append(rows)
             count(len(rows))
         return tables, PixelFiles(work.store, work.name, work.shape)
+
+    @staticmethod
+    def _finished(work: PreparationWork, unit: Unit) -> pa.Table | None:
+        """The rows of a unit that an interrupted job finished; rows that were altered are decoded again."""
+        try:
+            return find_unit_rows(work, unit)
+        except DataError as error:
+            _log.warning("unit %s of dataset %s is decoded again: %s", unit.name, work.name, error)
+            return None
 
     def _decoded(self, work: PreparationWork, units: Sequence[Unit]) -> Any:
         """Names of units as they are finished."""

@@ -85,10 +85,31 @@ def test_what_a_dead_job_has_done_is_not_done_again(store: MemoryStore) -> None:
     assert prepare(alone, "pets", WAY).digest == version.digest
 
 
-def test_pixels_that_were_lost_in_the_store_end_it(store: MemoryStore) -> None:
+@pytest.mark.parametrize("harm", ["altered", "shortened", "removed", "rows"])
+def test_work_that_was_altered_in_the_store_is_done_again(
+    store: MemoryStore, harm: str, caplog: pytest.LogCaptureFixture
+) -> None:
     with pytest.raises(Died):
         prepare(store, "pets", WAY, decode=InThisProcess(most=4))
-    [lost, *_] = [key for key in store.objects if key.endswith(".pixels")]
-    store.put(lost, store.get(lost)[:-1] + b"x")
-    with pytest.raises(DataError, match="holds other pixels than were written"):
+    works = [key for key in store.objects if key.endswith(".parquet" if harm == "rows" else ".pixels")]
+    for key in works[:2]:
+        harmed = {"altered": store.get(key)[:-1] + b"x", "shortened": store.get(key)[:-1], "rows": b"PAR1"}
+        if harm == "removed":
+            store.delete(key)
+        else:
+            store.put(key, harmed[harm])
+    second = InThisProcess()
+    version = prepare(store, "pets", WAY, decode=second)
+    assert len(second.decoded) == 4, "two that were not done, and two again"
+    assert "decoded again" in caplog.text
+    alone = MemoryStore()
+    alone.objects = {key: data for key, data in store.objects.items() if key.startswith("raw/")}
+    assert prepare(alone, "pets", WAY).digest == version.digest
+
+
+def test_a_store_that_alters_what_it_keeps_ends_it(store: MemoryStore) -> None:
+    put = store.put
+    store.put = lambda key, data: put(key, data[:-1] + b"x" if key.endswith(".pixels") else data)  # type: ignore[method-assign]
+    with pytest.raises(DataError, match="and 5 more is gone or holds other pixels than were written; check"):
         prepare(store, "pets", WAY, decode=InThisProcess())
+    assert not [key for key in store.objects if key.endswith("manifest.json")]
