@@ -157,22 +157,26 @@ def dataset_verify(
     ] = False,
 ) -> None:
     """Read versions back from the object store, every byte, and list what is wrong with them."""
-    from ganlib.cli.version_views import print_verification
+    from ganlib.cli.version_views import prepare_command, print_verification
     from ganlib.data.verify import discard_faults, verify_version
     from ganlib.data.version_choice import pick_version, version_digests
     from ganlib.storage import open_store
 
-    store, damaged = open_store(load_settings()), 0
+    store, remedies = open_store(load_settings()), dict[str, None]()
+    damaged = 0
     digests = version_digests(store, name) if digest is None else [pick_version(store, name, digest)]
     for each in digests:
         with counted(f"verifying {each[:12]}", "MB") as progress:
             found = verify_version(store, name, each, progress)
+        again = prepare_command(store, found)  # asked now, since a discarded report cannot tell
         print_verification(found)
         if found.faults and discard:
             say(f"removed {len(discard_faults(store, found)):,} objects of version {each}")
-        damaged += bool(found.faults)
+        if found.faults:
+            damaged += 1
+            remedies[again] = None
     if damaged:
-        prepare = f"prepare it as it was, with ganlib dataset prepare {name} --size N"
+        prepare = f"prepare it as it was, with {' and '.join(remedies)}"
         remedy = (
             prepare
             if discard

@@ -28,7 +28,7 @@ from ganlib.data.raw.contents import is_container
 from ganlib.data.raw.known import KNOWN
 from ganlib.data.tallies import MOST_CONTAINERS, MOST_KINDS
 from ganlib.errors import ConfigError, DataError, ObjectMissing, UnknownName
-from ganlib.names import MAX_CLASSES, ClassName, Count
+from ganlib.names import MAX_CLASSES, UNKNOWN_LICENCE, ClassName, Count, Licence, check_dataset_name
 from ganlib.ports import ObjectInfo, ObjectStore
 from ganlib.records import Record
 
@@ -59,6 +59,8 @@ class RawDataset(Record):
     """Pictures by class when they were added, as far as no decoding is needed to know."""
     labels: DatasetLabels = DatasetLabels()
     """Where the classes and groups of pictures come from."""
+    licence: Licence = UNKNOWN_LICENCE
+    """Licence of the pictures, as whoever added them stated it."""
     containers: dict[str, Count] = Field(default_factory=dict, max_length=MOST_CONTAINERS)
     """How many pictures each archive, array or table of pictures holds, by relative path; of very many, those
     of the further ones together under :data:`~ganlib.data.tallies.REST_OF_CONTAINERS`."""
@@ -107,9 +109,16 @@ def find_description(store: ObjectStore, name: str, which: str = DESCRIPTION) ->
 
 
 def unknown_dataset(store: ObjectStore, name: str) -> UnknownName:
-    """The error for a dataset that was never added."""
-    given = name if name in KNOWN else "NAME --from FOLDER_OR_S3_PREFIX"
-    return UnknownName("dataset", name, datasets(store), f"add it with `ganlib dataset add {given}`")
+    """The error for a dataset that was never added; each command in it runs as it is printed."""
+    try:
+        check_dataset_name(name)
+    except ConfigError:
+        remedy = "`ganlib dataset list` lists all"
+    else:
+        remedy = f"add it with `ganlib dataset add {name}`"
+        if name not in KNOWN:
+            remedy += " and --from, the folder, archive or s3:// address of its pictures"
+    return UnknownName("dataset", name, datasets(store), remedy)
 
 
 def raw_objects(store: ObjectStore, name: str) -> dict[str, ObjectInfo]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ganlib.data.layout import describe_raw, raw_objects
-from ganlib.data.licences import stated_licence
+from ganlib.data.licences import licence_of
 from ganlib.data.preparation import PreparationReport
 from ganlib.data.reports import fullest_report, stored_reports
 from ganlib.data.threads import TRANSFER_THREADS, ordered_map
@@ -65,7 +65,7 @@ class DatasetDetails:
     classes: dict[str, int | None]
     """Raw pictures by class, in the order of the labels; ``None``: not known before they are read."""
     licence: str
-    """As a recipe states it; ``unknown`` when none does."""
+    """As whoever added it stated it, or else a recipe; ``unknown`` when none does."""
     reports: Mapping[str, PreparationReport]
     """By the version's digest; those that an older ganlib wrote say little, and a version may have none."""
     unread: tuple[str, ...]
@@ -98,7 +98,7 @@ def describe(store: ObjectStore, name: str, *, only: str | None = None) -> Datas
         objects=len(objects),
         bytes=sum(info.size for info in objects.values()),
         classes={each: None if found is None else found.get(each, 0) for each in raw.classes},
-        licence=stated_licence(name),
+        licence=licence_of(store, name),
         reports={digest: report for digest, report in reports.items() if report is not None},
         unread=tuple(problem for _, report, problem in stored if report is None),
     )

@@ -32,7 +32,7 @@ from ganlib.data.preparation_task import (
 from ganlib.data.prepare import Progress, begin_work, find_finished, plan_work, prepare_work
 from ganlib.data.units import DecodingPlan, Unit
 from ganlib.data.work import PreparationWork
-from ganlib.errors import DataError, GanlibError
+from ganlib.errors import ConfigError, DataError, GanlibError
 from ganlib.ports import ObjectStore
 from ganlib.records import DatasetVersion
 from ganlib.settings import Settings, load_settings
@@ -89,9 +89,15 @@ def prepare_anywhere(
             of new pictures.
 
     Raises:
+        ConfigError: Several processes are asked for to prepare IDX files.
         GanlibError: As :func:`ganlib.data.prepare.prepare` and :func:`ganlib.cluster.launch.run_job`.
     """
     work, objects = begin_work(store, name, preparation)
+    if work.raw.format == "idx" and workers:
+        raise ConfigError(
+            f"--workers {workers} cannot be used: dataset {name!r} is of IDX files, which one process "
+            "prepares in seconds; leave it out"
+        )
     version = find_finished(work, most_refused)
     if version is not None:
         # A job may have died between the version and this.

@@ -75,7 +75,9 @@ class Survey:
     """Content of the tables that are used, by their names among the raw objects."""
     labelling: Labelling
     left_out: int
-    """Pictures without a class that were not asked for."""
+    """State Farm's pictures without a class, if they were not asked for."""
+    foreign: int
+    """Pictures that belong to neither of State Farm's folders, if the dataset is its archive."""
     unused_tables: int
     """Tables without the columns that are needed."""
 
@@ -141,7 +143,10 @@ def survey(
             f"the outermost folders are {', '.join(labelling.classes)}, which are no classes; classes in the "
             "folders below are taken with --class-level 2, and none with --class-level 0"
         )
-    return Survey(labels, contents, labelling, len(paths) - len(taken), unused)
+    everything = labels.model_copy(update={"unlabelled": True})
+    foreign = sum(not takes(everything, path) for path in paths)
+    left_out = len(paths) - len(taken) - foreign
+    return Survey(labels, contents, labelling, left_out, foreign, unused)
 
 
 def _name(data: bytes) -> str:

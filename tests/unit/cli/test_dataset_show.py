@@ -12,9 +12,10 @@ from test_dataset_list import put_version
 from typer.testing import CliRunner
 
 from ganlib.cli.main import app
+from ganlib.config.run import load_config
 from ganlib.data.formats.entries import Refused
 from ganlib.data.layout import RawDataset
-from ganlib.data.licences import stated_licence
+from ganlib.data.licences import licence_of, stated_licence, with_licence
 from ganlib.data.preparation import Preparation, PreparationReport
 from ganlib.errors import ConfigError, DataError, UnknownName
 from ganlib.fakes.stores import MemoryStore
@@ -191,3 +192,28 @@ def test_a_sheet_is_written_of_the_version_that_is_meant(
 def test_licences_are_those_of_the_recipes() -> None:
     assert stated_licence("fashion-mnist") == "MIT"
     assert stated_licence("flowers") == "unknown"
+
+
+def test_the_licence_that_was_stated_when_it_was_added_is_shown(store: MemoryStore) -> None:
+    described = RawDataset(format="pictures", sources=("x",), licence="CC-BY-4.0")
+    store.put("raw/flowers/dataset.json", described.to_json().encode())
+    assert "licence CC-BY-4.0" in say("flowers")
+    assert json.loads(say("flowers", "--json"))["licence"] == "CC-BY-4.0"
+    assert licence_of(store, "flowers", "MIT") == "MIT", "a configuration's own licence counts"
+    config = load_config("digits-wgan", {"dataset.name": "flowers"})
+    assert with_licence(store, config).dataset.licence == "CC-BY-4.0"
+    assert with_licence(store, config).digest == config.digest
+    store.put("raw/flowers/dataset.json", b"{")
+    assert licence_of(store, "flowers") == "unknown"
+
+
+@pytest.mark.parametrize("name", ["pets", "digits"])
+def test_the_hint_of_an_unknown_dataset_names_it(name: str, store: MemoryStore) -> None:
+    with pytest.raises(UnknownName, match=f"`ganlib dataset add {name}`"):
+        say(name)
+
+
+@pytest.mark.parametrize("name", ["No Name", "", "a/b"])
+def test_the_hint_for_a_name_that_no_dataset_can_have_adds_nothing(name: str, store: MemoryStore) -> None:
+    with pytest.raises(UnknownName, match="`ganlib dataset list` lists all"):
+        say(name)

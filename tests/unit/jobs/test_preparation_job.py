@@ -17,10 +17,11 @@ from ganlib.data.prepare import begin_work, prepare
 from ganlib.data.raw.add import add_dataset
 from ganlib.data.units import Unit
 from ganlib.data.work import PreparationWork
-from ganlib.errors import DataError
+from ganlib.errors import ConfigError, DataError
 from ganlib.fakes.stores import MemoryStore
 from ganlib.jobs import prepare_dataset
 from ganlib.jobs.prepare_dataset import OnCluster, UnitDecoder
+from ganlib.settings import load_settings
 
 WAY = Preparation(size=8)
 PICTURES = 60
@@ -113,3 +114,28 @@ def test_a_store_that_alters_what_it_keeps_ends_it(store: MemoryStore) -> None:
     with pytest.raises(DataError, match="and 5 more is gone or holds other pixels than were written; check"):
         prepare(store, "pets", WAY, decode=InThisProcess())
     assert not [key for key in store.objects if key.endswith("manifest.json")]
+
+
+def test_several_processes_for_idx_files_are_refused_before_anything_is_made(store: MemoryStore) -> None:
+    def no_store(uri: str) -> MemoryStore:
+        raise AssertionError(f"{uri} was opened")
+
+    add_dataset(store, "digits", None, open_store=no_store, scratch=load_settings().scratch)
+    before = dict(store.objects)
+
+    def prepared(workers: int | None) -> object:
+        return prepare_dataset.prepare_anywhere(
+            load_settings(),
+            store,
+            "digits",
+            Preparation(size=8),
+            progress=lambda done, total: None,
+            on_line=print,
+            most_refused=0.01,
+            workers=workers,
+        )
+
+    with pytest.raises(ConfigError, match="--workers 2 cannot be used: dataset 'digits' is of IDX files"):
+        prepared(2)
+    assert store.objects == before
+    assert prepared(0) == prepared(None)
