@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,8 @@ from ganlib.data.units import Unit
 from ganlib.data.work import PreparationWork
 from ganlib.errors import ConfigError, DataError
 from ganlib.fakes.stores import MemoryStore
-from ganlib.jobs import prepare_dataset
-from ganlib.jobs.prepare_dataset import OnCluster, UnitDecoder
+from ganlib.jobs import prepare_dataset, unit_decoding
+from ganlib.jobs.unit_decoding import OnCluster, Tally, UnitDecoder, UnitProgress, waited_for
 from ganlib.settings import load_settings
 
 WAY = Preparation(size=8)
@@ -39,7 +40,7 @@ class InThisProcess(OnCluster):
         self.decoded: list[str] = []
         self.most = most
 
-    def _decoded(self, work: PreparationWork, some: Sequence[Unit]) -> Iterator[str]:
+    def _decoded(self, work: PreparationWork, some: Sequence[Unit]) -> Iterator[UnitProgress]:
         decoder = UnitDecoder(work.name, work.preparation.to_json(), work.shape[0], work.key)
         for unit in some:
             if len(self.decoded) == self.most:
@@ -48,7 +49,7 @@ class InThisProcess(OnCluster):
             if row["error"]:
                 raise DataError(row["error"])
             self.decoded.append(row["name"])
-            yield row["name"]
+            yield UnitProgress(row["name"], 0, True)
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MemoryStore:
         path.write_bytes(out.getvalue())
     add_dataset(store, "pets", str(folder), open_store=lambda uri: store, scratch=tmp_path / "scratch")
     monkeypatch.setattr(units, "UNIT_PICTURES", (10, 10))
-    monkeypatch.setattr(prepare_dataset, "open_store", lambda settings: store)
+    monkeypatch.setattr(unit_decoding, "open_store", lambda settings: store)
     return store
 
 
@@ -116,16 +117,20 @@ def test_a_store_that_alters_what_it_keeps_ends_it(store: MemoryStore) -> None:
     assert not [key for key in store.objects if key.endswith("manifest.json")]
 
 
-def test_several_processes_for_idx_files_are_refused_before_anything_is_made(store: MemoryStore) -> None:
+def test_several_processes_for_idx_files_are_refused_before_anything_is_made(
+    store: MemoryStore, tmp_path: Path
+) -> None:
+    settings = load_settings({"GANLIB_HOME": str(tmp_path / "home")})
+
     def no_store(uri: str) -> MemoryStore:
         raise AssertionError(f"{uri} was opened")
 
-    add_dataset(store, "digits", None, open_store=no_store, scratch=load_settings().scratch)
+    add_dataset(store, "digits", None, open_store=no_store, scratch=settings.scratch)
     before = dict(store.objects)
 
     def prepared(workers: int | None) -> object:
         return prepare_dataset.prepare_anywhere(
-            load_settings(),
+            settings,
             store,
             "digits",
             Preparation(size=8),
@@ -139,3 +144,64 @@ def test_several_processes_for_idx_files_are_refused_before_anything_is_made(sto
         prepared(2)
     assert store.objects == before
     assert prepared(0) == prepared(None)
+
+
+class _Remote:
+    """Calls a method as Ray's actor does, at once."""
+
+    def __init__(self, method: Callable[..., object]) -> None:
+        self.remote = method
+
+
+class _Actor:
+    def __init__(self, tally: Tally) -> None:
+        self.tell = _Remote(tally.tell)
+
+
+def test_pictures_are_counted_within_a_unit_and_none_twice_when_it_begins_anew(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(units, "UNIT_PICTURES", (PICTURES, PICTURES))
+    monkeypatch.setattr(unit_decoding, "_TELL_EVERY_SECONDS", 0.0)
+
+    class Telling(OnCluster):
+        def _decoded(self, work: PreparationWork, some: Sequence[Unit]) -> Iterator[UnitProgress]:
+            [unit] = some
+            tally = Tally()
+            arguments = (work.name, work.preparation.to_json(), work.shape[0], work.key)
+            UnitDecoder(*arguments, _Actor(tally))({"unit": unit.to_json()})
+            assert tally.counts() == {unit.name: PICTURES}
+            assert tally.counts() == {}
+            for pictures in (20, 50, 5, 10, 55):  # its process died after 50
+                yield UnitProgress(unit.name, pictures, False)
+            yield UnitProgress(unit.name, 0, True)
+
+    counted: list[int] = []
+    prepare(store, "pets", WAY, lambda done, total: counted.append(done), decode=Telling(1))
+    assert counted == [20, 50, 55, PICTURES]
+
+
+def test_between_rows_that_take_long_one_is_told_so_and_errors_arrive(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(unit_decoding, "_ASK_EVERY_SECONDS", 0.001)
+    ask_on = threading.Event()
+
+    def rows() -> Iterator[dict[str, str]]:
+        yield {"name": "a"}
+        ask_on.wait(60)
+        yield {"name": "b"}
+        raise Died
+
+    names: list[str | None] = []
+
+    def read() -> None:
+        for row in waited_for(rows()):
+            names.append(None if row is None else row["name"])
+            if names[-1] is None:
+                ask_on.set()
+
+    with pytest.raises(Died):
+        read()
+    assert [name for name in names if name] == ["a", "b"]
+    assert None in names
