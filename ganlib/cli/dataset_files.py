@@ -68,6 +68,7 @@ def dataset_show(
     from ganlib.cli.version_views import refused_lines
     from ganlib.data.summary import describe
     from ganlib.data.version_choice import pick_version
+    from ganlib.data.windows import way_now
     from ganlib.storage import open_store
 
     if refused and json:
@@ -75,7 +76,12 @@ def dataset_show(
     settings = load_settings()
     store, address = open_store(settings), f"s3://{settings.s3_bucket}/"
     chosen = pick_version(store, name, digest) if digest or sheet else None
-    found = describe(store, name, only=chosen if digest else None)
+    found = describe(
+        store,
+        name,
+        only=chosen if digest else None,
+        way=lambda version: way_now(version, settings.cache_bytes),
+    )
     if sheet is not None and chosen is not None:
         _write_sheet(store, name, chosen, sheet)
     if refused:

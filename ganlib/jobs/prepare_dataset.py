@@ -1,10 +1,10 @@
 """The preparation job: the pictures of a dataset are decoded by many processes of the cluster.
 
 ``python -m ganlib.jobs.prepare_dataset NAME KEY`` on the cluster. Ray Data hands out units of some hundred
-pictures and replaces processes that die (:mod:`ganlib.jobs.unit_decoding`). What a unit gives is stored before
-the unit counts as done, so a job that died goes on where it stopped. The job's own process divides, merges and
-publishes (:mod:`ganlib.data.publishing`); its memory grows by some hundred bytes a picture, and that of the
-others not at all.
+pictures and replaces processes that die (:mod:`ganlib.jobs.unit_decoding`). What a unit gives is stored
+before the unit counts as done, so a job that died goes on where it stopped. The job's own process divides,
+merges and publishes (:mod:`ganlib.data.publishing`); its memory grows by some hundred bytes a picture, and
+that of the others not at all.
 """
 
 from __future__ import annotations

@@ -107,7 +107,7 @@ class OnCluster:
 
         cpus = max(1, int(ray.cluster_resources().get("CPU", 1)))
         most = min(len(units), self._workers or cpus)
-        tally = ray.remote(num_cpus=0)(Tally).remote()
+        tally: Any = ray.remote(num_cpus=0)(Tally).remote()
         items = [{"unit": unit.to_json()} for unit in units]
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from ganlib.data.licences import licence_of, stated_licence, with_licence
 from ganlib.data.preparation import Preparation, PreparationReport
 from ganlib.errors import ConfigError, DataError, UnknownName
 from ganlib.fakes.stores import MemoryStore
-from ganlib.records import DatasetVersion, Split
+from ganlib.records import DatasetVersion, Shard, Split
 
 
 @pytest.fixture
@@ -61,6 +62,7 @@ def test_a_dataset_is_values_for_programs(store: MemoryStore) -> None:
                 "shape": [3, 28, 28],
                 "problem": None,
                 "bytes": 27,
+                "way": "the dataset (27 bytes) is kept whole on each node",
                 "place": f"s3://pictures/datasets/flowers/{digest}/",
                 "report": None,
             }
@@ -79,6 +81,34 @@ def test_a_dataset_is_lines_and_a_table_for_people(store: MemoryStore) -> None:
     text = say("flowers")
     assert f"0.0 kB in s3://pictures/datasets/flowers/{digest}/" in text
     assert "1,234" in text
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        ("1GB", r"a run now: the dataset \(.*\) is kept whole on each node"),
+        (
+            "6MB",
+            r"a run now: the dataset \(.*\) is larger than the cache's .*: streamed, 2 of 9 training shards",
+        ),
+        (
+            "2MB",
+            r"a run now: dataset flowers has 10,000,000 bytes, and GANLIB_CACHE_BYTES is 2,000,000: to be",
+        ),
+    ],
+)
+def test_the_way_that_a_run_would_take_is_shown(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch, limit: str, said: str
+) -> None:
+    shards = tuple(
+        Shard(path=f"shards/{at}.safetensors", split=split, images=9, bytes=10**6, sha256=f"{at}" * 64)
+        for at, split in enumerate((*["train"] * 9, "held_out"))
+    )
+    digest = DatasetVersion.digest_for((3, 8, 8), (), shards)
+    version = DatasetVersion(name="flowers", digest=digest, image_shape=(3, 8, 8), classes=(), shards=shards)
+    store.put(f"{version.prefix}/manifest.json", version.to_json().encode())
+    monkeypatch.setenv("GANLIB_CACHE_BYTES", limit)
+    assert re.search(said, say("flowers"))
 
 
 def test_idx_files_have_classes_without_counts_and_many_classes_are_cut(store: MemoryStore) -> None:
