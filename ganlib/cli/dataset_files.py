@@ -14,8 +14,8 @@ import typer
 from ganlib.cli.datasets import DatasetArgument, dataset_app
 from ganlib.cli.help import command
 from ganlib.cli.options import Json, say
-from ganlib.errors import ConfigError, DataError
-from ganlib.settings import load_settings
+from ganlib.errors import ConfigError, DataError, ServiceError
+from ganlib.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from ganlib.ports import ObjectStore
@@ -158,7 +158,9 @@ def dataset_verify(
     discard: Annotated[
         bool,
         typer.Option(
-            "--discard", help="Remove what is damaged, so that preparing again makes the version anew."
+            "--discard",
+            help="Remove what is damaged, so that preparing again makes the version anew, and what "
+            "interrupted preparations of other raw pictures left.",
         ),
     ] = False,
 ) -> None:
@@ -168,7 +170,9 @@ def dataset_verify(
     from ganlib.data.version_choice import pick_version, version_digests
     from ganlib.storage import open_store
 
-    store, remedies = open_store(load_settings()), dict[str, None]()
+    settings = load_settings()
+    store, remedies = open_store(settings), dict[str, None]()
+    _unfinished(settings, store, name, discard=discard)
     damaged = 0
     digests = version_digests(store, name) if digest is None else [pick_version(store, name, digest)]
     for each in digests:
@@ -192,6 +196,31 @@ def dataset_verify(
             f"{damaged:,} of {len(digests):,} versions of dataset {name} cannot be trusted; {remedy}: "
             "the same raw pictures make the same version"
         )
+
+
+def _unfinished(settings: Settings, store: ObjectStore, name: str, *, discard: bool) -> None:
+    """Tell of work that interrupted preparations left and that fits no more, or remove it."""
+    from ganlib.cli.version_views import size_text
+    from ganlib.data.unfinished_work import discard_work, outdated_work
+
+    works = outdated_work(store, name) if name and "/" not in name else []
+    if not works:
+        return
+    what = f"{len(works):,} interrupted preparations of other raw pictures"
+    size = size_text(sum(work.bytes for work in works))
+    if not discard:
+        say(f"{what} left {size}; `ganlib dataset verify {name} --discard` removes it")
+        return
+    # Imported here: it needs Ray's client, which takes a second.
+    from ganlib.cluster.launch import is_running
+
+    try:
+        removed = discard_work(store, works, lambda job: is_running(settings, job))
+    except ServiceError as error:
+        say(f"{what} left {size}, which stays: whether a job is at work on it cannot be asked ({error})")
+        return
+    busy = f"; jobs are at work on {len(works) - removed:,} others" if removed < len(works) else ""
+    say(f"removed what {removed:,} of {what} left{busy}")
 
 
 @contextmanager

@@ -86,6 +86,11 @@ def connect(settings: Settings) -> JobSubmissionClient:
     return JobSubmissionClient(address)
 
 
+def is_running(settings: Settings, job: str) -> bool:
+    """Whether a job of this name is waiting or running on the cluster. Raises ``ServiceError``."""
+    return _running(connect(settings), job) is not None
+
+
 def require_capacity(settings: Settings, workers: int) -> None:
     """Check that the cluster can place a run; Ray itself would wait for ever.
 

@@ -36,7 +36,12 @@ class PreparationTask(Record):
     @property
     def job(self) -> str:
         """Identity of the job: the same task is not made twice at once."""
-        return f"prepare-{self.name}-{self.key[:16]}"
+        return job_of(self.name, self.key)
+
+
+def job_of(name: str, key: str) -> str:
+    """Identity of the job that makes the preparation of a dataset with this key."""
+    return f"prepare-{name}-{key[:16]}"
 
 
 def write_preparation_task(store: ObjectStore, task: PreparationTask) -> None:
