@@ -16,7 +16,7 @@ from flows.stages import prepare_dataset
 from ganlib.config.parts import MOST_REFUSED
 from ganlib.data.data_card import data_card
 from ganlib.data.labelling.dataset_labels import DatasetLabels
-from ganlib.data.licences import stated_licence
+from ganlib.data.licences import licence_of
 from ganlib.data.preparation import Preparation
 from ganlib.data.raw.add import AddedDataset, add_dataset
 from ganlib.data.versions import find_report
@@ -46,6 +46,7 @@ def ingest(
     unlabelled: bool = False,
     replace: bool = False,
     most_refused: float = MOST_REFUSED,
+    licence: str = "",
 ) -> Ingested:
     """Add pictures to a dataset and prepare a version of all of it.
 
@@ -62,17 +63,20 @@ def ingest(
         unlabelled: Take State Farm's pictures without a class, too.
         replace: Remove what was added before and is not in the source.
         most_refused: Largest share of the pictures that may be unusable, 0 to 1.
+        licence: Licence of the pictures, for the cards: CC-BY-4.0, or a sentence. Left out: as before.
     """
     labels = DatasetLabels(class_level=class_level, group=group, unlabelled=unlabelled)
     preparation = Preparation(size=size, channels=channels, fit=fit, background=background.lower())
-    added = add_source(name, source, labels, replace)
+    added = add_source(name, source, labels, replace, licence or None)
     version, key = prepare_added(name, preparation, most_refused)
     _summarize(version, key)
     return Ingested(added=added, version=version)
 
 
 @task(task_run_name="add {name}")
-def add_source(name: str, source: str | None, labels: DatasetLabels, replace: bool) -> AddedDataset:
+def add_source(
+    name: str, source: str | None, labels: DatasetLabels, replace: bool, licence: str | None = None
+) -> AddedDataset:
     """Put the source's files into the object store; those that are there already are not copied again."""
     begin("add")
     settings = load_settings()
@@ -84,6 +88,7 @@ def add_source(name: str, source: str | None, labels: DatasetLabels, replace: bo
         scratch=settings.scratch,
         labels=labels,
         replace=replace,
+        licence=licence,
     )
     tell(f"{added.uploaded:,} of {added.objects:,} files are new, {added.removed:,} were removed")
     return added
@@ -102,6 +107,7 @@ def prepare_added(name: str, preparation: Preparation, most_refused: float) -> P
 
 
 def _summarize(version: DatasetVersion, key: str) -> None:
-    report = find_report(open_store(load_settings()), version.name, key)
-    card = data_card(version, report, stated_licence(version.name), sheet="")
+    store = open_store(load_settings())
+    report = find_report(store, version.name, key)
+    card = data_card(version, report, licence_of(store, version.name), sheet="")
     create_markdown_artifact(card, key="ingested", description=version.name)

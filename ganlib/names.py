@@ -52,6 +52,16 @@ a copy of another run's."""
 ShardPath = Annotated[str, Field(pattern=r"^shards/[a-z0-9_-]{1,64}\.safetensors$")]
 """Path of a shard below its version's folder, as in ``shards/train-00000.safetensors``."""
 
+UNKNOWN_LICENCE = "unknown"
+"""Stands for a licence that nobody has stated."""
+
+Licence = Annotated[
+    str,
+    Words("1 to 200 characters without line breaks and |"),
+    Field(pattern=r"^[^\x00-\x1f|]{1,200}\z"),
+]
+"""Licence of a dataset's pictures: MIT, CC-BY-4.0, or a sentence."""
+
 ClassName = Annotated[
     str,
     Field(pattern=r"^[^\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]{1,255}$"),

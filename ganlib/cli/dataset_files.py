@@ -14,8 +14,8 @@ import typer
 from ganlib.cli.datasets import DatasetArgument, dataset_app
 from ganlib.cli.help import command
 from ganlib.cli.options import Json, say
-from ganlib.errors import ConfigError, DataError
-from ganlib.settings import load_settings
+from ganlib.errors import ConfigError, DataError, ServiceError
+from ganlib.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from ganlib.ports import ObjectStore
@@ -68,6 +68,7 @@ def dataset_show(
     from ganlib.cli.version_views import refused_lines
     from ganlib.data.summary import describe
     from ganlib.data.version_choice import pick_version
+    from ganlib.data.windows import way_now
     from ganlib.storage import open_store
 
     if refused and json:
@@ -75,7 +76,12 @@ def dataset_show(
     settings = load_settings()
     store, address = open_store(settings), f"s3://{settings.s3_bucket}/"
     chosen = pick_version(store, name, digest) if digest or sheet else None
-    found = describe(store, name, only=chosen if digest else None)
+    found = describe(
+        store,
+        name,
+        only=chosen if digest else None,
+        way=lambda version: way_now(version, settings.cache_bytes),
+    )
     if sheet is not None and chosen is not None:
         _write_sheet(store, name, chosen, sheet)
     if refused:
@@ -152,27 +158,35 @@ def dataset_verify(
     discard: Annotated[
         bool,
         typer.Option(
-            "--discard", help="Remove what is damaged, so that preparing again makes the version anew."
+            "--discard",
+            help="Remove what is damaged, so that preparing again makes the version anew, and what "
+            "interrupted preparations of other raw pictures left.",
         ),
     ] = False,
 ) -> None:
     """Read versions back from the object store, every byte, and list what is wrong with them."""
-    from ganlib.cli.version_views import print_verification
+    from ganlib.cli.version_views import prepare_command, print_verification
     from ganlib.data.verify import discard_faults, verify_version
     from ganlib.data.version_choice import pick_version, version_digests
     from ganlib.storage import open_store
 
-    store, damaged = open_store(load_settings()), 0
+    settings = load_settings()
+    store, remedies = open_store(settings), dict[str, None]()
+    _unfinished(settings, store, name, discard=discard)
+    damaged = 0
     digests = version_digests(store, name) if digest is None else [pick_version(store, name, digest)]
     for each in digests:
         with counted(f"verifying {each[:12]}", "MB") as progress:
             found = verify_version(store, name, each, progress)
+        again = prepare_command(store, found)  # asked now, since a discarded report cannot tell
         print_verification(found)
         if found.faults and discard:
             say(f"removed {len(discard_faults(store, found)):,} objects of version {each}")
-        damaged += bool(found.faults)
+        if found.faults:
+            damaged += 1
+            remedies[again] = None
     if damaged:
-        prepare = f"prepare it as it was, with ganlib dataset prepare {name} --size N"
+        prepare = f"prepare it as it was, with {' and '.join(remedies)}"
         remedy = (
             prepare
             if discard
@@ -182,6 +196,31 @@ def dataset_verify(
             f"{damaged:,} of {len(digests):,} versions of dataset {name} cannot be trusted; {remedy}: "
             "the same raw pictures make the same version"
         )
+
+
+def _unfinished(settings: Settings, store: ObjectStore, name: str, *, discard: bool) -> None:
+    """Tell of work that interrupted preparations left and that fits no more, or remove it."""
+    from ganlib.cli.version_views import size_text
+    from ganlib.data.unfinished_work import discard_work, outdated_work
+
+    works = outdated_work(store, name) if name and "/" not in name else []
+    if not works:
+        return
+    what = f"{len(works):,} interrupted preparations of other raw pictures"
+    size = size_text(sum(work.bytes for work in works))
+    if not discard:
+        say(f"{what} left {size}; `ganlib dataset verify {name} --discard` removes it")
+        return
+    # Imported here: it needs Ray's client, which takes a second.
+    from ganlib.cluster.launch import is_running
+
+    try:
+        removed = discard_work(store, works, lambda job: is_running(settings, job))
+    except ServiceError as error:
+        say(f"{what} left {size}, which stays: whether a job is at work on it cannot be asked ({error})")
+        return
+    busy = f"; jobs are at work on {len(works) - removed:,} others" if removed < len(works) else ""
+    say(f"removed what {removed:,} of {what} left{busy}")
 
 
 @contextmanager

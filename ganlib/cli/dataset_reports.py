@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ganlib.cli.options import say
-from ganlib.cli.output import terminal
+from ganlib.cli.output import one_line, terminal
 from ganlib.cluster.lines import StageProgress, read_line
 
 if TYPE_CHECKING:
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 MOST_CLASSES = 20
 """Classes that are printed."""
+
+MOST_KINDS = 20
+"""Kinds of files that are printed."""
 
 
 def print_added(added: AddedDataset, *, replaced: bool, size: int) -> None:
@@ -45,6 +48,8 @@ def print_added(added: AddedDataset, *, replaced: bool, size: int) -> None:
         say(f"{added.rows_without_picture:,} rows of the table have no picture")
     if added.unused_tables:
         say(f"{added.unused_tables:,} tables not used: classes are read from the columns file and label")
+    if added.tables_not_looked_at:
+        say(_not_looked_at(added))
     if added.format == "pictures":
         say(_classes(added.by_class))
     elif added.classes:
@@ -86,10 +91,12 @@ def print_refused(refused: Sequence[Refused]) -> None:
 
 
 def counted(counts: Mapping[str, int]) -> str:
-    """Counts by kind, the most frequent first: ``6 .webp, 2 hidden``."""
-    return ", ".join(
-        f"{count:,} {kind}" for kind, count in sorted(counts.items(), key=lambda c: (-c[1], c[0]))
-    )
+    """Counts by kind, the most frequent first, and of many kinds the rest: ``6 .webp, 2 hidden``."""
+    ordered = sorted(counts.items(), key=lambda c: (-c[1], c[0]))
+    parts = [f"{count:,} {one_line(kind)}" for kind, count in ordered[:MOST_KINDS]]
+    if rest := ordered[MOST_KINDS:]:
+        parts.append(f"{sum(count for _, count in rest):,} of {len(rest):,} other kinds")
+    return ", ".join(parts)
 
 
 @contextmanager
@@ -129,6 +136,19 @@ def show_line(line: str, progress: Callable[[int, int], None]) -> None:
         progress(said.images, said.total_images or 0)
     elif isinstance(said, str) and not said.startswith("dataset "):
         say(said)
+
+
+def _not_looked_at(added: AddedDataset) -> str:
+    from ganlib.data.labelling.label_table import MAX_TABLE_BYTES
+    from ganlib.data.raw.source_tables import MOST_TABLE_BYTES, MOST_TABLES
+
+    named = ", ".join(map(one_line, added.first_tables_not_looked_at))
+    more = ", …" if added.tables_not_looked_at > len(added.first_tables_not_looked_at) else ""
+    return (
+        f"{added.tables_not_looked_at:,} tables not looked at: {named}{more}; at most {MOST_TABLES:,} are, "
+        f"of {MAX_TABLE_BYTES / 2**20:.0f} MiB each and {MOST_TABLE_BYTES / 2**20:.0f} MiB together: "
+        "put the one that gives the classes at the top, and take others out"
+    )
 
 
 def _classes(by_class: Mapping[str, int]) -> str:

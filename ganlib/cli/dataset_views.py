@@ -58,6 +58,7 @@ def detailed_values(found: DatasetDetails, address: str) -> dict[str, Any]:
             {
                 **_version_values(version),
                 "bytes": version.bytes,
+                "way": version.way,
                 "place": f"{address}datasets/{name}/{version.digest}/",
                 "report": report_values(found.reports.get(version.digest)),
             }
@@ -90,6 +91,8 @@ def print_details(found: DatasetDetails, address: str) -> None:
         console.print()
         console.print(f"version {version.digest[:12]}", style="bold", markup=False)
         console.print(f"{size}{address}datasets/{name}/{version.digest}/", markup=False, soft_wrap=True)
+        if version.way is not None:
+            console.print(f"a run now: {version.way}", markup=False, soft_wrap=True)
         print_report(name, version, found.reports.get(version.digest))
     for problem in found.unread:
         console.print(f"a report cannot be read: {one_line(problem)}", style="yellow", markup=False)

@@ -59,6 +59,14 @@ def dataset_add(
     unlabelled: Annotated[
         bool, typer.Option("--unlabelled", help="Take State Farm's pictures without a class, too.")
     ] = False,
+    licence: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help="Licence of the pictures, for the cards of dataset and models: CC-BY-4.0, or a sentence.",
+            show_default="as stated before, or unknown",
+        ),
+    ] = None,
     replace: Annotated[
         bool, typer.Option("--replace", help="Remove what was added before and is not in the source.")
     ] = False,
@@ -81,6 +89,7 @@ def dataset_add(
         scratch=settings.scratch,
         labels=DatasetLabels(class_level=class_level, group=group or "", unlabelled=unlabelled),
         replace=replace,
+        licence=licence,
     )
     print_added(added, replaced=replace, size=28 if added.format == "idx" else 64)
 
@@ -222,7 +231,7 @@ def dataset_list(json: Json = False) -> None:
     if json:
         say(as_json(listed_values(found)))
     elif not found:
-        say("there is no dataset yet; `ganlib dataset add NAME --from SOURCE` adds one")
+        say("there is no dataset yet; `ganlib dataset add digits` adds one")
     else:
         print_datasets(found)
 

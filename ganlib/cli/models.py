@@ -51,7 +51,7 @@ def list_models(
     if json:
         say(as_json([asdict(row) for row in rows]))
     elif not rows:
-        say("no generator is registered yet; publish one with `ganlib retrain RECIPE`")
+        say("no generator is registered yet; publish one with `ganlib retrain digits-wgan`")
     else:
         print_listed(rows)
 

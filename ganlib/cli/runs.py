@@ -36,7 +36,7 @@ def list_runs(
     if json:
         say(as_json([values(run) for run in found]))
     elif not found:
-        say("there is no run yet; `ganlib retrain RECIPE` starts one")
+        say("there is no run yet; `ganlib retrain digits-wgan` starts one")
     else:
         _print(found)
 

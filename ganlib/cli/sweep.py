@@ -226,7 +226,7 @@ def sweep_status(
         return
     listed = sweeps(store)
     if not listed:
-        say("there is no sweep yet; `ganlib sweep RECIPE` starts one")
+        say("there is no sweep yet; `ganlib sweep digits-wgan` starts one")
     for found in listed:
         state = "not ended" if found.status == "running" else found.status
         say(f"{found.sweep}: {state}, {len(found.trials)} trials; {result_summary(found)}")

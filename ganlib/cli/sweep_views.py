@@ -40,7 +40,7 @@ def sweep_named(store: ObjectStore, name: str) -> SweepResult:
     names = _names(store)
     found = [name] if name in names else [known for known in names if known.startswith(name)]
     if not found:
-        raise UnknownName("sweep", name, names, "`ganlib sweep RECIPE` starts one")
+        raise UnknownName("sweep", name, names, "`ganlib sweep digits-wgan` starts one")
     if len(found) > 1:
         raise ConfigError(f"{name!r} begins the names of {len(found)} sweeps: {', '.join(found)}; name one")
     return read_sweep_result(store, found[0])

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ganlib.cli.output import one_line, print_rows, terminal
-from ganlib.data.preparation import PreparationReport
-from ganlib.data.reports import SPLITS
+from ganlib.data.preparation import Preparation, PreparationReport
+from ganlib.data.reports import SPLITS, fullest_report, stored_reports
 from ganlib.data.summary import VersionSummary
 
 if TYPE_CHECKING:
     from ganlib.data.verify import Verification
+    from ganlib.ports import ObjectStore
 
 MOST_NAMES = 20
 """Classes in a table, and groups in a line; programs get all."""
@@ -41,7 +43,7 @@ def print_report(name: str, version: VersionSummary, report: PreparationReport |
         _print_counts(report)
     else:
         console.print(
-            "the report has other counts than the manifest; ganlib dataset verify tells more",
+            f"the report has other counts than the manifest; `ganlib dataset verify {name}` tells more",
             style="yellow",
             markup=False,
         )
@@ -98,6 +100,29 @@ def print_verification(found: Verification) -> None:
     for fault in found.faults:
         # Keys and messages may hold what others wrote into the store.
         console.print(f"  {one_line(fault.problem)}", style="yellow", markup=False, soft_wrap=True)
+
+
+def prepare_command(store: ObjectStore, found: Verification) -> str:
+    """The command that prepares a version as it was: by its report, or else by its shape.
+
+    Args:
+        store: Has the reports; those that cannot be read say nothing.
+        found: The version as it was read back.
+    """
+    reports = [each for _, each, _ in stored_reports(store, found.name) if each is not None]
+    report = fullest_report(reports, found.digest)
+    way = None if report is None else report.preparation
+    if way is None and found.shape is not None:
+        way = Preparation(size=found.shape[1], channels=1 if found.shape[0] == 1 else 3)
+    if way is None:
+        return f"ganlib dataset prepare {found.name} and the --size that it had"
+    words = ["ganlib", "dataset", "prepare", found.name, "--size", str(way.size)]
+    usual = Preparation(size=way.size)
+    for option in ("channels", "fit", "background"):
+        value = getattr(way, option)
+        if value != getattr(usual, option):
+            words += [f"--{option}", str(value)]
+    return shlex.join(words)
 
 
 def size_text(count: int) -> str:

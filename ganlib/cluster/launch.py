@@ -98,6 +98,11 @@ def _ask(address: str, path: str, headers: dict[str, str], timeout_seconds: floa
         return json.load(answer)
 
 
+def is_running(settings: Settings, job: str) -> bool:
+    """Whether a job of this name is waiting or running on the cluster. Raises ``ServiceError``."""
+    return _running(connect(settings), job) is not None
+
+
 def require_capacity(settings: Settings, workers: int) -> None:
     """Check that the cluster can place a run; Ray itself would wait for ever.
 

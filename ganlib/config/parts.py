@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ganlib.field_words import Words
-from ganlib.names import Name
+from ganlib.names import UNKNOWN_LICENCE, Licence, Name
 
 NormName = Literal["batch", "layer", "group", "none"]
 
@@ -49,10 +49,9 @@ class DatasetConfig(ConfigPart):
     flip: bool = False
     """Mirror every other training picture left to right, others in each epoch. Not for clothes' logos,
     digits, or whatever else has a left and a right."""
-    licence: Annotated[str, Words("1 to 200 characters without line breaks and |")] = Field(
-        default="unknown", pattern=r"^[^\x00-\x1f|]{1,200}\z"
-    )
-    """Licence of the pictures, for the generator's card: MIT, CC-BY-4.0, or a sentence."""
+    licence: Licence = UNKNOWN_LICENCE
+    """Licence of the pictures, for the generator's card: MIT, CC-BY-4.0, or a sentence; unknown takes the one
+    that was stated when the dataset was added."""
 
 
 class DcganConfig(ConfigPart):

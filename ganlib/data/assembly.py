@@ -8,7 +8,7 @@ each shard is a random sample of the split.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
 
@@ -21,13 +21,30 @@ from ganlib.data.pixel_files import PixelFiles
 from ganlib.data.shards import Block, shard_capacity, write_shards
 from ganlib.data.split import PictureSplit, pixel_digest
 from ganlib.data.threads import ordered_map
-from ganlib.errors import DataError
+from ganlib.errors import DataError, DiskFull
 from ganlib.records import Shard, Split
 
 _READERS = 4
 """Files that are read at once; of each, up to :data:`ganlib.data.pixel_files.FILE_BYTES` may be in memory."""
 
 SPLITS: tuple[Split, ...] = ("train", "held_out")
+
+
+class PixelsAltered(DataError):
+    """Files of pixels that are gone, or hold other pixels than were written.
+
+    Args:
+        dataset: Name of the dataset.
+        files: The files, as :mod:`ganlib.data.pixel_files` names them; one or more.
+    """
+
+    def __init__(self, dataset: str, files: frozenset[str]) -> None:
+        self.files = files
+        more = f" and {len(files) - 1:,} more" if len(files) > 1 else ""
+        super().__init__(
+            f"datasets/{dataset}/{min(files)}{more} is gone or holds other pixels than were written; check "
+            "the disk of the object store, and prepare again"
+        )
 
 
 @dataclass(frozen=True)
@@ -54,7 +71,7 @@ def merge_shards(
         folder: Where the shards go, under ``Shard.path``.
 
     Raises:
-        DataError: A file holds other pixels than its rows say.
+        PixelsAltered: Files are gone or hold other pixels than their rows say; it names all of them.
     """
     sources = _Sources(files, rows["file"].to_numpy(), rows["row"].to_numpy(), digests_of(rows), labels)
     shards: list[Shard] = []
@@ -69,6 +86,8 @@ def merge_shards(
             first = end - shard.images
             shard_of[chosen[first:end]], at[chosen[first:end]] = len(shards), np.arange(shard.images)
             shards.append(shard)
+    if sources.altered:
+        raise PixelsAltered(files.dataset, frozenset(sources.altered))
     return MergedShards(tuple(shards), shard_of, at)
 
 
@@ -79,6 +98,8 @@ class _Sources:
     at: NDArray[np.int64]
     digests: NDArray[np.uint8]
     labels: NDArray[np.int64]
+    altered: set[str] = field(default_factory=set)
+    """Files whose pixels are not what their rows say; what :meth:`blocks` gives of them is worthless."""
 
     def blocks(self, chosen: NDArray[np.int64], capacity: int) -> Iterator[Block]:
         """The chosen pictures in their order, a shard's worth at a time."""
@@ -98,13 +119,18 @@ class _Sources:
             positions = parts[number]
             rows = self.at[chosen[positions]]
             first = int(rows.min())
-            pixels = self.files.read(str(names[number]), first, int(rows.max()) + 1)[rows - first]
+            try:
+                pixels = self.files.read(str(names[number]), first, int(rows.max()) + 1)[rows - first]
+            except DiskFull:
+                raise
+            except DataError:  # it is gone, too short, or no file of pixels
+                self.altered.add(str(names[number]))
+                return
             for position, picture in zip(positions, pixels, strict=True):
                 if pixel_digest(picture) != self.digests[chosen[position]].tobytes():
-                    raise DataError(
-                        f"datasets/{self.files.dataset}/{names[number]} holds other pixels than were "
-                        "written; remove it and the entries under prepared/, and prepare again"
-                    )
+                    # Others may be altered, too, and all of them are decoded again at once.
+                    self.altered.add(str(names[number]))
+                    return
                 images[position] = picture
 
         for _ in ordered_map(bring, range(len(names)), threads=_READERS, name="ganlib-merge"):

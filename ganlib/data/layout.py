@@ -26,17 +26,15 @@ from ganlib.data.formats.idx import IDX_NAMES
 from ganlib.data.labelling.dataset_labels import DatasetLabels
 from ganlib.data.raw.contents import is_container
 from ganlib.data.raw.known import KNOWN
+from ganlib.data.tallies import MOST_CONTAINERS, MOST_KINDS
 from ganlib.errors import ConfigError, DataError, ObjectMissing, UnknownName
-from ganlib.names import MAX_CLASSES, ClassName, Count
+from ganlib.names import MAX_CLASSES, UNKNOWN_LICENCE, ClassName, Count, Licence, check_dataset_name
 from ganlib.ports import ObjectInfo, ObjectStore
 from ganlib.records import Record
 
 RawFormat = Literal["idx", "pictures"]
 
 Classes = Annotated[tuple[ClassName, ...], Field(max_length=MAX_CLASSES)]
-
-MAX_CONTAINERS = 100_000
-"""Most containers of a dataset."""
 
 DESCRIPTION = "dataset.json"
 """Name of the object that describes a raw dataset."""
@@ -61,10 +59,13 @@ class RawDataset(Record):
     """Pictures by class when they were added, as far as no decoding is needed to know."""
     labels: DatasetLabels = DatasetLabels()
     """Where the classes and groups of pictures come from."""
-    containers: dict[str, Count] = Field(default_factory=dict, max_length=MAX_CONTAINERS)
-    """How many pictures each archive, array or table of pictures holds, by relative path."""
-    passed_over: dict[str, Count] = Field(default_factory=dict, max_length=10_000)
-    """Files of the last source that are no pictures, by what they are."""
+    licence: Licence = UNKNOWN_LICENCE
+    """Licence of the pictures, as whoever added them stated it."""
+    containers: dict[str, Count] = Field(default_factory=dict, max_length=MOST_CONTAINERS)
+    """How many pictures each archive, array or table of pictures holds, by relative path; of very many, those
+    of the further ones together under :data:`~ganlib.data.tallies.REST_OF_CONTAINERS`."""
+    passed_over: dict[str, Count] = Field(default_factory=dict, max_length=10 * MOST_KINDS)
+    """Files of the last source that are no pictures, by what they are; of many kinds, the rarest together."""
 
 
 def raw_prefix(name: str) -> str:
@@ -108,9 +109,16 @@ def find_description(store: ObjectStore, name: str, which: str = DESCRIPTION) ->
 
 
 def unknown_dataset(store: ObjectStore, name: str) -> UnknownName:
-    """The error for a dataset that was never added."""
-    given = name if name in KNOWN else "NAME --from FOLDER_OR_S3_PREFIX"
-    return UnknownName("dataset", name, datasets(store), f"add it with `ganlib dataset add {given}`")
+    """The error for a dataset that was never added; each command in it runs as it is printed."""
+    try:
+        check_dataset_name(name)
+    except ConfigError:
+        remedy = "`ganlib dataset list` lists all"
+    else:
+        remedy = f"add it with `ganlib dataset add {name}`"
+        if name not in KNOWN:
+            remedy += " and --from, the folder, archive or s3:// address of its pictures"
+    return UnknownName("dataset", name, datasets(store), remedy)
 
 
 def raw_objects(store: ObjectStore, name: str) -> dict[str, ObjectInfo]:

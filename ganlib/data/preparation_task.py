@@ -6,6 +6,8 @@ was interrupted goes on where it stopped.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pyarrow as pa
 from pydantic import Field
 
@@ -34,7 +36,12 @@ class PreparationTask(Record):
     @property
     def job(self) -> str:
         """Identity of the job: the same task is not made twice at once."""
-        return f"prepare-{self.name}-{self.key[:16]}"
+        return job_of(self.name, self.key)
+
+
+def job_of(name: str, key: str) -> str:
+    """Identity of the job that makes the preparation of a dataset with this key."""
+    return f"prepare-{name}-{key[:16]}"
 
 
 def write_preparation_task(store: ObjectStore, task: PreparationTask) -> None:
@@ -58,6 +65,21 @@ def find_unit_rows(work: PreparationWork, unit: Unit) -> pa.Table | None:
     where = _key(work.name, work.key, f"{unit.name}.parquet")
     found = (info for info in work.store.list(where) if info.key == where)
     return next((read_rows(ObjectRange(work.store, info)) for info in found), None)
+
+
+def forget_units(work: PreparationWork, files: Iterable[str]) -> None:
+    """Remove work files that were altered, and the rows of their units, so that these are decoded again.
+
+    Args:
+        work: The preparation.
+        files: As :mod:`ganlib.data.pixel_files` names them; those of other preparations and of versions stay.
+    """
+    ours = f"preparing/{work.key}/"
+    for file in files:
+        if file.startswith(ours):
+            unit = file.removeprefix(ours).partition("-")[0]
+            work.store.delete(_key(work.name, work.key, f"{unit}.parquet"))
+            work.store.delete(f"datasets/{work.name}/{file}")
 
 
 def remove_work(store: ObjectStore, name: str, key: str) -> None:

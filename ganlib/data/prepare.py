@@ -13,18 +13,23 @@ source's own files hold out, and else about a tenth of the pictures by their con
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ganlib.config.parts import MOST_REFUSED
+from ganlib.data.assembly import PixelsAltered
 from ganlib.data.idx_set import open_idx_set
 from ganlib.data.labelling.dataset_labels import takes
 from ganlib.data.layout import RawDataset, describe_raw, format_of, raw_objects, raw_prefix
+from ganlib.data.picture_rows import join_rows
 from ganlib.data.pixel_files import PixelFiles
 from ganlib.data.preparation import Preparation, PreparationReport
+from ganlib.data.preparation_task import forget_units
 from ganlib.data.publishing import check_refused, publish_rows
 from ganlib.data.scratch import scratch_folder
 from ganlib.data.threads import TRANSFER_THREADS, decode_threads
@@ -46,6 +51,9 @@ __all__ = ["decode_here", "load_version", "prepare", "versions"]
 
 # Counted up when the same pictures would be divided otherwise.
 _SPLIT = 3
+
+_MOST_NAMED = 5
+_log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 """Called with pictures done and pictures in all."""
@@ -86,7 +94,7 @@ def prepare(
 
     A picture that cannot be used is refused, and listed in the report. Exact copies, pictures with the same
     prepared pixels and label, are kept once. Pictures that the last preparation in the same way decoded are
-    not decoded again.
+    not decoded again, unless their pixels in the store were altered since.
 
     Args:
         store: Holds the raw objects and receives the version.
@@ -136,7 +144,47 @@ def prepare_work(
         plan = plan or plan_work(work, objects)
         counter.total = plan.pictures
         tables, files = decode(work, plan.units, folder, counter.count)
-        return publish_rows(work, plan.rows, tables, files, folder, most_refused, started)
+        try:
+            return publish_rows(work, plan.rows, tables, files, folder, most_refused, started)
+        except PixelsAltered as error:
+            altered = error.files
+        again, known_decoded = _plan_again(work, objects, plan, tables, altered)
+        counter.total += again.pictures
+        tables, files = decode(work, again.units, folder, counter.count)
+        return publish_rows(
+            work,
+            again.rows,
+            tables,
+            files,
+            folder,
+            most_refused,
+            started,
+            known_decoded=known_decoded,
+            altered=altered,
+        )
+
+
+def _plan_again(
+    work: PreparationWork,
+    objects: Mapping[str, ObjectInfo],
+    plan: DecodingPlan,
+    tables: Sequence[pa.Table],
+    altered: frozenset[str],
+) -> tuple[DecodingPlan, int]:
+    """The pictures whose pixels were altered since they were decoded, and how many others were decoded."""
+    rows = join_rows([plan.rows, *tables])
+    lost = set(rows.filter(pc.is_in(rows["file"], pa.array(sorted(altered))))["name"].to_pylist())
+    _log.warning(
+        "%d pictures of dataset %s are decoded again: their pixels in the object store are gone or were "
+        "altered (%s)",
+        len(lost),
+        work.name,
+        ", ".join(f"datasets/{work.name}/{file}" for file in sorted(altered)[:_MOST_NAMED]),
+    )
+    forget_units(work, altered)
+    again = _plan(work, objects, rows, lost)
+    known_before = set(plan.rows["name"].to_pylist())
+    return again, sum(name not in known_before for name in again.rows["name"].to_pylist())
 
 
 def begin_work(
@@ -169,13 +217,23 @@ def find_finished(work: PreparationWork, most_refused: float) -> DatasetVersion 
 
 def plan_work(work: PreparationWork, objects: Mapping[str, ObjectInfo]) -> DecodingPlan:
     """The pictures to decode: those that the last preparation in the same way did not."""
+    return _plan(work, objects, find_known_rows(work.store, work.name, work.way))
+
+
+def _plan(
+    work: PreparationWork,
+    objects: Mapping[str, ObjectInfo],
+    known: pa.Table | None,
+    lost: Collection[str] = (),
+) -> DecodingPlan:
     return plan_units(
         work.store,
         raw_prefix(work.name),
         objects,
-        find_known_rows(work.store, work.name, work.way),
+        known,
         lambda path: takes(work.raw.labels, path),
         work.raw.containers,
+        lost,
     )
 
 

@@ -54,6 +54,9 @@ def publish_rows(
     folder: Path,
     most_refused: float,
     started: float,
+    *,
+    known_decoded: int = 0,
+    altered: frozenset[str] = frozenset(),
 ) -> DatasetVersion:
     """Make the version of decoded pictures, and store it with its report and rows.
 
@@ -65,8 +68,11 @@ def publish_rows(
         folder: Where shards are made.
         most_refused: Largest share of the pictures that may be refused, 0 to 1.
         started: When the preparation began, by :func:`time.monotonic`.
+        known_decoded: How many of the known ones were decoded for this version.
+        altered: Files of pixels in the store that were altered; shards among them are stored anew.
 
     Raises:
+        PixelsAltered: Files of pixels are gone or were altered.
         DataError: More than ``most_refused`` of the pictures cannot be used, or none can.
     """
     rows = join_rows([known, *decoded])
@@ -93,11 +99,11 @@ def publish_rows(
         refused_by_reason=dict(Counter(each.reason for each in refused)),
         refused=tuple(refused[:MAX_LISTED]),
         passed_over=work.raw.passed_over,
-        decoded=sum(len(table) for table in decoded),
+        decoded=known_decoded + sum(len(table) for table in decoded),
         seconds=time.monotonic() - started,
     )
     placed = _placed(rows, labelled, merged, version)
-    write_version(work.store, version, folder, work.key, report)
+    write_version(work.store, version, folder, work.key, report, renew=altered)
     write_rows(work.store, version, work.key, work.way, placed)
     return version
 

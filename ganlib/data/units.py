@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple, TypeVar
 
 import pyarrow as pa
@@ -20,6 +20,7 @@ from ganlib.data.raw.contents import (
     path_inside,
     reads_at_random,
 )
+from ganlib.data.tallies import REST_OF_CONTAINERS
 from ganlib.names import Count
 from ganlib.ports import ObjectInfo, ObjectStore
 from ganlib.records import Record, digest_of
@@ -117,6 +118,7 @@ def plan_units(
     known: pa.Table | None,
     wanted: Callable[[str], bool],
     counted: Mapping[str, int],
+    lost: Collection[str] = (),
 ) -> DecodingPlan:
     """Find the pictures to decode.
 
@@ -127,11 +129,14 @@ def plan_units(
         known: Rows of the last preparation in the same way.
         wanted: Whether the picture with some path belongs to the dataset at all.
         counted: Pictures of each container, for those that tell only when they are read to their end.
+        lost: Names of pictures whose known rows are not to be trusted: they are decoded again.
 
     Raises:
         DataError: A container cannot be read.
     """
-    planner = _Planner(store, prefix, known)
+    planner = _Planner(store, prefix, known, lost)
+    # Of very many containers, the numbers of some are known as a sum only.
+    unknown = None if REST_OF_CONTAINERS in counted else 0
     loose: list[RawObject] = []
     for relative, info in objects.items():
         if is_picture(relative):
@@ -141,13 +146,15 @@ def plan_units(
     planner.add_objects(loose)
     for relative, info in objects.items():
         if is_container(relative):
-            planner.add_container(relative, RawObject.of(info), wanted, counted.get(relative, 0))
+            planner.add_container(relative, RawObject.of(info), wanted, counted.get(relative, unknown))
     return planner.plan()
 
 
 class _Planner:
-    def __init__(self, store: ObjectStore, prefix: str, known: pa.Table | None) -> None:
-        self._store, self._prefix = store, prefix
+    def __init__(
+        self, store: ObjectStore, prefix: str, known: pa.Table | None, lost: Collection[str]
+    ) -> None:
+        self._store, self._prefix, self._lost = store, prefix, frozenset(lost)
         self._known = SCHEMA.empty_table() if known is None else known
         names, stamps = self._known["name"].to_pylist(), self._known["stamp"].to_pylist()
         self._at = {name: (stamp, row) for row, (name, stamp) in enumerate(zip(names, stamps, strict=True))}
@@ -158,27 +165,30 @@ class _Planner:
 
     def keep(self, name: str, stamp: str) -> bool:
         """Take over a picture's known row, if it has one."""
-        known, row = self._at.get(name, ("", -1))
-        if known != stamp:
+        if not self._is_known(name, stamp):
             return False
-        self._kept.append(row)
+        self._kept.append(self._at[name][1])
         return True
+
+    def _is_known(self, name: str, stamp: str) -> bool:
+        return name in self._at and self._at[name][0] == stamp and name not in self._lost
 
     def add_objects(self, objects: list[RawObject]) -> None:
         for some in _cut(objects):
             self._add(Unit(objects=some), len(some))
 
     def add_container(
-        self, relative: str, one: RawObject, wanted: Callable[[str], bool], pictures: int
+        self, relative: str, one: RawObject, wanted: Callable[[str], bool], pictures: int | None
     ) -> None:
         if reads_at_random(relative) and self._add_members(relative, one, wanted):
             return
         inside = self._rows_inside(relative)
         # A picture that had no class then, say, has no row: it may have one now.
-        if len(inside) >= max(1, pictures) and all(stamp == one.stamp for _, stamp in inside):
-            self._kept += [row for row, _ in inside]
+        complete = pictures is not None and len(inside) >= max(1, pictures)
+        if complete and all(self._is_known(name, one.stamp) for name in inside):
+            self._kept += [self._at[name][1] for name in inside]
             return
-        self._add(Unit(container=one), pictures)
+        self._add(Unit(container=one), pictures or 0)
 
     def _add_members(self, relative: str, one: RawObject, wanted: Callable[[str], bool]) -> bool:
         """Add the new pictures of an archive by their places; false where only reading it gives them."""
@@ -200,9 +210,10 @@ class _Planner:
             self._add(Unit(container=one, members=some), len(some))
         return True
 
-    def _rows_inside(self, relative: str) -> list[tuple[int, str]]:
+    def _rows_inside(self, relative: str) -> list[str]:
+        """Names of the known rows of a container."""
         inside = f"{relative}/"
-        return [(row, stamp) for name, (stamp, row) in self._at.items() if name.startswith(inside)]
+        return [name for name in self._at if name.startswith(inside)]
 
     def _add(self, unit: Unit, pictures: int) -> None:
         self._units.append(unit)

@@ -146,7 +146,13 @@ def write_rows(store: ObjectStore, version: DatasetVersion, key: str, way: str, 
 
 
 def write_version(
-    store: ObjectStore, version: DatasetVersion, folder: Path, key: str, report: PreparationReport
+    store: ObjectStore,
+    version: DatasetVersion,
+    folder: Path,
+    key: str,
+    report: PreparationReport,
+    *,
+    renew: frozenset[str] = frozenset(),
 ) -> None:
     """Upload a version: shards, then its manifest, then the entry that finds it again.
 
@@ -158,13 +164,14 @@ def write_version(
         folder: Holds its shards, each under ``Shard.path``.
         key: Digest of raw objects and preparation, by which :func:`find_prepared` finds it.
         report: Stored under that key.
+        renew: Shards that are stored anew whatever is there, as ``DIGEST/shards/…``.
     """
     present = {info.key: info.size for info in store.list(f"{version.prefix}/")}
 
     def upload(shard: Shard) -> None:
         target = f"{version.prefix}/{shard.path}"
         # The key holds the digest of the content, and objects are stored whole or not at all.
-        if present.get(target) != shard.bytes:
+        if present.get(target) != shard.bytes or f"{version.digest}/{shard.path}" in renew:
             store.put(target, folder / shard.path)
 
     for _ in ordered_map(upload, version.shards, threads=TRANSFER_THREADS, name="ganlib-upload"):

@@ -116,6 +116,14 @@ def way_in_words(version: DatasetVersion, limit: int | None, window: int | None)
     return f"the dataset ({in_words(size)}) is larger than the cache's {in_words(limit)}: streamed, {taken}"
 
 
+def way_now(version: DatasetVersion, limit: int | None) -> str:
+    """Say in a line which way a run of a version would take if it were started now, or why there is none."""
+    try:
+        return way_in_words(version, limit, window_of(version, limit))
+    except ConfigError as error:
+        return str(error)
+
+
 def shards_of(version: DatasetVersion, split: Split) -> tuple[Shard, ...]:
     """A split's shards, in the version's order."""
     return tuple(shard for shard in version.shards if shard.split == split)

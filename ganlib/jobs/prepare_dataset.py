@@ -1,56 +1,41 @@
 """The preparation job: the pictures of a dataset are decoded by many processes of the cluster.
 
 ``python -m ganlib.jobs.prepare_dataset NAME KEY`` on the cluster. Ray Data hands out units of some hundred
-pictures and replaces processes that die. What a unit gives is stored before the unit counts as done, so a job
-that died goes on where it stopped. The job's own process divides, merges and publishes
-(:mod:`ganlib.data.publishing`); its memory grows by some hundred bytes a picture, and that of the others not
-at all.
+pictures and replaces processes that die (:mod:`ganlib.jobs.unit_decoding`). What a unit gives is stored
+before the unit counts as done, so a job that died goes on where it stopped. The job's own process divides,
+merges and publishes (:mod:`ganlib.data.publishing`); its memory grows by some hundred bytes a picture, and
+that of the others not at all.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 from ganlib.cluster.lines import Say, StageProgress
-from ganlib.data.decoder import Decoder
-from ganlib.data.layout import raw_prefix
-from ganlib.data.pixel_files import PixelFiles
 from ganlib.data.preparation import Preparation
 from ganlib.data.preparation_task import (
     PreparationTask,
-    find_unit_rows,
     read_preparation_task,
     remove_work,
     write_preparation_task,
-    write_unit_rows,
 )
 from ganlib.data.prepare import Progress, begin_work, find_finished, plan_work, prepare_work
-from ganlib.data.units import DecodingPlan, Unit
-from ganlib.data.work import PreparationWork
-from ganlib.errors import DataError, GanlibError
+from ganlib.data.units import DecodingPlan
+from ganlib.errors import ConfigError, DataError
+from ganlib.jobs.unit_decoding import OnCluster
 from ganlib.ports import ObjectStore
 from ganlib.records import DatasetVersion
 from ganlib.settings import Settings, load_settings
 from ganlib.storage import open_store
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 CLUSTER_PICTURES = 20_000
 """From so many new pictures on, a dataset is prepared by the cluster: below, a job takes longer to start than
 one process to decode them."""
 
 _TELL_EVERY_SECONDS = 0.2
-
-_MOST_DEATHS = 3
-"""How often a process that decodes is replaced, and a unit that killed one is tried again."""
-
-_THREADS = 8
-"""Pictures in hand at once in a process: one is decoded while others wait for storage."""
 
 
 class Prepared(NamedTuple):
@@ -86,9 +71,15 @@ def prepare_anywhere(
             of new pictures.
 
     Raises:
+        ConfigError: Several processes are asked for to prepare IDX files.
         GanlibError: As :func:`ganlib.data.prepare.prepare` and :func:`ganlib.cluster.launch.run_job`.
     """
     work, objects = begin_work(store, name, preparation)
+    if work.raw.format == "idx" and workers:
+        raise ConfigError(
+            f"--workers {workers} cannot be used: dataset {name!r} is of IDX files, which one process "
+            "prepares in seconds; leave it out"
+        )
     version = find_finished(work, most_refused)
     if version is not None:
         # A job may have died between the version and this.
@@ -173,96 +164,6 @@ class PictureCount:
                 seconds_left=left,
             )
         )
-
-
-class OnCluster:
-    """Decodes units on the cluster; see :data:`ganlib.data.prepare.Decode`.
-
-    Args:
-        workers: Most processes; ``None``: one for each CPU.
-    """
-
-    def __init__(self, workers: int | None) -> None:
-        self._workers = workers
-
-    def __call__(
-        self, work: PreparationWork, units: Sequence[Unit], folder: Path, count: Callable[[int], None]
-    ) -> tuple[list[pa.Table], PixelFiles]:
-        """Decode units that are not finished yet; the rows of all, and the files of pixels in the store."""
-        tables: list[pa.Table] = []
-        rest: dict[str, Unit] = {}
-        for unit in units:
-            rows = find_unit_rows(work, unit)
-            if rows is None:
-                rest[unit.name] = unit
-            else:
-                tables.append(rows)
-                count(len(rows))
-        for name in self._decoded(work, list(rest.values())):
-            rows = find_unit_rows(work, rest[name])
-            if rows is None:
-                raise DataError(f"unit {name} of dataset {work.name!r} is gone; repeat the command")
-            tables.append(rows)
-            count(len(rows))
-        return tables, PixelFiles(work.store, work.name, work.shape)
-
-    def _decoded(self, work: PreparationWork, units: Sequence[Unit]) -> Any:
-        """Names of units as they are finished."""
-        if not units:
-            return
-        import ray
-
-        cpus = max(1, int(ray.cluster_resources().get("CPU", 1)))
-        most = min(len(units), self._workers or cpus)
-        items = [{"unit": unit.to_json()} for unit in units]
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
-        decoded = ray.data.from_items(items, override_num_blocks=len(items)).map(
-            UnitDecoder,
-            fn_constructor_args=(work.name, work.preparation.to_json(), work.shape[0], work.key),
-            concurrency=(1, most, most),  # all are asked for at once; the first decodes while others start
-            num_cpus=1,
-            # Without bounds, a picture that kills its process would be tried for ever.
-            max_restarts=_MOST_DEATHS,
-            max_task_retries=_MOST_DEATHS,
-        )
-        try:
-            for row in decoded.iter_rows():
-                if row["error"]:
-                    raise DataError(row["error"])
-                yield row["name"]
-        except ray.exceptions.RayError as error:
-            raise DataError(
-                f"processes that decode pictures of dataset {work.name!r} died {_MOST_DEATHS + 1} times or "
-                f"could not start: {' '.join(str(error).split())[:300]}. What is done stays; give the nodes "
-                "more memory or take out the picture that kills them, and repeat the command"
-            ) from error
-
-
-class UnitDecoder:
-    """A process of the cluster that decodes units.
-
-    Args:
-        name: The dataset.
-        preparation: As JSON.
-        channels: Of the prepared pictures.
-        key: Of the preparation.
-    """
-
-    def __init__(self, name: str, preparation: str, channels: int, key: str) -> None:
-        self._store, self._name, self._key = open_store(load_settings()), name, key
-        made = Preparation.from_json(preparation, source="the task")
-        files = PixelFiles(self._store, name, (channels, made.size, made.size))
-        self._decoder = Decoder(files, raw_prefix(name), made, _THREADS, 1, key)
-
-    def __call__(self, row: dict[str, str]) -> dict[str, str]:
-        """Decode a unit, given as JSON, and store its rows; gives its name, or an error in one line."""
-        unit = Unit.from_json(row["unit"], source="a unit")
-        try:
-            write_unit_rows(self._store, self._name, self._key, unit, self._decoder.decode(unit))
-        except GanlibError as error:
-            return {"name": unit.name, "error": str(error)}
-        return {"name": unit.name, "error": ""}
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ VERSION_DIGITS = 9
 DESCRIPTION_CHARACTERS = 5000
 _MISSING = "RESOURCE_DOES_NOT_EXIST"
 _NOWHERE = {_MISSING, "INVALID_PARAMETER_VALUE"}
-_PUBLISH_FIRST = "publish one with `ganlib retrain RECIPE`"
+_PUBLISH_FIRST = "publish one with `ganlib retrain digits-wgan`"
 
 
 def record_of(version: ModelVersion) -> RegisteredGenerator:

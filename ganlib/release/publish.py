@@ -9,6 +9,7 @@ from torch import nn
 
 from ganlib.config.run import RunConfig
 from ganlib.core.sampling import generate, labels_in_turn, sample_latents
+from ganlib.data.licences import with_licence
 from ganlib.data.versions import load_version
 from ganlib.errors import AliasMoved
 from ganlib.ports import ModelRegistry, ObjectStore, Publication
@@ -37,6 +38,7 @@ def publish(
     The gate (:mod:`ganlib.release.gate`) decides whether it becomes the champion. Repeating the call returns
     the version that is there.
     """
+    spec = spec.model_copy(update={"config": with_licence(store, spec.config)})
     version = load_version(store, spec.dataset_name, spec.dataset_digest)
     generator = trained_generator(store, spec, evaluation.checkpoint, version)
     classes = version.classes if spec.config.network.conditional else ()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ganlib.data.licences import with_licence
 from ganlib.data.versions import load_version
 from ganlib.ports import ModelRegistry, ObjectStore, RunTracker
 from ganlib.quality.film import chosen, film, read_frame
@@ -69,7 +70,7 @@ def describe_decision(
     frames = list(find_frames(store, spec.run))
     tracker.describe(run_id, run_description(run_id, evaluation, frames=frames, decision=told))
     card = model_card(
-        spec.config,
+        with_licence(store, spec.config),
         load_version(store, spec.dataset_name, spec.dataset_digest),
         evaluation,
         run=spec.run,

@@ -6,7 +6,7 @@ from ganlib.cluster.lines import Say
 from ganlib.data.cache import LocalDataset
 from ganlib.data.contact_sheet import contact_sheet
 from ganlib.data.data_card import data_card
-from ganlib.data.licences import UNKNOWN, stated_licence
+from ganlib.data.licences import licence_of
 from ganlib.data.reports import class_counts, fullest_report, stored_reports
 from ganlib.data.shard_reader import local_shards, stored_shards
 from ganlib.data.streaming import StreamedDataset
@@ -35,7 +35,8 @@ def log_dataset(
         tracker: Receives both; should not block.
         tracking_run_id: The tracker's id of the run.
         dataset: The version, on this machine.
-        licence: As the run's configuration states it; ``unknown`` takes what a recipe states.
+        licence: As the run's configuration states it; ``unknown`` takes what was stated when the dataset was
+            added, or what a recipe states.
         say: Takes a warning for the job's log.
         with_sheet: Whether to draw the sheet, too.
     """
@@ -43,7 +44,7 @@ def log_dataset(
     try:
         reports = [report for _, report, _ in stored_reports(store, version.name) if report is not None]
         report = fullest_report(reports, version.digest)
-        stated = stated_licence(version.name) if licence == UNKNOWN else licence
+        stated = licence_of(store, version.name, licence)
         card = data_card(version, report, stated, sheet=SHEET.rpartition("/")[2] if with_sheet else "")
         tracker.artifact(tracking_run_id, CARD, card.encode())
         if with_sheet:

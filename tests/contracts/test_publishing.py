@@ -331,7 +331,7 @@ def test_what_others_registered_is_listed_and_its_files_are_refused(
     (tmp_path / "files").mkdir()
     empty = make_foreign(settings, name, tmp_path / "files")
     assert registry.versions(empty) == registry.history(empty) == []
-    with pytest.raises(UnknownName, match="publish one with `ganlib retrain RECIPE`"):
+    with pytest.raises(UnknownName, match="publish one with `ganlib retrain digits-wgan`"):
         registry.resolve(empty, "champion")
     foreign = registry.versions(name)
     assert [found.version for found in foreign] == [5, 4, 3, 2, 1]

@@ -22,7 +22,8 @@ TableName = Annotated[str, Field(pattern=r"^\.labels/[0-9a-f]{64}\.csv$")]
 """Where a table lies among a dataset's raw objects. The folder is hidden, so no user's file can be there."""
 
 
-TablePath = Annotated[str, Field(max_length=2 * MAX_NAME_BYTES)]
+TablePath = Annotated[str, Field(max_length=2 * MAX_NAME_BYTES + 1)]
+"""A container's path, a slash, and the path in it; or a path of the source alone."""
 
 
 class DatasetLabels(Record):

@@ -17,7 +17,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ganlib.data.formats.entries import MAX_NAME_BYTES, Refused
+from ganlib.data.formats.entries import MAX_DETAIL, MAX_NAME_BYTES, Refused
 from ganlib.data.labelling.label_table import Columns, read_label_table
 from ganlib.data.labelling.labels import LabelledPicture, Labelling, match_rows
 from ganlib.errors import DataError
@@ -115,12 +115,11 @@ def label_statefarm(
         if name in labels:
             row, label = matches.found.get(name), labels[name].lower()
             if row is None:
-                outcomes.append(
-                    Refused(name=name, reason="no group", detail=f"it has no row in {layout.table}")
-                )
+                detail = f"it has no row in {layout.table}"
+                outcomes.append(Refused(name=name, reason="no group", detail=detail[:MAX_DETAIL]))
             elif row.label != label:
                 detail = f"its folder is {label}, its row in {layout.table} says {row.label}"
-                outcomes.append(Refused(name=name, reason="no label", detail=detail[:400]))
+                outcomes.append(Refused(name=name, reason="no label", detail=detail[:MAX_DETAIL]))
             else:
                 outcomes.append(LabelledPicture(name, STATEFARM_CLASSES[int(label[1])], row.group))
         elif unlabelled and _within(layout, name, _TEST):

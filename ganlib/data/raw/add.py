@@ -32,18 +32,27 @@ from ganlib.data.layout import (
     raw_objects,
     raw_prefix,
 )
+from ganlib.data.licences import check_licence
 from ganlib.data.raw.candidates import Candidate, Listing, list_source
-from ganlib.data.raw.contents import is_container, kind_of
+from ganlib.data.raw.contents import is_container, kind_of, reads_at_random
 from ganlib.data.raw.known import KNOWN, FoundFiles, Places, check_contents, find_known
-from ganlib.data.raw.survey import Inside, Survey, look_inside, survey, tables_near_top
+from ganlib.data.raw.source_tables import SourceTables
+from ganlib.data.raw.survey import Inside, Survey, look_inside, survey
 from ganlib.data.scratch import scratch_folder
+from ganlib.data.tallies import bounded_containers, bounded_kinds
 from ganlib.data.threads import TRANSFER_THREADS, decode_threads, ordered_map
-from ganlib.errors import DataError, UnknownName
-from ganlib.names import check_dataset_name
+from ganlib.errors import ConfigError, DataError, UnknownName
+from ganlib.names import UNKNOWN_LICENCE, check_dataset_name
 from ganlib.ports import ObjectInfo, ObjectStore
 from ganlib.records import Record
 
 __all__ = ["AddedDataset", "add_dataset", "datasets"]
+
+MOST_NAMED = 5
+"""Tables that were not looked at, and are named."""
+
+FOREIGN = "pictures outside of imgs/train and imgs/test"
+"""Pictures beside State Farm's that belong to neither of its folders."""
 
 _PART_BYTES = 8 * 2**20
 
@@ -74,13 +83,17 @@ class AddedDataset(Record):
     groups: int = 0
     """Groups of pictures, whole ones of which are held out."""
     left_out: int = 0
-    """Pictures without a class in the source that were not asked for."""
+    """Pictures without a class that ``--unlabelled`` would take."""
     refused: tuple[Refused, ...] = ()
     """Pictures that have no class or group although others have, or that their container cannot give."""
     rows_without_picture: int = 0
     """Rows of the tables that no picture was found for."""
     unused_tables: int = 0
     """Tables that have not the columns of one that gives classes."""
+    tables_not_looked_at: int = 0
+    """Tables beyond what is read of them (:mod:`ganlib.data.raw.source_tables`)."""
+    first_tables_not_looked_at: tuple[str, ...] = ()
+    """Paths of the first of those."""
 
 
 def add_dataset(
@@ -93,6 +106,7 @@ def add_dataset(
     labels: DatasetLabels = AS_BEFORE,
     places: Places | None = None,
     replace: bool = False,
+    licence: str | None = None,
 ) -> AddedDataset:
     """Put a dataset's raw pictures into the object store.
 
@@ -111,25 +125,36 @@ def add_dataset(
         labels: Where classes and groups come from; defaults: as in an earlier add, or else by the folders,
             the tables, or the format itself.
         places: Where known datasets are looked for.
-        replace: Remove raw objects that are not in the source.
+        replace: Remove raw objects that are not in the source, and forget the rules and the licence of
+            earlier adds.
+        licence: Licence of the pictures, as :func:`ganlib.data.licences.check_licence` accepts it; ``None``:
+            as in an earlier add, or else unknown.
 
     Raises:
-        ConfigError: The name, the source or the labels cannot be used.
+        ConfigError: The name, the source, the licence or the labels cannot be used, or the labels would not
+            be heeded.
         UnknownName: There is no source and no known dataset of this name.
         DataError: The source holds no picture, a damaged container, or too many pictures without a class.
         DigestMismatch: A known dataset's file is truncated or altered.
         SourceUnavailable: A known dataset was found nowhere.
     """
     check_dataset_name(name)
+    if licence is not None:
+        check_licence(licence)
+    if name in KNOWN:
+        _refuse_rules(labels, licence, f"the files of {name} have their own classes, split and licence")
     with scratch_folder(scratch, f"add-{name}-") as work:
         if source is None:
             if name not in KNOWN:
                 raise UnknownName(
                     "known dataset", name, KNOWN, "give the pictures of another one with --from"
                 )
-            return _add_idx(store, name, find_known(KNOWN[name], work, places), work, {}, replace=replace)
+            return _add_idx(
+                store, name, find_known(KNOWN[name], work, places), work, {}, None, replace=replace
+            )
         listing = list_source(source, open_store)
         if listing.idx or name in KNOWN:
+            _refuse_rules(labels, None, "IDX files have their own classes and split")
             found = FoundFiles(listing.source, _bring(listing.idx, work))
             if name in KNOWN:
                 check_contents(KNOWN[name], found)
@@ -137,8 +162,21 @@ def add_dataset(
                 check_idx_set(found.files)
             others = (*listing.pictures, *listing.containers, *listing.tables)
             passed_over = listing.passed_over + Counter(kind_of(one.relative) for one in others)
-            return _add_idx(store, name, found, work, passed_over, replace=replace)
-        return _add_pictures(store, name, listing, labels, replace=replace)
+            return _add_idx(store, name, found, work, passed_over, licence, replace=replace)
+        return _add_pictures(store, name, listing, labels, licence, replace=replace)
+
+
+def _refuse_rules(labels: DatasetLabels, licence: str | None, why: str) -> None:
+    """Refuse rules that would not be heeded. Raises ``ConfigError``."""
+    given = {
+        "--class-level": labels.class_level is not None,
+        "--group": bool(labels.group),
+        "--unlabelled": labels.unlabelled,
+        "--licence": licence is not None,
+    }
+    refused = " and ".join(option for option, is_given in given.items() if is_given)
+    if refused:
+        raise ConfigError(f"{refused} cannot be used here: {why}; leave it out. Nothing was added")
 
 
 def _add_idx(
@@ -147,6 +185,7 @@ def _add_idx(
     found: FoundFiles,
     work: Path,
     passed_over: Mapping[str, int],
+    licence: str | None,
     *,
     replace: bool,
 ) -> AddedDataset:
@@ -159,7 +198,13 @@ def _add_idx(
         candidates.append(Candidate(f"{idx}.gz", what, FileRange.open(packed)))
     change = _compare(store, name, candidates, {}, replace=replace)
     classes = KNOWN[name].classes if name in KNOWN else ()
-    raw = RawDataset(format="idx", sources=(found.source,), classes=classes)
+    before = None if replace or name in KNOWN else find_description(store, name)
+    raw = RawDataset(
+        format="idx",
+        sources=(found.source,),
+        classes=classes,
+        licence=licence or (before.licence if before else UNKNOWN_LICENCE),
+    )
     _write(store, name, raw, change)
     return AddedDataset(
         name=name,
@@ -169,22 +214,34 @@ def _add_idx(
         bytes=sum(candidate.size for candidate in candidates),
         uploaded=len(change.fresh),
         removed=len(change.stale),
-        passed_over=dict(passed_over),
+        passed_over=bounded_kinds(passed_over),
         classes=raw.classes,
     )
 
 
 def _add_pictures(
-    store: ObjectStore, name: str, listing: Listing, labels: DatasetLabels, *, replace: bool
+    store: ObjectStore,
+    name: str,
+    listing: Listing,
+    labels: DatasetLabels,
+    licence: str | None,
+    *,
+    replace: bool,
 ) -> AddedDataset:
     before = None if replace else find_description(store, name) or find_description(store, name, BEFORE)
     earlier = before or RawDataset(format="pictures", sources=())
     present = raw_objects(store, name)
     given = {candidate.relative for candidate in (*listing.pictures, *listing.containers)}
     format_of(name, given if replace else present.keys() | given)
-    inside = {one.relative: look_inside(one) for one in listing.containers}
+    rules = combined(earlier.labels, labels)
+    tables = SourceTables(rules.group)
+    tables.look_at_files(listing.tables)
+    inside = {one.relative: look_inside(one, tables) for one in listing.containers}
     others = {} if replace else {key: info for key, info in present.items() if key not in given}
-    found = _survey(store, name, listing, combined(earlier.labels, labels), inside, others)
+    everything = inside | _look_inside_earlier(store, others, tables)
+    found = _survey(store, name, listing, rules, everything, others, tables)
+    if labels.unlabelled and found.labels.statefarm is None:
+        _refuse_rules(DatasetLabels(unlabelled=True), None, "the source is not State Farm's archive")
     refused = (*listing.refused, *(each for one in inside.values() for each in one.refused))
     _check_refused((*refused, *found.labelling.refused), len(refused) + len(found.labelling.outcomes))
     change = _compare(store, name, [*listing.pictures, *listing.containers], found.tables, replace=replace)
@@ -194,8 +251,14 @@ def _add_pictures(
         classes=found.labelling.classes,
         counts={name: count for name, count in found.by_class.items() if name},
         labels=found.labels,
-        containers=earlier.containers | {relative: len(each.paths) for relative, each in inside.items()},
-        passed_over=dict(sum((each.passed_over for each in inside.values()), listing.passed_over)),
+        licence=licence or earlier.licence,
+        containers=bounded_containers(
+            {relative: len(each.paths) for relative, each in everything.items()}, reads_at_random
+        ),
+        passed_over=bounded_kinds(
+            sum((each.passed_over for each in inside.values()), listing.passed_over + tables.passed_over)
+            + Counter({FOREIGN: found.foreign} if found.foreign else {})
+        ),
     )
     _write(store, name, raw, change)
     names = [one.relative for one in listing.pictures]
@@ -217,6 +280,8 @@ def _add_pictures(
         refused=(*refused, *found.labelling.refused),
         rows_without_picture=found.labelling.rows_without_picture,
         unused_tables=found.unused_tables,
+        tables_not_looked_at=len(tables.not_looked_at),
+        first_tables_not_looked_at=tuple(tables.not_looked_at[:MOST_NAMED]),
     )
 
 
@@ -225,27 +290,32 @@ def _survey(
     name: str,
     listing: Listing,
     labels: DatasetLabels,
-    inside: Mapping[str, Inside],
+    everything: Mapping[str, Inside],
     others: Mapping[str, ObjectInfo],
+    tables: SourceTables,
 ) -> Survey:
     """The classes and groups of all pictures of the dataset, those of earlier adds included."""
     prefix = raw_prefix(name)
     loose = [one.relative for one in listing.pictures]
-    everything = dict(inside)
-    for relative, info in others.items():
-        if is_container(relative):
-            everything[relative] = look_inside(Candidate(relative, info.key, ObjectRange(store, info)))
-        else:
-            loose.append(relative)
+    loose += [relative for relative in others if not is_container(relative)]
     paths: list[str] = sorted(loose)
     own: list[str | None] = [None] * len(paths)
-    tables = tables_near_top(listing.tables)
     for each in everything.values():
         paths += each.paths
         own += each.own
-        tables += each.tables
     kept = {source: store.get(prefix + table) for source, table in labels.tables.items()}
     return survey(labels, paths, own, tables, kept)
+
+
+def _look_inside_earlier(
+    store: ObjectStore, others: Mapping[str, ObjectInfo], tables: SourceTables
+) -> dict[str, Inside]:
+    """The content of containers of earlier adds."""
+    return {
+        relative: look_inside(Candidate(relative, info.key, ObjectRange(store, info)), tables)
+        for relative, info in others.items()
+        if is_container(relative)
+    }
 
 
 def _check_refused(refused: Sequence[Refused], pictures: int) -> None:

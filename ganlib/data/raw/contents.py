@@ -15,12 +15,17 @@ from ganlib.data.formats.accepted import is_dropping, is_picture
 from ganlib.data.formats.containers import SUFFIXES, open_container, split_of
 from ganlib.data.formats.decode import MAX_FILE_BYTES
 from ganlib.data.formats.entries import ByteRange, Entry, ObjectRange, Refused, shown_name
+from ganlib.data.formats.idx import IDX_NAMES
 from ganlib.data.labelling.label_table import MAX_TABLE_BYTES
 from ganlib.ports import ObjectInfo, ObjectStore
 from ganlib.records import Split
 
 TABLE_SUFFIXES = (".csv", ".tsv")
 """Ends of the names of tables that may give classes and groups."""
+
+_IDX_REMEDY = (
+    "an IDX file inside of an archive is not read: unpack it, and add the folder with its four files"
+)
 
 _WITHOUT_NAMES = (".npz", ".npy", ".parquet")
 """Containers whose pictures are no files: all of their entries are pictures."""
@@ -94,6 +99,7 @@ def container_contents(relative: str, source: ByteRange, stamp: str) -> Iterator
     """Everything in a container, in its order.
 
     The pictures of an archive are its files with a picture's suffix; those of an array or a table are all.
+    IDX files in an archive are refused.
     A picture of a tar, an array or a table can be read until the next one is asked for.
 
     Args:
@@ -108,6 +114,9 @@ def container_contents(relative: str, source: ByteRange, stamp: str) -> Iterator
     archive = relative.lower().endswith(_ARCHIVES)
     for found in entries or ():
         name = f"{relative}/{found.name}"
+        if archive and is_idx(found.name):
+            yield Refused(name=shown_name(name), reason="nested archive", detail=_IDX_REMEDY)
+            continue
         if isinstance(found, Refused):
             picture = not archive or is_picture(found.name) or found.reason not in _ONLY_PICTURES
             if picture and not is_dropping(found.name):
@@ -130,6 +139,12 @@ def path_inside(relative: str, name: str) -> str:
     """The path of something in a container; see :attr:`RawPicture.path`."""
     folder = relative.rpartition("/")[0]
     return f"{folder}/{name}" if folder else name
+
+
+def is_idx(relative: str) -> bool:
+    """Whether a relative path names one of the four files of an IDX dataset, plain or gzipped."""
+    name = PurePosixPath(relative).name.lower().removesuffix(".gz")
+    return name.replace(".idx", "-idx") in IDX_NAMES and not is_dropping(relative)
 
 
 def is_table(relative: str) -> bool:

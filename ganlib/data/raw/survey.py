@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import NamedTuple
 
 from ganlib.data.formats.entries import Refused
 from ganlib.data.labelling.dataset_labels import (
@@ -15,27 +14,16 @@ from ganlib.data.labelling.dataset_labels import (
     DatasetLabels,
     check_dataset_labels,
     label_dataset,
-    read_table,
     takes,
 )
-from ganlib.data.labelling.label_table import MAX_TABLE_BYTES
 from ganlib.data.labelling.labels import Labelling
 from ganlib.data.labelling.statefarm import find_statefarm
 from ganlib.data.raw.candidates import Candidate
 from ganlib.data.raw.contents import PassedOver, RawPicture, container_contents
+from ganlib.data.raw.source_tables import SourceTables, is_near_top
 from ganlib.errors import DataError
 
 _SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation"}
-
-
-class FoundLabels(NamedTuple):
-    """A table near the top of a source or of a container, which may give classes and groups."""
-
-    source: str
-    """Its path in the source, the container's included: no other table has it."""
-    path: str
-    """Its path beside the pictures, as :attr:`RawPicture.path` is theirs."""
-    data: bytes
 
 
 @dataclass
@@ -48,13 +36,15 @@ class Inside:
     """The class that it gives each of them."""
     refused: list[Refused] = field(default_factory=list)
     """Pictures that are refused by their name or size."""
-    tables: list[FoundLabels] = field(default_factory=list)
-    """Tables near its top."""
     passed_over: Counter[str] = field(default_factory=Counter)
 
 
-def look_inside(container: Candidate) -> Inside:
+def look_inside(container: Candidate, tables: SourceTables) -> Inside:
     """Read a container's directory or, where it has none, all of it; its pictures are not decoded.
+
+    Args:
+        container: The container.
+        tables: Takes the tables near its top.
 
     Raises:
         DataError: It is damaged, or not what its name says.
@@ -68,9 +58,9 @@ def look_inside(container: Candidate) -> Inside:
             inside.refused.append(found)
         elif isinstance(found, PassedOver):
             inside.passed_over[found.kind] += 1
-        elif _near_top(found.entry.name) and len(inside.tables) < MAX_TABLES:
+        elif is_near_top(found.entry.name):
             source = f"{container.relative}/{found.entry.name}"
-            inside.tables.append(FoundLabels(source, found.path, found.entry.read()))
+            tables.look(source, found.path, found.entry.size, found.entry.read)
         else:
             inside.passed_over[PurePosixPath(found.path).suffix.lower()] += 1
     return inside
@@ -85,7 +75,9 @@ class Survey:
     """Content of the tables that are used, by their names among the raw objects."""
     labelling: Labelling
     left_out: int
-    """Pictures without a class that were not asked for."""
+    """State Farm's pictures without a class, if they were not asked for."""
+    foreign: int
+    """Pictures that belong to neither of State Farm's folders, if the dataset is its archive."""
     unused_tables: int
     """Tables without the columns that are needed."""
 
@@ -105,7 +97,7 @@ def survey(
     labels: DatasetLabels,
     paths: Sequence[str],
     own: Sequence[str | None],
-    found: Iterable[FoundLabels],
+    found: SourceTables,
     kept: Mapping[str, bytes],
 ) -> Survey:
     """Find the classes and groups of pictures.
@@ -114,14 +106,14 @@ def survey(
         labels: The rules that were asked for; tables and State Farm's layout are added to them.
         paths: Paths of all pictures.
         own: The classes that their containers give them.
-        found: Tables of the source.
+        found: Tables of the source, which were looked at for these rules.
         kept: Tables of earlier adds, by their paths in those sources.
 
     Raises:
         ConfigError: The rules cannot be used.
         DataError: As :func:`label_dataset`; or the first folders are those of a split and not of classes.
     """
-    tables = list(found)
+    tables = found.kept
     asked = labels.class_level is not None or bool(labels.group)
     layout = labels.statefarm or (
         None if asked else find_statefarm([*paths, *(each.path for each in tables)])
@@ -129,10 +121,10 @@ def survey(
     if layout is not None:
         theirs = [each for each in tables if each.path == layout.table][:1]
         mine = {each.source: each.data for each in theirs} or dict(kept)
-        unused = len(tables) - len(theirs)
+        unused = found.looked_at - len(theirs)
     else:
-        usable = {each.source: each.data for each in tables if _is_usable(each, labels.group)}
-        mine, unused = {**kept, **usable}, len(tables) - len(usable)
+        usable = {each.source: each.data for each in tables if each.usable}
+        mine, unused = {**kept, **usable}, found.looked_at - len(usable)
     if len(mine) > MAX_TABLES:
         raise DataError(f"{len(mine)} tables give classes; at most {MAX_TABLES} can. Join them")
     names_of = {source: _name(data) for source, data in sorted(mine.items())}
@@ -151,25 +143,10 @@ def survey(
             f"the outermost folders are {', '.join(labelling.classes)}, which are no classes; classes in the "
             "folders below are taken with --class-level 2, and none with --class-level 0"
         )
-    return Survey(labels, contents, labelling, len(paths) - len(taken), unused)
-
-
-def _near_top(name: str) -> bool:
-    return name.count("/") <= 1
-
-
-def tables_near_top(candidates: Iterable[Candidate]) -> list[FoundLabels]:
-    """Tables near the top of a source, with their content, as many as a dataset can have."""
-    some = [each for each in candidates if _near_top(each.relative) and 0 < each.size <= MAX_TABLE_BYTES]
-    return [FoundLabels(each.relative, each.relative, each.read()) for each in some[:MAX_TABLES]]
-
-
-def _is_usable(table: FoundLabels, group: str) -> bool:
-    try:
-        read_table(table.data, table.source, group)
-    except DataError:
-        return False
-    return True
+    everything = labels.model_copy(update={"unlabelled": True})
+    foreign = sum(not takes(everything, path) for path in paths)
+    left_out = len(paths) - len(taken) - foreign
+    return Survey(labels, contents, labelling, left_out, foreign, unused)
 
 
 def _name(data: bytes) -> str:

@@ -66,6 +66,7 @@ def test_faults_are_listed_and_discarded(store: MemoryStore, version: DatasetVer
     assert "1 of 1 versions of dataset made cannot be trusted; `ganlib dataset verify made --discard`" in str(
         answer.exception
     )
+    assert str(answer.exception).count("prepare it as it was, with ganlib dataset prepare made --size 8") == 1
     assert "has 2 faults:" in answer.stdout
     assert f"{key} is damaged or altered" in answer.stdout.replace("\n", " ")
     answer = runner.invoke(app, ["dataset", "verify", "made", "--discard"])

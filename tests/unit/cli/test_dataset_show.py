@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -12,13 +13,14 @@ from test_dataset_list import put_version
 from typer.testing import CliRunner
 
 from ganlib.cli.main import app
+from ganlib.config.run import load_config
 from ganlib.data.formats.entries import Refused
 from ganlib.data.layout import RawDataset
-from ganlib.data.licences import stated_licence
+from ganlib.data.licences import licence_of, stated_licence, with_licence
 from ganlib.data.preparation import Preparation, PreparationReport
 from ganlib.errors import ConfigError, DataError, UnknownName
 from ganlib.fakes.stores import MemoryStore
-from ganlib.records import DatasetVersion, Split
+from ganlib.records import DatasetVersion, Shard, Split
 
 
 @pytest.fixture
@@ -60,6 +62,7 @@ def test_a_dataset_is_values_for_programs(store: MemoryStore) -> None:
                 "shape": [3, 28, 28],
                 "problem": None,
                 "bytes": 27,
+                "way": "the dataset (27 bytes) is kept whole on each node",
                 "place": f"s3://pictures/datasets/flowers/{digest}/",
                 "report": None,
             }
@@ -78,6 +81,34 @@ def test_a_dataset_is_lines_and_a_table_for_people(store: MemoryStore) -> None:
     text = say("flowers")
     assert f"0.0 kB in s3://pictures/datasets/flowers/{digest}/" in text
     assert "1,234" in text
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        ("1GB", r"a run now: the dataset \(.*\) is kept whole on each node"),
+        (
+            "6MB",
+            r"a run now: the dataset \(.*\) is larger than the cache's .*: streamed, 2 of 9 training shards",
+        ),
+        (
+            "2MB",
+            r"a run now: dataset flowers has 10,000,000 bytes, and GANLIB_CACHE_BYTES is 2,000,000: to be",
+        ),
+    ],
+)
+def test_the_way_that_a_run_would_take_is_shown(
+    store: MemoryStore, monkeypatch: pytest.MonkeyPatch, limit: str, said: str
+) -> None:
+    shards = tuple(
+        Shard(path=f"shards/{at}.safetensors", split=split, images=9, bytes=10**6, sha256=f"{at}" * 64)
+        for at, split in enumerate((*["train"] * 9, "held_out"))
+    )
+    digest = DatasetVersion.digest_for((3, 8, 8), (), shards)
+    version = DatasetVersion(name="flowers", digest=digest, image_shape=(3, 8, 8), classes=(), shards=shards)
+    store.put(f"{version.prefix}/manifest.json", version.to_json().encode())
+    monkeypatch.setenv("GANLIB_CACHE_BYTES", limit)
+    assert re.search(said, say("flowers"))
 
 
 def test_idx_files_have_classes_without_counts_and_many_classes_are_cut(store: MemoryStore) -> None:
@@ -191,3 +222,28 @@ def test_a_sheet_is_written_of_the_version_that_is_meant(
 def test_licences_are_those_of_the_recipes() -> None:
     assert stated_licence("fashion-mnist") == "MIT"
     assert stated_licence("flowers") == "unknown"
+
+
+def test_the_licence_that_was_stated_when_it_was_added_is_shown(store: MemoryStore) -> None:
+    described = RawDataset(format="pictures", sources=("x",), licence="CC-BY-4.0")
+    store.put("raw/flowers/dataset.json", described.to_json().encode())
+    assert "licence CC-BY-4.0" in say("flowers")
+    assert json.loads(say("flowers", "--json"))["licence"] == "CC-BY-4.0"
+    assert licence_of(store, "flowers", "MIT") == "MIT", "a configuration's own licence counts"
+    config = load_config("digits-wgan", {"dataset.name": "flowers"})
+    assert with_licence(store, config).dataset.licence == "CC-BY-4.0"
+    assert with_licence(store, config).digest == config.digest
+    store.put("raw/flowers/dataset.json", b"{")
+    assert licence_of(store, "flowers") == "unknown"
+
+
+@pytest.mark.parametrize("name", ["pets", "digits"])
+def test_the_hint_of_an_unknown_dataset_names_it(name: str, store: MemoryStore) -> None:
+    with pytest.raises(UnknownName, match=f"`ganlib dataset add {name}`"):
+        say(name)
+
+
+@pytest.mark.parametrize("name", ["No Name", "", "a/b"])
+def test_the_hint_for_a_name_that_no_dataset_can_have_adds_nothing(name: str, store: MemoryStore) -> None:
+    with pytest.raises(UnknownName, match="`ganlib dataset list` lists all"):
+        say(name)

@@ -70,7 +70,7 @@ def test_runs_are_rows_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     assert any("digits dddddddd" in line and "247.5" in line and "digits-wgan/1" in line for line in lines)
     assert "run-b" not in say(monkeypatch, [FINISHED, RUNNING], "-n", "1")
-    assert say(monkeypatch, []) == "there is no run yet; `ganlib retrain RECIPE` starts one\n"
+    assert say(monkeypatch, []) == "there is no run yet; `ganlib retrain digits-wgan` starts one\n"
 
 
 def test_a_narrow_terminal_keeps_name_status_and_value(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from watched_store import WatchedStore
 
 from ganlib.config import load_config
 from ganlib.config.run import read_value
+from ganlib.data.labelling.dataset_labels import DatasetLabels
 from ganlib.data.layout import datasets, describe_raw
 from ganlib.data.raw.add import AddedDataset, add_dataset
 from ganlib.data.raw.known import KNOWN, Places, find_known
@@ -43,6 +44,64 @@ def test_digits_are_added_by_name(store: WatchedStore, add: Add, tmp_path: Path)
     assert describe_raw(store, "digits").classes == tuple("0123456789")
     assert sum(len(data) for key, data in store.objects.items() if key.endswith(".gz")) == added.bytes
     assert [path.name for path in (tmp_path / "scratch").iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize(
+    ("rules", "said"),
+    [
+        ({"class_level": 1}, "--class-level cannot be used here"),
+        ({"group": "p([0-9]+)"}, "--group cannot be used here"),
+        ({"class_level": 0, "unlabelled": True}, "--class-level and --unlabelled cannot be used here"),
+    ],
+)
+@pytest.mark.parametrize("name", ["digits", "mine"])
+def test_rules_that_idx_files_do_not_heed_are_refused_before_anything_is_added(
+    store: WatchedStore,
+    add: Add,
+    make_idx: Callable[..., Path],
+    name: str,
+    rules: dict[str, object],
+    said: str,
+) -> None:
+    with pytest.raises(ConfigError, match=f"{said}: .*leave it out. Nothing was added"):
+        add(name, None if name == "digits" else make_idx(), labels=DatasetLabels.model_validate(rules))
+    assert store.objects == {}
+
+
+def test_unlabelled_pictures_of_another_source_than_state_farms_cannot_be_asked_for(
+    store: WatchedStore, add: Add, make_pictures: Callable[..., Path]
+) -> None:
+    with pytest.raises(ConfigError, match="--unlabelled cannot be used here: the source is not State Farm's"):
+        add("pets", make_pictures(["a/1.png"]), labels=DatasetLabels(unlabelled=True))
+    assert store.objects == {}
+
+
+def test_a_licence_is_kept_until_another_is_stated_or_the_pictures_are_replaced(
+    store: WatchedStore, add: Add, make_pictures: Callable[..., Path], make_idx: Callable[..., Path]
+) -> None:
+    folder = make_pictures(["a/1.png", "b/2.png"])
+
+    def licence(name: str, source: Path, **options: object) -> str:
+        add(name, source, **options)
+        return describe_raw(store, name).licence
+
+    for name, source in (("pets", folder), ("mine", make_idx())):
+        assert licence(name, source) == "unknown"
+        assert licence(name, source, licence="CC-BY-4.0") == "CC-BY-4.0"
+        assert licence(name, source) == "CC-BY-4.0"
+        assert licence(name, source, licence="MIT") == "MIT"
+        assert licence(name, source, replace=True) == "unknown"
+    with pytest.raises(ConfigError, match="--licence cannot be used here: the files of digits"):
+        add("digits", None, licence="MIT")
+
+
+@pytest.mark.parametrize("text", ["", "  ", "a\nb", "a|b", "x" * 201])
+def test_a_licence_is_one_line(
+    store: WatchedStore, add: Add, make_pictures: Callable[..., Path], text: str
+) -> None:
+    with pytest.raises(ConfigError, match="give 1 to 200 without line breaks"):
+        add("pets", make_pictures(["a/1.png"]), licence=text)
+    assert store.objects == {}
 
 
 def test_adding_again_writes_nothing(

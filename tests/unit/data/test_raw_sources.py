@@ -20,7 +20,7 @@ from ganlib.data.labelling.dataset_labels import DatasetLabels
 from ganlib.data.layout import describe_raw
 from ganlib.data.preparation import Preparation, PreparationReport
 from ganlib.data.prepare import begin_work, prepare
-from ganlib.data.raw.add import AddedDataset, add_dataset
+from ganlib.data.raw.add import FOREIGN, AddedDataset, add_dataset
 from ganlib.data.raw.remove import plan_removal, remove_dataset
 from ganlib.data.versions import find_report
 from ganlib.errors import ConfigError, DataError, ServiceError
@@ -206,22 +206,46 @@ def test_known_pictures_are_decoded_again_when_their_version_or_rows_are_gone(
     assert made()[1].decoded == 60
 
 
-def test_pixels_in_the_store_that_were_altered_are_noticed(
+@pytest.mark.parametrize("write", [write_folder, write_zip, write_tar, write_parquet, write_npz])
+def test_pixels_in_the_store_that_were_altered_are_decoded_again(
     add: Add,
     made: Made,
     store: WatchedStore,
     tmp_path: Path,
+    write: Callable[[Path, dict[str, bytes]], Path],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     content = files(60)
-    add(write_folder(tmp_path / "first", dict(list(content.items())[:50])))
+    suffixes = {write_zip: ".zip", write_tar: ".tar", write_parquet: ".parquet", write_npz: ".npz"}
+    suffix = suffixes.get(write, "")  # type: ignore[call-overload]
+    add(write(tmp_path / f"first{suffix}", dict(list(content.items())[:50])))
     version, _ = made()
-    add(write_folder(tmp_path / "all", content))
+    add(write(tmp_path / f"more{suffix}", dict(list(content.items())[50:])))
     key = f"{version.prefix}/{version.shards[0].path}"
     data = bytearray(store.get(key))
     data[-1] ^= 1
     store.put(key, bytes(data))
-    with pytest.raises(DataError, match="holds other pixels than were written"):
-        made()
+    again, report = made()
+    lost = 50 if suffix in (".tar", ".parquet", ".npz") else version.shards[0].images
+    assert report.decoded == 10 + lost
+    assert f"{version.shards[0].images} pictures of dataset pets are decoded again" in caplog.text
+    assert key in caplog.text
+    add(write_folder(tmp_path / "all", content), "all")
+    assert made("all")[0].digest == again.digest
+
+
+def test_a_shard_that_was_altered_is_stored_anew_where_the_version_is_the_same(
+    add: Add, made: Made, store: WatchedStore, tmp_path: Path
+) -> None:
+    content = files(60)
+    add(write_folder(tmp_path / "first", content))
+    version, _ = made()
+    key = f"{version.prefix}/{version.shards[0].path}"
+    whole = store.get(key)
+    store.put(key, whole[:-1] + bytes([whole[-1] ^ 1]))
+    add(write_folder(tmp_path / "copies", {"cats/copy.png": content["cats/001.png"]}))
+    assert made()[0].digest == version.digest
+    assert store.get(key) == whole
 
 
 def test_what_cannot_be_used_is_refused_and_listed(add: Add, made: Made, tmp_path: Path) -> None:
@@ -336,6 +360,7 @@ def test_the_state_farm_archive_is_taken_as_it_comes(add: Add, made: Made, tmp_p
     names = [(f"c{number % 10}", f"img_{number}.jpg", f"p{number // 10:03}") for number in range(200)]
     content = {f"imgs/train/{label}/{name}": png(at) for at, (label, name, _) in enumerate(names)}
     content |= {f"imgs/test/img_{number}.jpg": png(number) for number in range(1000, 1030)}
+    content |= {"notes/plan.png": png(2000), "imgs/train/c1/deep/x.jpg": png(2001)}
     table = "\n".join(["subject,classname,img", *(f"{who},{label},{name}" for label, name, who in names)])
     path = write_zip(tmp_path / "state-farm.zip", content | {"driver_imgs_list.csv": table.encode()})
     added = add(path)
@@ -350,7 +375,25 @@ def test_the_state_farm_archive_is_taken_as_it_comes(add: Add, made: Made, tmp_p
     assert version.count("held_out") == 10 * len(report.held_out_groups) > 0
     everything = add(path, "all", unlabelled=True)
     assert (everything.classes[-1], everything.left_out) == ("unlabelled", 0)
+    assert everything.passed_over == added.passed_over == {FOREIGN: 2}
     assert made("all")[0].count("train") == version.count("train") + 30
+
+
+@pytest.mark.parametrize("write", [write_zip, write_tar])
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_idx_files_in_an_archive_are_refused_by_name_with_the_remedy(
+    add: Add, store: WatchedStore, tmp_path: Path, write: Callable[..., Path], ending: str
+) -> None:
+    names = ["raw/train-images-idx3-ubyte", "raw/t10k-labels.idx1-ubyte"]
+    idx = {f"{name}{ending}": b"\0\0\x08\3" for name in names}
+    suffix = ".zip" if write is write_zip else ".tar"
+    with pytest.raises(
+        DataError, match=r"2 nested archive.*unpack it, and add the folder with its four files"
+    ):
+        add(write(tmp_path / f"a{suffix}", idx))
+    assert store.objects == {}
+    added = add(write(tmp_path / f"b{suffix}", files(300) | idx))
+    assert {each.name for each in added.refused} == {f"b{suffix}/{name}{ending}" for name in names}
 
 
 def test_objects_of_a_bucket_are_copied_by_the_store(store: WatchedStore, tmp_path: Path) -> None:

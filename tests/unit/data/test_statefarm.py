@@ -57,6 +57,14 @@ def test_other_sources_are_not_taken_for_it(names: list[str]) -> None:
     assert find_statefarm(names) is None
 
 
+def test_a_folder_with_a_very_long_name_does_not_make_the_reason_too_long() -> None:
+    top = f"{'x' * 900}/"
+    found = label_statefarm(
+        StateFarmLayout(top=top), [f"{top}{name}" for name in (*TRAIN, TRAIN[0] + ".jpg")], TABLE
+    )
+    assert [len(each.detail) for each in found.refused] == [400]
+
+
 def test_a_picture_without_a_row_or_with_another_class_in_it_is_refused() -> None:
     new = "imgs/train/c0/img_new.jpg"
     table = TABLE.replace(b"p002,c5,img_05.jpg\r\n", b"p002,c6,img_05.jpg\r\np002,c1,gone.jpg\r\n")

@@ -11,6 +11,7 @@ from shades import spec
 from ganlib.cluster.lines import StageProgress
 from ganlib.core.steps import WorkerPlace
 from ganlib.data.cache import LocalDataset
+from ganlib.data.layout import RawDataset
 from ganlib.errors import RegistryError, ServiceError
 from ganlib.fakes.stores import MemoryRegistry, MemoryStore, MemoryTracker
 from ganlib.generators.fetch import load
@@ -111,6 +112,15 @@ def test_the_first_run_is_evaluated_and_published(case: Case) -> None:
     assert registered.alias == CHALLENGER
     assert not [line for line in case.host.said if "warning" in line]
     assert not [found.key for found in case.services.store.list(f"runs/{case.spec.run}/comparisons")]
+
+
+def test_a_published_version_has_the_licence_of_its_dataset(case: Case) -> None:
+    store, key = case.services.store, "raw/shades/dataset.json"
+    described = RawDataset.from_json(store.get(key), source=key).model_copy(update={"licence": "CC-BY-4.0"})
+    store.put(key, described.to_json().encode())
+    case.conclude()
+    registered = case.registered()
+    assert registered.tags["ganlib.licence"] == "CC-BY-4.0"
 
 
 def test_a_later_run_is_compared_with_the_champion_on_its_own_latents(case: Case) -> None:

@@ -8,6 +8,7 @@ from made_versions import made_version
 from PIL import Image
 
 from ganlib.data.cache import LocalDataset, pull
+from ganlib.data.layout import RawDataset
 from ganlib.errors import ServiceError
 from ganlib.fakes.stores import MemoryStore, MemoryTracker
 from ganlib.ports import RunStart
@@ -45,6 +46,15 @@ def test_a_run_carries_card_and_sheet(
     card = made[CARD].decode()
     assert "`contact-sheet.png`" in card
     assert "licence: MIT" in card
+
+
+def test_the_card_has_the_licence_that_was_stated_when_the_dataset_was_added(
+    store: MemoryStore, dataset: LocalDataset, tracker: MemoryTracker
+) -> None:
+    described = RawDataset(format="pictures", sources=("x",), licence="CC-BY-4.0")
+    store.put("raw/fashion-mnist/dataset.json", described.to_json().encode())
+    log_dataset(store, tracker, "run-1", dataset, "unknown", print, with_sheet=False)
+    assert "licence: CC-BY-4.0" in tracker.runs["run-1"].artifacts[CARD].decode()
 
 
 def test_a_trial_has_the_card_alone(
