@@ -30,7 +30,7 @@ class Metric(NamedTuple):
 
     name: str
     meaning: str
-    """For Prometheus and for people, the unit in it."""
+    """For Prometheus and for people, the unit in it; ASCII, as Ray refuses anything else."""
     lasts: bool
     """Whether it holds until it is set again, or only for the moment at which it was set."""
 
@@ -56,7 +56,7 @@ IMAGES_SEEN: Final = Metric(
 )
 FRECHET_DISTANCE: Final = Metric(
     "ganlib_frechet_distance",
-    "Fréchet distance (fd) to held-out pictures at the last evaluation, over the run's own features",
+    "Frechet distance (fd) to held-out pictures at the last evaluation, over the run's own features",
     True,
 )
 CHECKPOINT_TIME: Final = Metric(

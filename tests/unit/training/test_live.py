@@ -98,4 +98,4 @@ def test_names_are_prometheus_own_and_each_has_its_unit_in_words() -> None:
         assert metric.name.startswith("ganlib_")
         assert metric.exported == f"ray_{metric.name}"
         assert not metric.name.endswith("_total"), "these are gauges"
-        assert metric.meaning
+        assert metric.meaning.isascii(), "Ray raises UnicodeEncodeError otherwise"
