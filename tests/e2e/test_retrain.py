@@ -20,7 +20,7 @@ import requests
 from e2e_commands import TINY, Run, arguments, command, processes
 from mlflow import MlflowClient
 from PIL import Image
-from prometheus_package import Programs, Prometheus, running
+from prometheus_package import Programs, Prometheus, dashboard_queries, running
 
 from ganlib.cli.demo import Demo
 from ganlib.cluster.metrics import (
@@ -42,6 +42,7 @@ from ganlib.storage import S3Store
 pytestmark = [pytest.mark.services, pytest.mark.timeout(1500)]
 
 MODEL = "digits-wgan"
+DASHBOARD = Path(__file__).resolve().parents[2] / "infra" / "observability" / "grafana-dashboard.json"
 JOBS = 8
 """Most jobs that this module starts on the cluster (``job_budget`` in ``tests/conftest.py``)."""
 
@@ -342,6 +343,13 @@ def test_a_killed_worker_is_replaced_and_the_run_resumes(
         assert live[FRECHET_DISTANCE] > 0
         assert 0 <= live[DATA_WAIT_RATIO] <= 1
         assert began < live[CHECKPOINT_TIME] < time.time()
+        graphs = dashboard_queries(DASHBOARD)
+        empty = {
+            title
+            for title, queries in graphs.items()
+            if not all(prometheus.graph(query, began, time.time()) for query in queries)
+        }
+        assert empty <= {"GPU", "GPU memory"}, "which a machine without a GPU leaves empty"
 
 
 def largest(prometheus: Prometheus, metric: Metric, run: str) -> float:

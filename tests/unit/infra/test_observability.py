@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from prometheus_package import Programs
+from prometheus_package import Programs, dashboard_queries
 
 from ganlib.cluster.metrics import METRICS
 
@@ -30,9 +30,11 @@ def alerts() -> list[dict[str, Any]]:
 
 
 def expressions() -> list[str]:
-    """The dashboard's queries, with its variables replaced as Grafana replaces them for "All"."""
-    found = [target["expr"] for panel in GRAPHS for target in panel["targets"]]
-    return [expression.replace("$model", ".*").replace("$run", ".*") for expression in found]
+    return [
+        query
+        for queries in dashboard_queries(FOLDER / "grafana-dashboard.json").values()
+        for query in queries
+    ]
 
 
 @pytest.mark.slow
