@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from prometheus_package import Programs, find_programs
 
 from ganlib import stack
 from ganlib.logins import login_headers
@@ -94,3 +95,17 @@ def job_budget(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     started = sorted(jobs() - before)
     assert len(started) <= most, f"{len(started)} jobs, and JOBS = {most}: {started}"
+
+
+@pytest.fixture(scope="session")
+def prometheus_or_reason(tmp_path_factory: pytest.TempPathFactory) -> Programs | str:
+    """Prometheus' programs, or why there are none here; for tests of which they are a part only."""
+    return find_programs(tmp_path_factory.mktemp("prometheus"))
+
+
+@pytest.fixture
+def prometheus_programs(prometheus_or_reason: Programs | str) -> Programs:
+    """Prometheus' programs; without them the test is skipped."""
+    if isinstance(prometheus_or_reason, str):
+        pytest.skip(prometheus_or_reason)
+    return prometheus_or_reason

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ganlib.cluster.metrics import Metric
 from ganlib.errors import ObjectMissing, RequestRefused
 from ganlib.fakes.registry import MemoryRegistry
 from ganlib.ports import ObjectInfo, ObjectStore, RunStart, RunStatus, check_picture, range_refused
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 _PIECE_BYTES = 2**20
 
-__all__ = ["MemoryRegistry", "MemoryRun", "MemoryStore", "MemoryTracker"]
+__all__ = ["MemoryMetrics", "MemoryRegistry", "MemoryRun", "MemoryStore", "MemoryTracker"]
 
 
 class MemoryStore:
@@ -168,3 +169,15 @@ class MemoryTracker:
             raise RequestRefused(
                 "mlflow", "memory", "GANLIB_MLFLOW_URI", f"it has no run {run_id!r}"
             ) from None
+
+
+class MemoryMetrics:
+    """Remembers every live number of a run, in the order in which it was told."""
+
+    def __init__(self) -> None:
+        self.told: dict[Metric, list[float]] = {}
+
+    def set(self, values: Mapping[Metric, float]) -> None:
+        """Remember the numbers."""
+        for metric, value in values.items():
+            self.told.setdefault(metric, []).append(value)

@@ -9,6 +9,7 @@ same way under Ray, in a test, and after the cluster itself is gone.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import ray
@@ -16,6 +17,7 @@ import ray.train
 from ray.train import FailureConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
+from ganlib.cluster.metrics import NoMetrics, RayMetrics, RunMetrics
 from ganlib.cluster.program import connect, emit, run_main, worker_place
 from ganlib.config.run import RunConfig
 from ganlib.errors import ConfigError, TrainingError
@@ -24,6 +26,7 @@ from ganlib.release.conclusion import conclude_run, services_of
 from ganlib.settings import load_settings
 from ganlib.storage import open_store
 from ganlib.tracking.mlflow import MlflowTracker
+from ganlib.training.host import Host
 from ganlib.training.spec import find_result, read_spec, require_same_code, result_key
 from ganlib.training.worker import rounds_on, worker_host, write_result
 
@@ -81,11 +84,18 @@ def main(run: str, conclusion: Literal["publish", "evaluate"] = "publish") -> No
 def worker(parameters: dict[str, Any]) -> None:
     """Run one Ray Train worker; a restarted worker resumes from the newest checkpoint."""
     with worker_host(parameters, worker_place(), emit) as host:
-        *_, result = rounds_on(host)
+        with _live_numbers(host) as host.metrics:
+            *_, result = rounds_on(host)
         assert isinstance(result, TrainResult), "the last of a run's rounds"
         write_result(result, host.place)
         publishing = parameters["conclusion"] == "publish"
         conclude_run(services_of(load_settings()), host, result, publishing=publishing)
+
+
+def _live_numbers(host: Host) -> AbstractContextManager[RunMetrics]:
+    if host.place.rank != 0:
+        return nullcontext(NoMetrics())
+    return RayMetrics(host.run, host.config.model_name)
 
 
 def _worker_counts(config: RunConfig) -> int | tuple[int, int]:

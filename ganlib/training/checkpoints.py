@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Annotated, Literal, NamedTuple, Self
 
@@ -123,6 +124,7 @@ class Checkpoints:
         self._noted: Future[None] | None = None
         self._frame: Future[None] | None = None
         self._lost = 0
+        self._stored_at: float | None = None
         self._known: dict[str, CheckpointRecord] = {}
 
     def __enter__(self) -> Self:
@@ -195,6 +197,7 @@ class Checkpoints:
     def _write(self, key: str, data: bytes, record: CheckpointRecord) -> None:
         self._store.put(f"{key}/state.safetensors", data)
         self._store.put(f"{key}/checkpoint.json", record.to_json().encode())
+        self._stored_at = time.time()
         self._known[key] = record
         self._prune()
 
@@ -278,6 +281,11 @@ class Checkpoints:
     def images_lost(self) -> int:
         """Images that were trained on and came to nothing, over all attempts."""
         return self._lost
+
+    @property
+    def stored_at(self) -> float | None:
+        """Unix time in seconds at which this process last stored a checkpoint; ``None``: not yet."""
+        return self._stored_at
 
     def _require_same(self, key: str, record: CheckpointRecord) -> None:
         if record.config_digest != self._config.digest:

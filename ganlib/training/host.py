@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from ganlib.cluster.lines import Say
+from ganlib.cluster.metrics import NoMetrics, RunMetrics
 from ganlib.config.run import RunConfig
-from ganlib.core.loop import Progress, train
+from ganlib.core.loop import Batches, Progress, train
 from ganlib.core.state import TrainState
 from ganlib.core.steps import WorkerPlace
 from ganlib.core.workers import mean_over_workers
@@ -32,6 +33,7 @@ from ganlib.records import CurvePoint, TrainResult
 from ganlib.training.build import build_cadence, build_plan, fresh_state
 from ganlib.training.checkpoints import Checkpoints
 from ganlib.training.curve import Curve, Point
+from ganlib.training.live import LiveNumbers
 from ganlib.training.progress import Pace, Spent
 from ganlib.training.watch import Watch
 
@@ -61,6 +63,9 @@ class Host:
     """Takes rank 0's lines and progress."""
     look_at_untrained: bool = True
     """Whether a new run begins with an evaluation; the trials of a sweep would all measure the same."""
+    metrics: RunMetrics = field(default_factory=NoMetrics)
+    """Takes rank 0's live numbers, for graphs and alerts."""
+    _live: LiveNumbers = field(init=False)
     _pace: Pace = field(init=False)
     _curve: Curve = field(init=False)
     _point: Point = field(init=False, default=Point())
@@ -103,6 +108,8 @@ class Host:
         resumed = self.checkpoints.resume(state)
         self._pace.restart(state.images_seen, state.seconds)
         self._require_same_start(state)
+        before = None if resumed is None else resumed.distance
+        self._live = LiveNumbers(self.metrics, self.checkpoints, state, before)
         if resumed is not None:
             self._watch.peak = resumed.estimate_peak
             if place.rank == 0:
@@ -179,9 +186,9 @@ class Host:
                 flip=config.dataset.flip,
                 order=dataset.order(config.seed),
             )
-            yield from self._steps(state, batches)
+            yield from self._steps(state, self._live.timed(batches))
 
-    def _steps(self, state: TrainState, batches: TrainingBatches) -> Iterator[CurvePoint]:
+    def _steps(self, state: TrainState, batches: Batches) -> Iterator[CurvePoint]:
         config, place = self.config, self.place
         plan = build_plan(config, place.device)
         evaluations = Every(config.evaluation.every_kimg, state.images_seen)
@@ -211,6 +218,7 @@ class Host:
             distance = self._point.distance
             reached = self._pace.at(state.images_seen, state.seconds, distance)
             self.emit(reached)
+            self._live.reached(state, reached.rate or 0.0, values["wasserstein"])
             values |= {"images_per_second": reached.rate or 0.0, "generator_steps": state.generator_steps}
             self.tracker.metrics(self.tracking_run_id, state.images_seen, values)
             self.checkpoints.reached(state.images_seen)
@@ -235,6 +243,7 @@ class Host:
             self._point = self._curve.point(state.average)
             if not math.isfinite(self._point.distance):
                 raise NonFiniteLoss(self.extractor.metric, self._point.distance, state.images_seen)
+            self._live.evaluated(self._point.distance)
             if self._point.samples is not None:
                 self._log_evaluation(state.images_seen, self._point.samples)
         return CurvePoint(images_seen=state.images_seen, distance=self._point.distance, seconds=state.seconds)

@@ -20,8 +20,19 @@ import requests
 from e2e_commands import TINY, Run, arguments, command, processes
 from mlflow import MlflowClient
 from PIL import Image
+from prometheus_package import Programs, Prometheus, dashboard_queries, running
 
 from ganlib.cli.demo import Demo
+from ganlib.cluster.metrics import (
+    CHECKPOINT_TIME,
+    DATA_WAIT_RATIO,
+    FRECHET_DISTANCE,
+    IMAGES_LOST,
+    IMAGES_PER_SECOND,
+    IMAGES_SEEN,
+    METRICS,
+    Metric,
+)
 from ganlib.data.raw.add import datasets
 from ganlib.data.raw.known import Places
 from ganlib.logins import credential_variables, library_variables, login_headers
@@ -32,6 +43,7 @@ from ganlib.storage import S3Store
 pytestmark = [pytest.mark.services, pytest.mark.timeout(1500)]
 
 MODEL = "digits-wgan"
+DASHBOARD = Path(__file__).resolve().parents[2] / "infra" / "observability" / "grafana-dashboard.json"
 JOBS = 8
 """Most jobs that this module starts on the cluster (``job_budget`` in ``tests/conftest.py``)."""
 
@@ -287,21 +299,69 @@ def test_a_killed_command_run_again_attaches_to_its_running_job(
     assert "train--2" not in text, "it trained twice"
 
 
+@pytest.fixture
+def prometheus(
+    prometheus_or_reason: Programs | str, stack_settings: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Prometheus | str]:
+    """A server that asks the stack's Ray node, or why there is none."""
+    if isinstance(prometheus_or_reason, str):
+        yield prometheus_or_reason
+        return
+    port = json.loads((stack_settings.home / "stack.json").read_text())["ports"]["ray_metrics_export"]
+    with running(prometheus_or_reason, tmp_path_factory.mktemp("server"), {"ray": port}) as server:
+        yield server
+
+
 def test_a_killed_worker_is_replaced_and_the_run_resumes(
-    training: Any, stack_settings: Settings, store: S3Store, tmp_path: Path
+    training: Any,
+    stack_settings: Settings,
+    store: S3Store,
+    tmp_path: Path,
+    prometheus: Prometheus | str,
+    subtests: pytest.Subtests,
 ) -> None:
     """With its address in a setting, the embedded cluster counts as a foreign one: pulling is a job there."""
-    log, known = tmp_path / "log", checkpoints(store)
+    log, known, began = tmp_path / "log", checkpoints(store), time.time()
+    # A time, whatever the machine's speed: Ray's processes report their metrics every ten seconds only.
+    timed = {"budget.total_kimg": 10_000, "budget.max_seconds": 25}
     own = {
         "GANLIB_RAY_ADDRESS": stack_settings.require("ray"),
         **credential_variables(stack_settings, ["ray"]),
     }
-    process = training(log, seed=13, **own)
+    process = training(log, seed=13, changes=timed, **own)
     await_checkpoint(store, process, log, known)
     train_workers(stack_settings)[0].kill()
     assert process.wait(600) == 0, log.read_text()
-    assert "resumed runs/" in log.read_text()
+    resumed = re.search(
+        r"resumed runs/(\S+)/checkpoints/\S+ at (\d+) images, (\d+) were lost", log.read_text()
+    )
+    assert resumed
     assert re.search(r"node \S+ has the \d+ shards of dataset digits", log.read_text())
+    with subtests.test("Prometheus has the live numbers of the run"):
+        if isinstance(prometheus, str):
+            pytest.skip(prometheus)
+        run, images, lost = resumed[1], int(resumed[2]), int(resumed[3])
+        live = {metric: largest(prometheus, metric, run) for metric in METRICS}
+        assert live[IMAGES_LOST] == lost
+        assert live[IMAGES_SEEN] > images
+        assert live[IMAGES_PER_SECOND] > 0
+        assert live[FRECHET_DISTANCE] > 0
+        assert 0 <= live[DATA_WAIT_RATIO] <= 1
+        assert began < live[CHECKPOINT_TIME] < time.time()
+        graphs = dashboard_queries(DASHBOARD)
+        empty = {
+            title
+            for title, queries in graphs.items()
+            if not all(prometheus.graph(query, began, time.time()) for query in queries)
+        }
+        assert empty <= {"GPU", "GPU memory"}, "which a machine without a GPU leaves empty"
+
+
+def largest(prometheus: Prometheus, metric: Metric, run: str) -> float:
+    """Return the largest value that a run's metric had, over all of its workers."""
+    [series] = prometheus.query(f'max by (run, model) (max_over_time({metric.exported}{{run="{run}"}}[1h]))')
+    assert series["metric"] == {"run": run, "model": MODEL}
+    return float(series["value"][1])
 
 
 @pytest.fixture

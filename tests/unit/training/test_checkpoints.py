@@ -56,6 +56,15 @@ def test_the_newest_is_taken_up() -> None:
     assert dump_state(state)[0] == dump_state(make_state(200))[0]
 
 
+def test_it_is_known_when_the_last_one_was_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.time", lambda: 1600.0)
+    with checkpoints(MemoryStore()) as saved:
+        assert saved.stored_at is None
+        saved.save(make_state(1, 100), 1)
+        saved.wait()
+        assert saved.stored_at == 1600.0
+
+
 def test_the_last_two_and_the_best_are_kept() -> None:
     store = MemoryStore()
     save(store, (100, 9.0), (200, 3.0), (300, 5.0), (400, None), (500, None))

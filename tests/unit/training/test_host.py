@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from ganlib.cluster.lines import Say, StageProgress
+from ganlib.cluster.metrics import FRECHET_DISTANCE, IMAGES_LOST, IMAGES_SEEN, METRICS
 from ganlib.config.run import RunConfig, load_config
 from ganlib.core.loop import Progress, train
 from ganlib.core.sampling import calibrate_batch_norm, generate
@@ -26,7 +27,7 @@ from ganlib.data.preparation import Preparation
 from ganlib.data.prepare import prepare
 from ganlib.data.raw.add import add_dataset
 from ganlib.errors import DeadEnd, NonFiniteLoss
-from ganlib.fakes.stores import MemoryStore, MemoryTracker
+from ganlib.fakes.stores import MemoryMetrics, MemoryStore, MemoryTracker
 from ganlib.ports import RunStart
 from ganlib.quality.features import Extractor
 from ganlib.quality.reference import reference_over_workers
@@ -97,6 +98,7 @@ class Runner:
     def __init__(self, store: MemoryStore, dataset: LocalDataset, extractor: Extractor) -> None:
         self.store, self.dataset, self.extractor = store, dataset, extractor
         self.tracker = MemoryTracker()
+        self.metrics = MemoryMetrics()
         self.lines: list[str] = []
         self.told: list[StageProgress] = []
 
@@ -128,6 +130,7 @@ class Runner:
             extractor=self.extractor,
             checkpoints=checkpoints,
             tracker=self.tracker,
+            metrics=self.metrics,
             place=place,
             emit=emit,
         )
@@ -172,6 +175,9 @@ def test_a_run_leaves_curves_pictures_and_its_best_checkpoint(runner: Runner) ->
     [run] = runner.tracker.runs.values()
     curve = run.metrics["fd_projection_curve"]
     assert [step for step, _ in curve] == [0, 216, 408]
+    assert set(runner.metrics.told) == set(METRICS)
+    assert runner.metrics.told[FRECHET_DISTANCE] == [value for _, value in curve]
+    assert runner.metrics.told[IMAGES_SEEN] == [0, 24, 408], "at the start, the first step, and the end"
     assert result.best.images_seen == min((value, step) for step, value in curve if step)[1]
     assert [step for key, step in sorted(run.images) if key == "training"] == [0, 216, 408]
     assert list(find_frames(runner.store, "whole")) == [0, 216, 408]
@@ -312,6 +318,7 @@ def test_an_interrupted_run_says_what_was_lost(runner: Runner, monkeypatch: pyte
     result = runner.run("lost", settings)
     assert runner.lines[0] == "resumed runs/lost/checkpoints/000000000216 at 216 images, 96 were lost"
     assert result.images_lost == 96
+    assert runner.metrics.told[IMAGES_LOST] == [0, 96]
 
 
 def test_seconds_end_a_run_too(runner: Runner) -> None:
