@@ -2,7 +2,7 @@
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup demo sweep-demo up down status check quick test bench format lock clean static
+.PHONY: help setup demo sweep-demo up down status check quick test bench format lock clean static env compose-test
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -60,6 +60,13 @@ static: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+env:  ## Write .env with random credentials, for docker-compose.yml
+	@infra/docker/make-env.sh
+
+# Beside `make test`, as it needs a container engine, or root to install one, and builds an image of 8 GB.
+compose-test: $(STAMP)  ## Build the image, bring the cluster of containers up, train, kill, sweep, tear down
+	$(BIN)/pytest --capture=no --timeout 3600 --exitfirst tests/compose
 
 bench: $(STAMP)  ## Measure speed, memory and quality, each beside what it is compared to; some: make bench ARGS="loop ddp"
 	@$(BIN)/ganlib up

@@ -1,4 +1,4 @@
-"""What interrupted preparations left in the object store and no preparation will take up again."""
+"""Leftovers of interrupted preparations in the object store that no preparation will take up again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class UnfinishedWork:
     name: str
     """The dataset."""
     key: str
-    """Of the preparation."""
+    """The preparation's key."""
     bytes: int
     """Size of its objects."""
 

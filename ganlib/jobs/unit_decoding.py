@@ -44,7 +44,7 @@ class UnitProgress(NamedTuple):
     """How far a unit is."""
 
     name: str
-    """Of the unit."""
+    """The unit's name, as the preparation lists it."""
     pictures: int
     """Pictures of it that are done; of no meaning once it is finished."""
     finished: bool

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,10 +24,12 @@ from engine import run
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = "ganlib-stand-in-base"
+PYTHON = "ganlib-stand-in-python"
 PACKAGES = ("ca-certificates", "postgresql", "python3", "python3-pip", "python3-venv", "redis-server", "wget")
 
 POSTGRES = """FROM ganlib-stand-in-base
-RUN install -d -o postgres /var/lib/postgresql/data && install -d -o postgres -m 3777 /var/run/postgresql && install -d /docker-entrypoint-initdb.d \\
+RUN install -d -o postgres /var/lib/postgresql/data && install -d -o postgres -m 3777 /var/run/postgresql \\
+ && install -d /docker-entrypoint-initdb.d \\
  && ln -s "$(ls -d /usr/lib/postgresql/*/bin)" /opt/postgresql
 ENV PATH=/opt/postgresql:$PATH
 COPY entrypoint.sh /usr/local/bin/
@@ -76,14 +79,17 @@ def images() -> Iterator[dict[str, str]]:
         yield {}
         return
     with _package_index() as configuration:
-        _make_base(configuration)
+        if not _is_there(BASE):
+            _make_base()
+        with tempfile.TemporaryDirectory() as folder:
+            _configure(Path(folder), configuration)
         with tempfile.TemporaryDirectory() as folder:
             _build(Path(folder), "ganlib-stand-in-postgres", POSTGRES, POSTGRES_ENTRYPOINT)
         with tempfile.TemporaryDirectory() as folder:
             _place_weed(Path(folder))
             _build(Path(folder), "ganlib-stand-in-seaweedfs", SEAWEEDFS, SEAWEEDFS_ENTRYPOINT)
         yield {
-            "BASE_IMAGE": BASE,
+            "BASE_IMAGE": PYTHON,
             "NETWORK": "host",
             "GANLIB_POSTGRES_IMAGE": "ganlib-stand-in-postgres",
             "GANLIB_SEAWEEDFS_IMAGE": "ganlib-stand-in-seaweedfs",
@@ -96,12 +102,22 @@ def _pulled(image: str) -> bool:
     return subprocess.run(command, capture_output=True, timeout=600, check=False).returncode == 0
 
 
-def _make_base(configuration: str) -> None:
+def _is_there(image: str) -> bool:
+    return bool(run("docker", "images", "--quiet", image).strip())
+
+
+def _configure(folder: Path, configuration: str) -> None:
+    """Make the base for ganlib's image: the stand-in with pip's configuration."""
+    (folder / "pip.conf").write_text(configuration)
+    (folder / "Dockerfile").write_text(f"FROM {BASE}\nCOPY pip.conf /etc/pip.conf\n")
+    run("docker", "build", "--tag", PYTHON, str(folder))
+
+
+def _make_base() -> None:
     with tempfile.TemporaryDirectory(prefix="ganlib-base-") as folder:
         include = f"--include={','.join(PACKAGES)}"
         run("debootstrap", "--variant=minbase", include, "bookworm", folder, timeout=1800)
         root = Path(folder)
-        (root / "etc/pip.conf").write_text(configuration)
         certificates = Path("/etc/ssl/certs/ca-certificates.crt")
         if certificates.is_file():
             (root / "etc/ssl/certs/ca-certificates.crt").write_bytes(certificates.read_bytes())
@@ -145,7 +161,9 @@ def _package_index() -> Iterator[str]:
         # An index's pages may name files beside its folder.
         folder = Path(unquote(address.path))
         handler = functools.partial(_Quiet, directory=str(folder.parent))
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        # The same port each time: the layer of packages is built again when pip's configuration differs.
+        port = 30000 + zlib.crc32(place.encode()) % 10000
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         servers.append(server)
         return f"http://127.0.0.1:{server.server_port}/{folder.name}/"
