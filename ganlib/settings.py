@@ -80,6 +80,8 @@ VARIABLES = {
     "prefect_auth": "GANLIB_PREFECT_AUTH",
     "ray_address": "GANLIB_RAY_ADDRESS",
     "ray_token": "GANLIB_RAY_TOKEN",
+    "ray_most_cpus": "GANLIB_RAY_MOST_CPUS",
+    "ray_most_gpus": "GANLIB_RAY_MOST_GPUS",
     "ports": "GANLIB_PORTS",
     "cache_bytes": "GANLIB_CACHE_BYTES",
 }
@@ -130,6 +132,10 @@ class Settings(BaseModel):
     """Ray's dashboard and jobs server, as ``http://host:port``."""
     ray_token: SecretStr | None = None
     """Token of a Ray cluster in token mode (``RAY_AUTH_MODE=token``); ``None`` for one without."""
+    ray_most_cpus: Annotated[int, Words("a number of CPUs")] = Field(default=0, ge=0, le=1_000_000)
+    """CPUs that the cluster's autoscaler can bring it up to; 0 for a cluster that does not grow."""
+    ray_most_gpus: Annotated[int, Words("a number of GPUs")] = Field(default=0, ge=0, le=1_000_000)
+    """GPUs that the cluster's autoscaler can bring it up to; 0 for a cluster that does not grow."""
     ports: Literal["usual", "free"] = "usual"
     """Which ports ``ganlib up`` tries first: the well-known ones, or (for tests) none of them."""
     cache_bytes: (

@@ -26,7 +26,7 @@ from ganlib.cluster.lines import marked, readable
 from ganlib.cluster.node import stand_in
 from ganlib.errors import ConfigError, JobFailed, ServiceError
 from ganlib.logins import CREDENTIAL_VARIABLE, login_headers
-from ganlib.settings import ADDRESS_VARIABLE, JOB_PREFIX, Settings
+from ganlib.settings import ADDRESS_VARIABLE, JOB_PREFIX, VARIABLES, Settings
 
 STOP_TIMEOUT_SECONDS = 10.0
 """How long :func:`run_job` waits for a job that it was told to stop."""
@@ -110,10 +110,11 @@ def require_capacity(settings: Settings, workers: int) -> None:
         ConfigError: Fewer CPUs than workers.
     """
     resources = cluster_resources(settings)
-    if resources is not None and resources["CPU"] < workers:
+    if resources is not None and max(resources["CPU"], settings.ray_most_cpus) < workers:
         raise ConfigError(
             f"compute.workers = {workers} needs {workers} CPUs, the cluster at {settings.require('ray')} has "
-            f"{resources['CPU']:g}; lower compute.workers or add nodes"
+            f"{resources['CPU']:g}; lower compute.workers or add nodes, or set {VARIABLES['ray_most_cpus']} "
+            "for a cluster that grows"
         )
 
 
@@ -211,6 +212,9 @@ def public_environment(settings: Settings) -> dict[str, str]:
     if settings.cache_bytes is not None:
         # A run's window was chosen for it.
         values["GANLIB_CACHE_BYTES"] = str(settings.cache_bytes)
+    for name in ("ray_most_cpus", "ray_most_gpus"):
+        if most := getattr(settings, name):
+            values[VARIABLES[name]] = str(most)
     passed = {}
     if "mlflow" in settings.own:
         passed[ADDRESS_VARIABLE["mlflow"]] = settings.require("mlflow")

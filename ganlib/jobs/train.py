@@ -23,7 +23,7 @@ from ganlib.config.run import RunConfig
 from ganlib.errors import ConfigError, TrainingError
 from ganlib.records import TrainResult
 from ganlib.release.conclusion import conclude_run, services_of
-from ganlib.settings import load_settings
+from ganlib.settings import Settings, load_settings
 from ganlib.storage import open_store
 from ganlib.tracking.mlflow import MlflowTracker
 from ganlib.training.host import Host
@@ -47,7 +47,7 @@ def main(run: str, conclusion: Literal["publish", "evaluate"] = "publish") -> No
     spec = read_spec(store, run)
     require_same_code(f"run {run}", spec.code_version)
     connect()
-    use_gpu = _check_capacity(spec.config)
+    use_gpu = _check_capacity(spec.config, settings)
     tracker = MlflowTracker(settings)
     tracking_run_id = tracker.start(spec.tracking(settings.s3_bucket))
     try:
@@ -103,11 +103,15 @@ def _worker_counts(config: RunConfig) -> int | tuple[int, int]:
     return few if many is None else (few, many)
 
 
-def _check_capacity(config: RunConfig) -> bool:
-    """Whether to train on GPUs; refuses what the cluster could never place."""
+def _check_capacity(config: RunConfig, settings: Settings) -> bool:
+    """Whether to train on GPUs; refuses what the cluster could never place.
+
+    Workers that a growing cluster has no room for yet are waited for: Ray's autoscaler sees them.
+    """
     resources = ray.cluster_resources()
     workers = config.compute.workers
-    gpus, cpus = resources.get("GPU", 0.0), resources.get("CPU", 0.0)
+    gpus = max(resources.get("GPU", 0.0), settings.ray_most_gpus)
+    cpus = max(resources.get("CPU", 0.0), settings.ray_most_cpus)
     use_gpu = config.compute.device == "cuda" or (config.compute.device == "auto" and gpus >= workers)
     if use_gpu and gpus < workers:
         raise ConfigError(

@@ -113,7 +113,7 @@ print(joined.returncode != 0 and "uthentic" in joined.stderr)
 def test_doctor_finds_nothing_broken(cluster: ComposeCluster) -> None:
     said = cluster.ganlib("doctor").stdout
     print(said)
-    findings = json.loads(cluster.ganlib("doctor", "--json").stdout)["findings"]
+    findings = json.loads(cluster.ganlib("doctor", "--json").stdout)
     assert not [finding for finding in findings if finding["state"] == "broken"]
 
 
@@ -238,7 +238,7 @@ def test_doctor_names_a_credential_that_is_refused(
     cluster: ComposeCluster, wrong: dict[str, str], service: str
 ) -> None:
     said = json.loads(cluster.ganlib("doctor", "--json", code=1, more=wrong).stdout)
-    broken = [finding for finding in said["findings"] if finding["state"] == "broken"]
+    broken = [finding for finding in said if finding["state"] == "broken"]
     print(json.dumps(broken, indent=2))
     assert {finding["service"] for finding in broken} == {service}
     assert any(next(iter(wrong)) in finding["remedy"] for finding in broken)
@@ -247,7 +247,7 @@ def test_doctor_names_a_credential_that_is_refused(
 def test_doctor_names_a_service_that_is_down(cluster: ComposeCluster) -> None:
     cluster.compose("stop", "mlflow", "prefect-worker")
     said = json.loads(cluster.ganlib("doctor", "--json", code=1).stdout)
-    broken = [finding for finding in said["findings"] if finding["state"] == "broken"]
+    broken = [finding for finding in said if finding["state"] == "broken"]
     print(json.dumps(broken, indent=2))
     assert "mlflow" in {finding["service"] for finding in broken}
     cluster.compose("start", "mlflow", "prefect-worker")

@@ -45,10 +45,12 @@ def build(folder: Path) -> list[Object]:
 
 
 def matches(found: Object, target: dict[str, str]) -> bool:
-    """Whether a patch's target is this object; it must name all four."""
+    """Whether a patch's target is this object; it must name all four, the group only where there is one."""
     group, _, version = found["apiVersion"].rpartition("/")
     mine = {"group": group, "version": version, "kind": found["kind"], "name": found["metadata"]["name"]}
-    if set(target) != set(mine):
+    if not group:
+        del mine["group"]
+    if set(target) not in ({"version", "kind", "name"}, {"group", "version", "kind", "name"}):
         raise NotUnderstood(f"a target with {', '.join(sorted(target))}")
     return mine == target
 
