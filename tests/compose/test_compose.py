@@ -137,7 +137,7 @@ def test_a_deployment_trains_in_both_containers_and_survives_the_death_of_one(
     log = cluster.ask("ray", f"/api/jobs/{trained[-1]['submission_id']}/logs").json()["logs"]
     assert "resumed runs/" in log, log[-3000:]
     shown = json.loads(cluster.ganlib("model", "list", "--json").stdout)
-    assert [model["name"] for model in shown] == [MODEL]
+    assert [model["model"] for model in shown] == [MODEL]
 
 
 @contextmanager
@@ -149,7 +149,7 @@ def watched(cluster: ComposeCluster) -> Iterator[set[str]]:
     def watch() -> None:
         while not ended.wait(1.0):
             for container in cluster.containers("ray-worker"):
-                if "ray::SweepTrial" in cluster.processes(container):
+                if "ray::TrialActor" in cluster.processes(container):
                     seen.add(container)
 
     thread = threading.Thread(target=watch)
