@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import base64
+import os
+import urllib.request
 from collections.abc import Iterable
+from typing import Any
 
 from pydantic import SecretStr
 
@@ -18,6 +21,10 @@ CREDENTIAL_VARIABLE: dict[ServiceName, str] = {
 """Environment variables with a service's credential, for messages, by service."""
 
 
+MLFLOW_VARIABLES = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
+"""Variables with which MLflow's own library logs in to a server of one's own."""
+
+
 def login_headers(settings: Settings, service: ServiceName) -> dict[str, str]:
     """HTTP headers with which a service lets this process in; none for one that asks for no credential.
 
@@ -26,11 +33,21 @@ def login_headers(settings: Settings, service: ServiceName) -> dict[str, str]:
     """
     if service == "mlflow" and settings.mlflow_username:
         return _basic(f"{settings.mlflow_username}:{_text(settings.mlflow_password)}")
+    if service == "mlflow" and "mlflow" in settings.own:
+        return _mlflows_own_login()
     if service == "prefect" and settings.prefect_auth:
         return _basic(_text(settings.prefect_auth))
     if service == "ray" and settings.ray_token:
         return {"Authorization": f"Bearer {_text(settings.ray_token)}"}
     return {}
+
+
+def _mlflows_own_login() -> dict[str, str]:
+    """The header for a login in MLflow's own variables, which its library reads by itself."""
+    user, password, token = (os.environ.get(name, "") for name in MLFLOW_VARIABLES)
+    if user:
+        return _basic(f"{user}:{password}")
+    return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 def library_variables(settings: Settings, service: ServiceName) -> dict[str, str]:
@@ -62,6 +79,14 @@ def credentials_of(settings: Settings, service: ServiceName) -> list[str]:
     """A service's credential as a person types it, a field each; nothing where none is known."""
     held = [getattr(settings, name) for name in CREDENTIALS[service]]
     return [_text(value) if isinstance(value, SecretStr) else value for value in held if value]
+
+
+class NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Hand a redirect on as an answer: followed, it would carry the credential to another server."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """Follow none."""
+        return
 
 
 def secrets_of(settings: Settings) -> list[str]:

@@ -32,7 +32,7 @@ from pydantic import (
     ValidationError,
 )
 
-from ganlib.errors import ConfigError, DiskFull
+from ganlib.errors import ConfigError, DiskFull, without_userinfo
 from ganlib.field_words import Words, type_of
 
 
@@ -227,6 +227,13 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     given = {name: _given(environ, variable, name) for name, variable in VARIABLES.items()}
     values.update({name: value for name, value in given.items() if value})
     values["own"] = own
+    for service, name in ADDRESS_FIELD.items():
+        if without_userinfo(str(values.get(name, ""))) != str(values.get(name, "")):
+            login = " and ".join(VARIABLES[one] for one in CREDENTIALS[service])
+            raise ConfigError(
+                f"{ADDRESS_VARIABLE[service]} holds a user or a password, and Ray's page shows addresses: "
+                f"put them into {login}"
+            )
     try:
         return Settings.model_validate(values)
     except ValidationError as error:

@@ -25,7 +25,7 @@ from ganlib.cluster.follow import CONNECTION_LOST, follow
 from ganlib.cluster.lines import marked, readable
 from ganlib.cluster.node import stand_in
 from ganlib.errors import ConfigError, JobFailed, ServiceError
-from ganlib.logins import CREDENTIAL_VARIABLE, login_headers
+from ganlib.logins import CREDENTIAL_VARIABLE, NoRedirects, login_headers
 from ganlib.settings import ADDRESS_VARIABLE, JOB_PREFIX, VARIABLES, Settings
 
 STOP_TIMEOUT_SECONDS = 10.0
@@ -94,7 +94,8 @@ def connect(settings: Settings) -> JobSubmissionClient:
 
 def _ask(address: str, path: str, headers: dict[str, str], timeout_seconds: float) -> Any:
     request = urllib.request.Request(f"{address}{path}", headers=headers)  # noqa: S310
-    with urllib.request.urlopen(request, timeout=timeout_seconds) as answer:  # noqa: S310
+    opener = urllib.request.build_opener(NoRedirects())
+    with opener.open(request, timeout=timeout_seconds) as answer:
         return json.load(answer)
 
 
@@ -197,10 +198,10 @@ def runtime_environment(settings: Settings) -> dict[str, Any]:
 def public_environment(settings: Settings) -> dict[str, str]:
     """Settings that a job may carry in the open; Ray's dashboard shows a job's environment.
 
-    Only services of one's own are passed on, as ``GANLIB_JOB_…``: a node whose own environment names a
-    service's address keeps that one, as inside a container network it is another than outside. The embedded
-    services are found through ``GANLIB_HOME``, which the embedded cluster inherits, and secrets through the
-    nodes' own environment.
+    Only services of one's own are passed on. To a Ray cluster of one's own they go as ``GANLIB_JOB_…``: a
+    node whose own environment names a service's address keeps that one, as inside a container network it is
+    another than outside. The embedded services are found through ``GANLIB_HOME``, which the embedded
+    cluster inherits, and secrets through the nodes' own environment.
     """
     values = {
         "GANLIB_S3_BUCKET": settings.s3_bucket,
@@ -224,7 +225,9 @@ def public_environment(settings: Settings) -> dict[str, str]:
             "GANLIB_S3_REGION": settings.s3_region,
             "GANLIB_S3_CHECKSUMS": settings.s3_checksums,
         }
-    return values | {name.replace("GANLIB_", JOB_PREFIX, 1): value for name, value in passed.items()}
+    # The embedded cluster's nodes share this machine's addresses, and have those of an earlier `ganlib up`.
+    prefix = JOB_PREFIX if "ray" in settings.own else "GANLIB_"
+    return values | {name.replace("GANLIB_", prefix, 1): value for name, value in passed.items()}
 
 
 @contextmanager

@@ -33,7 +33,8 @@ def look_at_bucket(settings: Settings, timeout_seconds: float) -> Iterator[Findi
         if error.step == "list" and error.setting == CREDENTIAL_VARIABLE["s3"]:
             yield login.broken(error.reason, f"correct {CREDENTIAL_VARIABLE['s3']}")
             return
-        yield login.ok("the credentials are accepted")
+        if error.step != "list" or error.code in ("NoSuchBucket", "AccessDenied", "403"):
+            yield login.ok("the credentials are accepted")
         yield _failed(topic, name, error.step, error.code, error.reason)
     else:
         yield login.ok("the credentials are accepted")

@@ -49,10 +49,13 @@ def look_at_nodes(nodes: list[dict[str, Any]]) -> Iterator[Finding]:
         yield from _shared_memory(node)
 
 
-def look_at_room(nodes: list[dict[str, Any]], config: RunConfig, asked_by: str) -> Finding:
+def look_at_room(
+    settings: Settings, nodes: list[dict[str, Any]], config: RunConfig, asked_by: str
+) -> Finding:
     """Compare the CPUs and GPUs of all nodes, used or not, with those that a run asks for.
 
     Args:
+        settings: They say up to how much the cluster grows.
         nodes: As :func:`alive_nodes` gives them.
         config: Of the run.
         asked_by: Where the configuration comes from, for a person.
@@ -62,6 +65,7 @@ def look_at_room(nodes: list[dict[str, Any]], config: RunConfig, asked_by: str) 
         sum(float(node["raylet"]["resourcesTotal"].get(name, 0)) for node in nodes) for name in ("CPU", "GPU")
     )
     seen = f"{cpus:g} CPUs and {gpus:g} GPUs; {asked_by} asks for {workers} workers on {device}"
+    cpus, gpus = max(cpus, settings.ray_most_cpus), max(gpus, settings.ray_most_gpus)
     if cpus < workers:
         return topic.broken(seen, "add nodes, or lower compute.workers")
     if device == "cuda" and gpus < workers:

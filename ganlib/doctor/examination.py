@@ -138,7 +138,7 @@ def _look_at_cluster(settings: Settings, scope: Scope, request_seconds: float) -
     nodes = alive_nodes(settings, request_seconds)
     yield from look_at_nodes(nodes)
     if scope.config is not None:
-        yield look_at_room(nodes, scope.config, f"recipe {scope.config.recipe}")
+        yield look_at_room(settings, nodes, scope.config, f"recipe {scope.config.recipe}")
         return
     [parameters] = [one["parameters"] for one in declared() if one["name"] == NIGHTLY]
     asked_by = f"deployment {NIGHTLY} in prefect.yaml"
@@ -152,4 +152,4 @@ def _look_at_cluster(settings: Settings, scope: Scope, request_seconds: float) -
         seen = f"the parameters of {asked_by} cannot be used: {error}"
         yield Topic("room", "ray").broken(seen, "correct them in Prefect")
         return
-    yield look_at_room(nodes, config, asked_by)
+    yield look_at_room(settings, nodes, config, asked_by)

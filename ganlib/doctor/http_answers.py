@@ -15,6 +15,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from ganlib.errors import without_userinfo
+from ganlib.logins import NoRedirects
 
 MOST_BYTES = 32 * 2**20
 """Longest answer that is read."""
@@ -63,13 +64,6 @@ class Answer:
         return round(ahead)
 
 
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Hand a redirect on as an answer: followed, it would carry the credential to another server."""
-
-    def redirect_request(self, *_: Any) -> None:
-        return None
-
-
 def ask(
     url: str, headers: Mapping[str, str] | None = None, body: Any = None, *, timeout_seconds: float
 ) -> Answer:
@@ -89,7 +83,7 @@ def ask(
     sent = time.time()
     try:
         request = urllib.request.Request(url, data=data, headers=sent_headers)  # noqa: S310
-        with urllib.request.build_opener(_NoRedirects).open(request, timeout=timeout_seconds) as answer:
+        with urllib.request.build_opener(NoRedirects).open(request, timeout=timeout_seconds) as answer:
             received = time.time()
             return Answer(answer.status, answer.headers, answer.read(MOST_BYTES), sent, received)
     except urllib.error.HTTPError as error:

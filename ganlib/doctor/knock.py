@@ -94,7 +94,7 @@ def _clock(service: ServiceName, answer: Answer) -> Finding:
 
 def _login(settings: Settings, service: ServiceName, answer: Answer) -> Finding:
     topic = Topic("login", service)
-    held, variable = credentials_of(settings, service), CREDENTIAL_VARIABLE[service]
+    held, variable = login_headers(settings, service), CREDENTIAL_VARIABLE[service]
     if answer.refused:
         if held:
             return topic.broken(f"it refuses the credential (HTTP {answer.status})", f"correct {variable}")
@@ -104,8 +104,10 @@ def _login(settings: Settings, service: ServiceName, answer: Answer) -> Finding:
 
 def _openness(settings: Settings, service: ServiceName, stranger: Answer) -> Finding:
     topic = Topic("closed", service)
-    if stranger.status != 200:
+    if stranger.refused:
         return topic.ok("who has no credential is refused")
+    if stranger.status != 200:
+        return topic.skipped(f"a request without a credential is answered with HTTP {stranger.status}")
     if credentials_of(settings, service):
         seen = f"it lets everybody in who reaches it, although {CREDENTIAL_VARIABLE[service]} is set"
         return topic.warning(seen, "have the service demand its credential")

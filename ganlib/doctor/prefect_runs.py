@@ -17,11 +17,15 @@ PENDING_LIMIT = timedelta(minutes=5)
 """A worker starts a flow's process within seconds; a run that is pending for longer has lost its worker."""
 
 
+_SERVE = "python -m flows.serve"
+"""The one worker of the pool where Prefect is not embedded: a second one would take up its live runs."""
+
+
 def how_to_register(settings: Settings) -> str:
     """The command that registers deployments, work pool and watch, as a clause."""
     if "prefect" not in settings.own:
         return "`ganlib up` registers it"
-    return "`python -m flows.deployments register`, with PREFECT_API_URL set, registers it"
+    return f"the process `{_SERVE}` registers it when it starts, as the container prefect-worker"
 
 
 def ask_prefect(settings: Settings, path: str, body: Any = None, *, timeout_seconds: float) -> Any:
@@ -74,7 +78,9 @@ def look_at_worker(settings: Settings, timeout_seconds: float) -> Iterator[Findi
     seen = f"no worker of pool {POOL} has a heartbeat"
     last = f", the last was at {max(beats)[:19]}" if beats else ""
     own = "prefect" in settings.own
-    remedy = f"start one with `prefect worker start --pool {POOL}`" if own else "`ganlib up` starts it"
+    remedy = (
+        f"start the process `{_SERVE}`, as the container prefect-worker" if own else "`ganlib up` starts it"
+    )
     yield topic.broken(seen + last, remedy)
 
 

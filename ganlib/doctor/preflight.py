@@ -9,7 +9,7 @@ from ganlib.cluster.launch import require_capacity
 from ganlib.config.run import RunConfig
 from ganlib.data.layout import describe_raw
 from ganlib.errors import ServiceError
-from ganlib.logins import CREDENTIAL_VARIABLE, login_headers
+from ganlib.logins import CREDENTIAL_VARIABLE, NoRedirects, login_headers
 from ganlib.registry.mlflow import MlflowRegistry
 from ganlib.settings import ADDRESS_VARIABLE, Settings
 from ganlib.storage import open_prefix, open_store
@@ -49,7 +49,7 @@ def require_prefect(settings: Settings) -> None:
     # Not its health, which is told to everybody.
     request = urllib.request.Request(f"{address}/admin/version", headers=login_headers(settings, "prefect"))  # noqa: S310
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310
+        with urllib.request.build_opener(NoRedirects()).open(request, timeout=TIMEOUT_SECONDS) as answer:
             answer.read()
     except urllib.error.HTTPError as error:
         if error.code not in (401, 403):

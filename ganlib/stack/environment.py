@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from ganlib.errors import ConfigError
-from ganlib.logins import credential_variables, library_variables, login_headers
+from ganlib.logins import MLFLOW_VARIABLES, credential_variables, library_variables, login_headers
 from ganlib.records import digest_of
 from ganlib.settings import (
     ADDRESS_VARIABLE,
@@ -113,7 +113,9 @@ def digest_of_settings(settings: Settings) -> str:
     names = ("s3_bucket", "s3_region", "s3_checksums", "cache_bytes")
     chosen = {name: getattr(settings, name) for name in names}
     own = {name: settings.address(name) for name in sorted(settings.own)}
-    return digest_of({"chosen": chosen, "own": own})
+    # Services that an older ganlib started ask for none.
+    asking = [name for name in ("prefect", "ray") if name not in settings.own]
+    return digest_of({"chosen": chosen, "own": own, "asking for credentials": asking})
 
 
 def common(context: Context) -> dict[str, str]:
@@ -143,6 +145,8 @@ def common(context: Context) -> dict[str, str]:
         environment["GANLIB_CACHE_BYTES"] = str(settings.cache_bytes)
     for service in settings.own:
         environment[ADDRESS_VARIABLE[service]] = settings.address(service) or ""
+    if "mlflow" in settings.own:
+        environment.update({name: os.environ[name] for name in MLFLOW_VARIABLES if name in os.environ})
     # Those of the embedded services are read from the home.
     environment.update(credential_variables(settings, settings.own))
     reach_loopback_directly(environment)

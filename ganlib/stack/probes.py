@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from ganlib.logins import NoRedirects
 from ganlib.stack.home import Credentials
 
 TIMEOUT_SECONDS = 3.0
@@ -112,7 +113,7 @@ def signed(
 
 def _send(request: urllib.request.Request) -> bytes:
     # Never through a proxy: these services are on this machine.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), NoRedirects())
     try:
         with opener.open(request, timeout=TIMEOUT_SECONDS) as response:
             body: bytes = response.read()

@@ -23,7 +23,7 @@ from ganlib.logins import secrets_of
 from ganlib.settings import Settings
 from ganlib.stack import environment as env
 from ganlib.stack.environment import Context
-from ganlib.stack.home import Layout, redact
+from ganlib.stack.home import Layout, prepare_home, redact
 from ganlib.stack.probes import NotAnswering
 from ganlib.stack.processes import MARK, mark
 from ganlib.stack.state import StackRecord
@@ -187,7 +187,7 @@ def run_deployments(settings: Settings, *arguments: str) -> str:
     done = subprocess.run(
         command(*arguments),
         env={**environment(context), "PREFECT_API_URL": api},
-        cwd=settings.home,
+        cwd=prepare_home(settings.home).home,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

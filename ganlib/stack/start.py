@@ -119,7 +119,13 @@ class Start:
         write_atomically(self._layout.services, addresses)
 
     def _end_misfits(self) -> None:
-        """End services that depend on an address that has changed."""
+        """End services that depend on an address that has changed, or on a server that is to start anew."""
+        worker = self._alive.get("worker")
+        if worker and "prefect" not in self._alive and worker.settings != digest_of_settings(self._settings):
+            # It may lack the login that the new server asks for. Its flows are taken up again.
+            self._report("worker starts again: it was started with other settings than these")
+            del self._alive["worker"]
+            end(self._settings.home, ["worker"], grace_seconds=0)
         for service in embedded(self._settings):
             started = self._alive.get(service.name)
             if started and started.bound_to != self._bound_to(service):

@@ -101,15 +101,12 @@ class MlflowConnection:
             The answer, or ``None`` if it has any other status than 200: :meth:`client` can tell the reason,
             and knows all ways to log in.
         """
-        user, password = (os.environ.get(f"MLFLOW_TRACKING_{name}", "") for name in ("USERNAME", "PASSWORD"))
-        token = os.environ.get("MLFLOW_TRACKING_TOKEN", "")
-        bearer = {"Authorization": f"Bearer {token}"} if token and not user else {}
         try:
             answer = requests.get(
                 f"{self.address}/api/2.0/mlflow/{path}",
                 params=query,
-                auth=(user, password) if user and not self._headers else None,
-                headers=self._headers or bearer,
+                headers=self._headers,
+                allow_redirects=False,
                 timeout=(_CONNECT_SECONDS, _ANSWER_SECONDS),
             )
             return dict(answer.json()) if answer.status_code == 200 else None

@@ -18,6 +18,8 @@ if [ ! -e "$file" ]; then
     printf '# Credentials of the compose cluster, made by `make env`. Keep this file to yourself.\n' > "$file"
 fi
 chmod 600 "$file"
+# A last line without its end would take the first addition's text.
+[ -z "$(tail -c 1 "$file")" ] || echo >> "$file"
 add POSTGRES_PASSWORD "$(random 24)"
 add GANLIB_S3_ACCESS_KEY_ID "$(random 10)"
 add GANLIB_S3_SECRET_ACCESS_KEY "$(random 24)"
@@ -28,9 +30,9 @@ add MLFLOW_FLASK_SERVER_SECRET_KEY "$(random 32)"
 add GANLIB_PREFECT_AUTH "ganlib:$(random 24)"
 add GANLIB_RAY_TOKEN "$(random 32)"
 add REDIS_PASSWORD "$(random 24)"
-# Where this machine's own commands find the cluster: set -a; . ./.env; set +a
-add GANLIB_S3_ENDPOINT_URL "http://127.0.0.1:8333"
-add GANLIB_MLFLOW_URI "http://127.0.0.1:5000"
-add GANLIB_PREFECT_API_URL "http://127.0.0.1:4200/api"
-add GANLIB_RAY_ADDRESS "http://127.0.0.1:8265"
+# Where this machine's own commands find the cluster, in a shell that has read this file; compose does not use them.
+add GANLIB_S3_ENDPOINT_URL 'http://127.0.0.1:${GANLIB_S3_PORT:-8333}'
+add GANLIB_MLFLOW_URI 'http://127.0.0.1:${GANLIB_MLFLOW_PORT:-5000}'
+add GANLIB_PREFECT_API_URL 'http://127.0.0.1:${GANLIB_PREFECT_PORT:-4200}/api'
+add GANLIB_RAY_ADDRESS 'http://127.0.0.1:${GANLIB_RAY_PORT:-8265}'
 echo "$file holds the cluster's credentials; docker compose reads it by itself"

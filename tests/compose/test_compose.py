@@ -149,7 +149,7 @@ def watched(cluster: ComposeCluster) -> Iterator[set[str]]:
     def watch() -> None:
         while not ended.wait(1.0):
             for container in cluster.containers("ray-worker"):
-                if "ray::TrialActor" in cluster.processes(container):
+                if "ray::ResourceTrainable" in cluster.processes(container):
                     seen.add(container)
 
     thread = threading.Thread(target=watch)
@@ -165,7 +165,7 @@ def test_a_sweep_of_four_trials_uses_both_containers(cluster: ComposeCluster) ->
     await_true("the killed container is back", lambda: cluster.is_healthy(8), 300)
     words = ["sweep", MODEL, "--trials", "4", "--algorithm", "random", "--scheduler", "none"]
     words += [word for name, value in SMALL.items() for word in ("--set", f"{name}={value}")]
-    words += ["--set", "budget.total_kimg=100000", "--set", "budget.max_seconds=15"]
+    words += ["--set", "budget.total_kimg=20", "--set", "evaluation.every_kimg=10"]
     with watched(cluster) as containers:
         cluster.timed("sweep of four trials", lambda: print(cluster.ganlib(*words).stdout[-2500:]))
     assert len(containers) == 2

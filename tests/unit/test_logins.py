@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import base64
+import http.server
 import json
+import threading
 from pathlib import Path
 
 import pytest
 
-from ganlib.errors import ConfigError
+from ganlib.cluster.launch import connect
+from ganlib.doctor.preflight import require_prefect
+from ganlib.errors import ConfigError, ServiceError
 from ganlib.logins import (
     credential_variables,
     credentials_of,
@@ -17,6 +21,7 @@ from ganlib.logins import (
     secrets_of,
 )
 from ganlib.settings import Settings, load_settings
+from ganlib.stack.probes import NotAnswering, answer
 
 GIVEN = {
     "GANLIB_MLFLOW_USERNAME": "admin",
@@ -94,3 +99,46 @@ def test_a_service_of_ones_own_never_gets_the_embedded_credential(tmp_path: Path
 def test_another_process_is_handed_the_credentials_of_the_services_that_it_uses(tmp_path: Path) -> None:
     handed = credential_variables(settings(tmp_path, **GIVEN), ["mlflow", "ray"])
     assert handed == {name: GIVEN[name] for name in GIVEN if "MLFLOW" in name or "RAY" in name}
+
+
+@pytest.mark.parametrize("variable", ["GANLIB_MLFLOW_URI", "GANLIB_RAY_ADDRESS", "GANLIB_S3_ENDPOINT_URL"])
+def test_an_address_with_a_password_is_refused_without_repeating_it(tmp_path: Path, variable: str) -> None:
+    with pytest.raises(ConfigError, match=f"{variable} holds a user or a password") as refused:
+        settings(tmp_path, **{variable: "https://bob:hunter2@host.example"})
+    assert "hunter2" not in str(refused.value)
+
+
+def test_mlflows_own_login_counts_for_a_server_of_ones_own_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "mine")
+    assert login_headers(settings(tmp_path), "mlflow") == {}
+    own = settings(tmp_path, GANLIB_MLFLOW_URI="https://mlflow.example")
+    assert login_headers(own, "mlflow") == {"Authorization": "Bearer mine"}
+
+
+def test_a_credential_never_follows_a_redirect(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    class Redirecting(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen.append(self.path)
+            self.send_response(302)
+            self.send_header("Location", f"http://localhost:{self.server.server_address[1]}/elsewhere")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Redirecting) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        given = settings(tmp_path, **GIVEN, GANLIB_RAY_ADDRESS=url, GANLIB_PREFECT_API_URL=url)
+        with pytest.raises(ServiceError, match="HTTP 302"):
+            connect(given)
+        with pytest.raises(ServiceError, match="HTTP 302"):
+            require_prefect(given)
+        with pytest.raises(NotAnswering, match="HTTP 302"):
+            answer(f"{url}/probe", headers=login_headers(given, "prefect"))
+        server.shutdown()
+    assert "/elsewhere" not in seen

@@ -37,6 +37,13 @@ def test_a_node_that_knows_a_services_address_keeps_it(tmp_path: Path) -> None:
     assert settings.own == {"s3", "mlflow"}
 
 
+def test_on_the_embedded_cluster_the_submitters_addresses_count(tmp_path: Path) -> None:
+    given = {name: value for name, value in OWN.items() if "RAY" not in name}
+    told = public_environment(load_settings({"GANLIB_HOME": str(tmp_path), **given}))
+    node = {"GANLIB_HOME": str(tmp_path), "GANLIB_S3_ENDPOINT_URL": "http://of-an-earlier-up"}
+    assert load_settings({**node, **told}).s3_endpoint_url == "http://127.0.0.1:8333"
+
+
 def test_a_job_carries_no_credential(tmp_path: Path) -> None:
     settings = submitters(tmp_path)
     carried = str(runtime_environment(settings))

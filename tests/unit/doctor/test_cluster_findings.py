@@ -26,12 +26,22 @@ from ganlib.settings import load_settings
     ],
 )
 def test_room_is_compared_with_what_a_run_asks_for(
-    resources: dict[str, float], device: str, state: str
+    tmp_path: Path, resources: dict[str, float], device: str, state: str
 ) -> None:
+    environ = {"GANLIB_HOME": str(tmp_path)}
     config = load_config("digits-wgan", {"compute.workers": 2, "compute.device": device})
-    finding = look_at_room([node(raylet={"resourcesTotal": resources})], config, "recipe digits-wgan")
+    finding = look_at_room(
+        load_settings(environ), [node(raylet={"resourcesTotal": resources})], config, "recipe digits-wgan"
+    )
     assert finding.state == state
     assert f"asks for 2 workers on {device}" in finding.seen
+
+
+def test_a_cluster_that_grows_has_the_room_that_it_grows_to(tmp_path: Path) -> None:
+    config = load_config("digits-wgan", {"compute.workers": 2, "compute.device": "cuda"})
+    environ = {"GANLIB_HOME": str(tmp_path), "GANLIB_RAY_MOST_GPUS": "8", "GANLIB_RAY_MOST_CPUS": "16"}
+    nodes = [node(raylet={"resourcesTotal": {"CPU": 0.0}})]
+    assert look_at_room(load_settings(environ), nodes, config, "recipe digits-wgan").state == "ok"
 
 
 def test_all_nodes_together_make_room(look, world: World) -> None:

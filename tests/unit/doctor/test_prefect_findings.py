@@ -64,7 +64,7 @@ def test_a_worker_without_heartbeat_is_broken(look, world: World) -> None:
     finding = look()["prefect", "worker"]
     assert finding.state == "broken"
     assert "2026-11-28T08:00:00" in finding.seen
-    assert "prefect worker start --pool ganlib" in finding.remedy, "the server is one of one's own"
+    assert "python -m flows.serve" in finding.remedy, "the server is one of one's own"
 
 
 def test_a_paused_pool_is_a_warning_and_a_missing_one_is_broken(look, world: World) -> None:

@@ -107,8 +107,8 @@ def test_a_pod_has_no_more_rights_than_it_needs(pod: Pod) -> None:
         "readOnlyRootFilesystem": True,
         "capabilities": {"drop": ["ALL"]},
     }
-    # Only the autoscaler beside Ray's head speaks to Kubernetes.
-    assert pod.spec.get("automountServiceAccountToken", True) is (pod.name == "head")
+    # Only the autoscaler beside Ray's head speaks to Kubernetes, and its token is mounted there alone.
+    assert pod.spec["automountServiceAccountToken"] is False
     assert pod.spec["enableServiceLinks"] is False
     writable = {mount["mountPath"] for mount in pod.container["volumeMounts"] if not mount.get("readOnly")}
     assert {"/tmp", "/home/ganlib"} <= writable
@@ -131,7 +131,11 @@ def test_a_pod_has_resources_and_probes(pod: Pod) -> None:
 def test_volumes_are_mounted_and_bounded(pod: Pod) -> None:
     mounts = {mount["name"] for mount in pod.container["volumeMounts"]}
     volumes = {volume["name"]: volume for volume in pod.spec["volumes"]}
-    assert mounts == set(volumes)
+    assert mounts == set(volumes) - {"autoscaler-token"}
+    if pod.name == "head":
+        cluster = next(found for found in of_kind("RayCluster"))
+        beside = cluster["spec"]["autoscalerOptions"]["volumeMounts"]
+        assert [mount["name"] for mount in beside] == ["autoscaler-token"]
     claims = {found["metadata"]["name"] for found in of_kind("PersistentVolumeClaim")}
     for volume in volumes.values():
         if "emptyDir" in volume:
