@@ -179,6 +179,7 @@ def test_the_champion_is_fetched_with_mlflow_and_torch_alone(
         "MLFLOW_TRACKING_USERNAME": cluster.user["GANLIB_MLFLOW_USERNAME"],
         "MLFLOW_TRACKING_PASSWORD": cluster.user["GANLIB_MLFLOW_PASSWORD"],
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+        "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false",
     }
     done = subprocess.run(
         [sys.executable, "-c", fetching_script, MODEL],
