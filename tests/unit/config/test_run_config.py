@@ -6,15 +6,13 @@ from typing import Any
 import pytest
 
 from ganlib.config.fields import ConfigField
-from ganlib.config.parts import (
-    AdamConfig,
-    DcganConfig,
-    DenseConfig,
+from ganlib.config.network_parts import DcganConfig, DenseConfig
+from ganlib.config.objective_parts import (
     NonSaturatingConfig,
-    RmspropConfig,
     WassersteinConfig,
     WassersteinGradientPenaltyConfig,
 )
+from ganlib.config.parts import AdamConfig, RmspropConfig
 from ganlib.config.run import build_config, config_fields, load_config, named, recipes
 from ganlib.errors import ConfigError, SeveralProblems, UnknownName
 from ganlib.records import DatasetVersion

@@ -1,0 +1,53 @@
+"""Values of a configuration that are each right by themselves and cannot go together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ganlib.config.run import RunConfig
+
+
+def misfits(config: RunConfig) -> Iterator[str]:
+    """Yield a line for each combination of fields that cannot be used: the fields, the reason, a remedy."""
+    yield from _penalty_misfits(config)
+    yield from _kernel_misfits(config)
+    yield from _batch_misfits(config)
+
+
+def _penalty_misfits(config: RunConfig) -> Iterator[str]:
+    critic_norm = getattr(config.network, "critic_norm", "none")
+    if config.objective.kind == "wasserstein-gp" and critic_norm == "batch":
+        yield (
+            "network.critic_norm = batch cannot go with objective.kind = wasserstein-gp, whose penalty "
+            "belongs to each picture by itself; choose layer, group or none"
+        )
+
+
+def _kernel_misfits(config: RunConfig) -> Iterator[str]:
+    if config.compute.optimizer_kernels == "fused" and config.optimizer.kind == "rmsprop":
+        yield (
+            "compute.optimizer_kernels = fused cannot go with optimizer.kind = rmsprop, which torch has "
+            "no fused kernels for; choose foreach"
+        )
+
+
+def _batch_misfits(config: RunConfig) -> Iterator[str]:
+    few, many = config.compute.workers, config.compute.max_workers or config.compute.workers
+    if many < few:
+        yield f"compute.max_workers {many} must not be below compute.workers {few}, the fewest of them"
+        return
+    uneven = [workers for workers in range(few, many + 1) if config.batch_size % workers]
+    if uneven:
+        elastic = f", one of the counts up to compute.max_workers {many}" if many > few else ""
+        yield (
+            f"batch_size {config.batch_size} cannot be divided between compute.workers {uneven[0]}"
+            f"{elastic}; choose a multiple of {math.lcm(*range(few, many + 1))}"
+        )
+    elif config.batch_size // many < 2 and config.network.normalizes_batches:
+        yield (
+            f"batch_size {config.batch_size} leaves compute.workers {many} one picture "
+            "each, and batch norm needs two; raise batch_size or lower compute.workers"
+        )

@@ -1,0 +1,36 @@
+"""The parts of a run's configuration that choose its losses and what constrains the critic."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from ganlib.config.parts import ConfigPart
+
+
+class WassersteinConfig(ConfigPart):
+    """WGAN with weight clipping (arXiv:1701.07875)."""
+
+    kind: Literal["wasserstein"] = "wasserstein"
+    """Loss: Wasserstein with weight clipping or with gradient penalty, or the non-saturating one."""
+    clip: float = Field(default=0.01, gt=0, le=10)
+    """Every critic parameter is kept in [−clip, clip]."""
+
+
+class WassersteinGradientPenaltyConfig(ConfigPart):
+    """WGAN with gradient penalty (arXiv:1704.00028)."""
+
+    kind: Literal["wasserstein-gp"] = "wasserstein-gp"
+    """Loss: Wasserstein with weight clipping or with gradient penalty, or the non-saturating one."""
+    penalty: float = Field(default=10.0, gt=0, le=10_000)
+    """Weight of the penalty."""
+
+
+class NonSaturatingConfig(ConfigPart):
+    """The non-saturating loss (arXiv:1406.2661)."""
+
+    kind: Literal["non-saturating"] = "non-saturating"
+    """Loss: Wasserstein with weight clipping or with gradient penalty, or the non-saturating one."""
+    real_label: float = Field(default=0.9, gt=0.5, le=1)
+    """The critic's target for real pictures; below 1 it is one-sided label smoothing."""
