@@ -24,6 +24,11 @@ def _penalty_misfits(config: RunConfig) -> Iterator[str]:
             "network.critic_norm = batch cannot go with objective.kind = wasserstein-gp, whose penalty "
             "belongs to each picture by itself; choose layer, group or none"
         )
+    if config.objective.kind == "wasserstein" and critic_norm == "spectral":
+        yield (
+            "network.critic_norm = spectral cannot go with objective.kind = wasserstein, whose clipping "
+            "bounds the same weights again; choose another objective, or batch, layer, group or none"
+        )
 
 
 def _kernel_misfits(config: RunConfig) -> Iterator[str]:

@@ -9,6 +9,7 @@ from pydantic import Field
 from ganlib.config.parts import ConfigPart
 
 NormName = Literal["batch", "layer", "group", "none"]
+CriticNormName = Literal["batch", "layer", "group", "none", "spectral"]
 
 
 class DcganConfig(ConfigPart):
@@ -24,8 +25,9 @@ class DcganConfig(ConfigPart):
     """Channels of the critic's largest hidden feature map."""
     generator_norm: NormName = "batch"
     """Normalization between the generator's layers."""
-    critic_norm: NormName = "batch"
-    """Normalization between the critic's layers; batch does not go with a gradient penalty."""
+    critic_norm: CriticNormName = "batch"
+    """Normalization between the critic's layers; batch does not go with a gradient penalty. spectral
+    normalizes each weight instead, by its largest singular value (arXiv:1802.05957)."""
     extra_layers: int = Field(default=0, ge=0, le=16)
     """3×3 convolutions that each network has beside, at its largest hidden feature map."""
     conditional: bool = False

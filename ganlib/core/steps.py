@@ -27,6 +27,7 @@ from ganlib.core.hardware import Acceleration, MemoryLayout
 from ganlib.core.layers import Dropout
 from ganlib.core.objectives import CriticLoss, Mix, Objective, Score
 from ganlib.core.sampling import Stream, stream_seed
+from ganlib.core.spectral import iterate_spectral_norms
 from ganlib.core.state import TrainState
 
 
@@ -118,6 +119,7 @@ class Steps:
         result.loss.backward()
         state.critic_optimizer.step()
         self.objective.constrain(state.critic)
+        iterate_spectral_norms(state.critic)
         return CriticLoss(result.loss.detach(), result.wasserstein)
 
     def generator_step(self, noise: Tensor, labels: Tensor) -> Tensor:

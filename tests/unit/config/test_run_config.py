@@ -63,6 +63,7 @@ def test_equal_configurations_have_equal_digests_and_compute_does_not_count() ->
             r"objective\.kind = 'hinge' .*must be wasserstein, wasserstein-gp or non-sat",
         ),
         ("objective.kind", "wasserstein-gp", r"critic_norm = batch cannot go with .*wasserstein-gp"),
+        ("network.critic_norm", "spectral", r"spectral cannot go with objective\.kind = wasserstein, "),
         ("network.extra_layers", 17, r"network\.extra_layers = 17 .*a whole number from 0 to 16$"),
         ("schedule.decay_from", 1.0, r"schedule\.decay_from = 1 .*a number at least 0 and below 1$"),
     ],
