@@ -13,7 +13,7 @@ class WassersteinConfig(ConfigPart):
     """WGAN with weight clipping (arXiv:1701.07875)."""
 
     kind: Literal["wasserstein"] = "wasserstein"
-    """Loss: Wasserstein with weight clipping or with gradient penalty, or the non-saturating one."""
+    """Loss: Wasserstein with weight clipping or with gradient penalty, the non-saturating one, or hinge."""
     clip: float = Field(default=0.01, gt=0, le=10)
     """Every critic parameter is kept in [−clip, clip]."""
 
@@ -22,7 +22,7 @@ class WassersteinGradientPenaltyConfig(ConfigPart):
     """WGAN with gradient penalty (arXiv:1704.00028)."""
 
     kind: Literal["wasserstein-gp"] = "wasserstein-gp"
-    """Loss: Wasserstein with weight clipping or with gradient penalty, or the non-saturating one."""
+    """Loss: Wasserstein with weight clipping or with gradient penalty, the non-saturating one, or hinge."""
     penalty: float = Field(default=10.0, gt=0, le=10_000)
     """Weight of the penalty."""
 
@@ -31,6 +31,13 @@ class NonSaturatingConfig(ConfigPart):
     """The non-saturating loss (arXiv:1406.2661)."""
 
     kind: Literal["non-saturating"] = "non-saturating"
-    """Loss: Wasserstein with weight clipping or with gradient penalty, or the non-saturating one."""
+    """Loss: Wasserstein with weight clipping or with gradient penalty, the non-saturating one, or hinge."""
     real_label: float = Field(default=0.9, gt=0.5, le=1)
     """The critic's target for real pictures; below 1 it is one-sided label smoothing."""
+
+
+class HingeConfig(ConfigPart):
+    """The hinge loss (arXiv:1705.02894), for a critic with spectral normalization."""
+
+    kind: Literal["hinge"] = "hinge"
+    """Loss: Wasserstein with weight clipping or with gradient penalty, the non-saturating one, or hinge."""

@@ -21,6 +21,7 @@ from ganlib.config.complaints import complaints
 from ganlib.config.fields import ConfigField, fields_of, unknown_field
 from ganlib.config.network_parts import DcganConfig, DenseConfig
 from ganlib.config.objective_parts import (
+    HingeConfig,
     NonSaturatingConfig,
     WassersteinConfig,
     WassersteinGradientPenaltyConfig,
@@ -46,7 +47,8 @@ from ganlib.records import digest_of
 
 NetworkConfig = Annotated[DcganConfig | DenseConfig, Field(discriminator="kind")]
 ObjectiveConfig = Annotated[
-    WassersteinConfig | WassersteinGradientPenaltyConfig | NonSaturatingConfig, Field(discriminator="kind")
+    WassersteinConfig | WassersteinGradientPenaltyConfig | NonSaturatingConfig | HingeConfig,
+    Field(discriminator="kind"),
 ]
 OptimizerConfig = Annotated[RmspropConfig | AdamConfig, Field(discriminator="kind")]
 

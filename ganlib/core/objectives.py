@@ -152,6 +152,34 @@ class NonSaturating:
         """Do nothing: the critic is not constrained."""
 
 
+@dataclass(frozen=True)
+class Hinge:
+    """The hinge loss of Lim & Ye 2017, arXiv:1705.02894, as Miyato et al. 2018, arXiv:1802.05957, use it.
+
+    A real picture with a score above 1, or a generated one with a score below −1, adds nothing to the
+    critic's loss. It bounds no slope by itself: it goes with a critic under spectral normalization.
+    ``wasserstein`` is the difference of the mean scores, the curve of all objectives.
+    """
+
+    def critic_loss(self, score: Score, real: Tensor, fake: Tensor, mix: Mix) -> CriticLoss:
+        """Return E max(0, 1 − f(real)) + E max(0, 1 + f(fake))."""
+        on_real, on_fake = _wide(score(real)), _wide(score(fake))
+        loss = mean_score(functional.relu(1 - on_real)) + mean_score(functional.relu(1 + on_fake))
+        return CriticLoss(loss, (mean_score(on_real) - mean_score(on_fake)).detach())
+
+    def generator_loss(self, score: Score, fake: Tensor) -> Tensor:
+        """−E f(fake)."""
+        return -mean_score(score(fake))
+
+    def constrain(self, critic: nn.Module) -> None:
+        """Do nothing: the critic's own normalization is the constraint."""
+
+
+def _wide(scores: Tensor) -> Tensor:
+    """The scores in float32 at least."""
+    return scores.to(torch.promote_types(scores.dtype, torch.float32))
+
+
 def _cross_entropy(logits: Tensor, label: float) -> Tensor:
-    wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    wide = _wide(logits)
     return functional.binary_cross_entropy_with_logits(wide, torch.full_like(wide, label))

@@ -19,7 +19,7 @@ from ganlib.core.hardware import Acceleration, accelerate
 from ganlib.core.learning_rates import Schedule
 from ganlib.core.loop import Plan
 from ganlib.core.networks import Critic, Generator
-from ganlib.core.objectives import NonSaturating, Objective, Wasserstein, WassersteinGradientPenalty
+from ganlib.core.objectives import Hinge, NonSaturating, Objective, Wasserstein, WassersteinGradientPenalty
 from ganlib.core.state import OptimizerFactory, TrainState
 from ganlib.errors import ConfigError
 from ganlib.records import DatasetVersion
@@ -133,6 +133,8 @@ def build_objective(config: RunConfig) -> Objective:
         return WassersteinGradientPenalty(chosen.penalty)
     if chosen.kind == "non-saturating":
         return NonSaturating(chosen.real_label)
+    if chosen.kind == "hinge":
+        return Hinge()
     return Wasserstein(chosen.clip)
 
 

@@ -22,7 +22,7 @@ from ganlib.core.dense import DenseCritic, DenseGenerator
 from ganlib.core.hardware import Acceleration
 from ganlib.core.loop import Plan, train
 from ganlib.core.networks import Critic, Generator
-from ganlib.core.objectives import NonSaturating, Objective, Wasserstein, WassersteinGradientPenalty
+from ganlib.core.objectives import Hinge, NonSaturating, Objective, Wasserstein, WassersteinGradientPenalty
 from ganlib.core.state import TrainState
 from ganlib.core.steps import WorkerPlace
 from ganlib.core.workers import gather_bytes, gather_rows, mean_over_workers, share_of
@@ -53,6 +53,7 @@ def make_plan(generator_steps: int, objective: str = "wasserstein") -> Plan:
         "wasserstein": Wasserstein(0.1),
         "wasserstein-gp": WassersteinGradientPenalty(10),
         "non-saturating": NonSaturating(0.9),
+        "hinge": Hinge(),
     }
     return Plan(
         objective=objectives[objective],
@@ -119,7 +120,7 @@ def trained(state: dict[str, Tensor]) -> dict[str, Tensor]:
         ("layer", "wasserstein"),
         ("group", "wasserstein-gp"),
         ("dense", "non-saturating"),
-        ("spectral", "non-saturating"),
+        ("spectral", "hinge"),
     ],
 )
 def test_any_number_of_workers_trains_the_same_parameters(norm: str, objective: str, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from ganlib.config.fields import ConfigField
 from ganlib.config.network_parts import DcganConfig, DenseConfig
 from ganlib.config.objective_parts import (
+    HingeConfig,
     NonSaturatingConfig,
     WassersteinConfig,
     WassersteinGradientPenaltyConfig,
@@ -59,8 +60,8 @@ def test_equal_configurations_have_equal_digests_and_compute_does_not_count() ->
         ("network.dropout", 0.5, r"network\.dropout = 0\.5 .*network dcgan has none"),
         (
             "objective.kind",
-            "hinge",
-            r"objective\.kind = 'hinge' .*must be wasserstein, wasserstein-gp or non-sat",
+            "hing",
+            r"objective\.kind = 'hing' .*must be wasserstein, wasserstein-gp, non-.* or hinge; close to it: hinge",
         ),
         ("objective.kind", "wasserstein-gp", r"critic_norm = batch cannot go with .*wasserstein-gp"),
         ("network.critic_norm", "spectral", r"spectral cannot go with objective\.kind = wasserstein, "),
@@ -83,6 +84,19 @@ def test_another_kind_keeps_none_of_the_recipes_fields() -> None:
     assert dense == DenseConfig(dropout=0.1)
     with pytest.raises(ConfigError, match=r"objective\.clip .*objective wasserstein-gp has none"):
         load_config("fashion-mnist-wgan-gp", {"objective.clip": 0.1})
+
+
+def test_hinge_goes_with_spectral_normalization_and_its_papers_optimizer() -> None:
+    changes = {
+        "objective.kind": "hinge",
+        "network.critic_norm": "spectral",
+        "optimizer.kind": "adam",
+        "optimizer.generator_learning_rate": 2e-4,
+        "optimizer.critic_learning_rate": 2e-4,
+    }
+    config = load_config("fashion-mnist-wgan", changes)
+    assert (config.objective, config.network.critic_norm) == (HingeConfig(), "spectral")
+    assert (config.optimizer.beta1, config.optimizer.beta2) == (0, 0.9)
 
 
 def test_a_part_without_a_kind_is_of_the_usual_one() -> None:

@@ -18,7 +18,7 @@ from ganlib.core.dense import DenseCritic
 from ganlib.core.hardware import Acceleration
 from ganlib.core.loop import train
 from ganlib.core.networks import Critic, Generator
-from ganlib.core.objectives import NonSaturating
+from ganlib.core.objectives import Hinge
 from ganlib.core.spectral import iterate_spectral_norms, normalize_weights, spectral_norms
 from ganlib.core.state import TrainState
 
@@ -79,7 +79,7 @@ def test_a_critic_step_makes_one_iteration_and_a_generator_step_none(monkeypatch
     first = next(norm for norm, _ in spectral_norms(state.critic))
     iterate = first.iterate
     monkeypatch.setattr(first, "iterate", lambda weight: (counted.append(0), iterate(weight)))
-    plan = replace(make_plan(4, n_critic=3), objective=NonSaturating())
+    plan = replace(make_plan(4, n_critic=3), objective=Hinge())
     seen = [len(counted) - 1 for _ in train(state, pictures, plan)]
     assert seen == [3, 6, 9, 12]
     before = vectors(state.critic)
@@ -90,7 +90,7 @@ def test_a_critic_step_makes_one_iteration_and_a_generator_step_none(monkeypatch
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 def test_a_run_keeps_the_norms_near_one_and_resumes_to_the_bit(layout: str) -> None:
     acceleration = Acceleration(layout=layout)  # type: ignore[arg-type]
-    plan = replace(make_plan(6, n_critic=2), objective=NonSaturating(), acceleration=acceleration)
+    plan = replace(make_plan(6, n_critic=2), objective=Hinge(), acceleration=acceleration)
     whole, first, second = make_state(0), make_state(0), make_state(99)
     for state in (whole, first, second):
         acceleration.prepare(state.critic)

@@ -192,6 +192,7 @@ def test_a_run_leaves_curves_pictures_and_its_best_checkpoint(runner: Runner) ->
 
 KINDS: dict[str, dict[str, Any]] = {
     "gp": {"objective.kind": "wasserstein-gp", "network.critic_norm": "layer", "optimizer.kind": "adam"},
+    "hinge": {"objective.kind": "hinge", "network.critic_norm": "spectral", "optimizer.kind": "adam"},
     "vanilla": {"objective.kind": "non-saturating", "network.kind": "dense", "network.dropout": 0.3},
 }
 
