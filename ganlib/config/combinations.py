@@ -22,7 +22,12 @@ def _penalty_misfits(config: RunConfig) -> Iterator[str]:
     if config.objective.kind == "wasserstein-gp" and critic_norm == "batch":
         yield (
             "network.critic_norm = batch cannot go with objective.kind = wasserstein-gp, whose penalty "
-            "belongs to each picture by itself; choose layer, group or none"
+            "belongs to each picture by itself; choose layer, group, none or spectral"
+        )
+    if config.r1.gamma > 0 and critic_norm == "batch":
+        yield (
+            f"network.critic_norm = batch cannot go with r1.gamma = {config.r1.gamma:g}, whose penalty "
+            "belongs to each picture by itself; choose layer, group, none or spectral, or r1.gamma = 0"
         )
     if config.objective.kind == "wasserstein" and critic_norm == "spectral":
         yield (

@@ -41,3 +41,12 @@ class HingeConfig(ConfigPart):
 
     kind: Literal["hinge"] = "hinge"
     """Loss: Wasserstein with weight clipping or with gradient penalty, the non-saturating one, or hinge."""
+
+
+class R1Config(ConfigPart):
+    """The R1 penalty beside any objective (arXiv:1801.04406)."""
+
+    gamma: float = Field(default=0.0, ge=0, le=10_000)
+    """Weight of the squared gradient of the score at real pictures, halved as in the paper; 0: no penalty."""
+    every: int = Field(default=16, ge=1, le=1000)
+    """Critic steps from one with the penalty to the next; it counts as many times over there."""

@@ -23,6 +23,7 @@ from ganlib.config.network_parts import DcganConfig, DenseConfig
 from ganlib.config.objective_parts import (
     HingeConfig,
     NonSaturatingConfig,
+    R1Config,
     WassersteinConfig,
     WassersteinGradientPenaltyConfig,
 )
@@ -66,6 +67,11 @@ OUTSIDE_IDENTITY: dict[str, bool | set[str]] = {
 """Parts, or fields of a part, in which two configurations may differ and still mean the same work."""
 
 
+_LATER_PARTS = {"r1"}
+"""Parts that runs were stored without: with their defaults they are left out of the digest, so that those
+runs are found again."""
+
+
 _LONGEST_NAME = 63
 """Characters of a :data:`~ganlib.names.Name`."""
 
@@ -87,6 +93,7 @@ class RunConfig(ConfigPart):
     dataset: DatasetConfig
     network: NetworkConfig = DcganConfig()
     objective: ObjectiveConfig = WassersteinConfig()
+    r1: R1Config = R1Config()
     cadence: CadenceConfig = CadenceConfig()
     optimizer: OptimizerConfig = RmspropConfig()
     schedule: ScheduleConfig = ScheduleConfig()
@@ -124,7 +131,9 @@ class RunConfig(ConfigPart):
     @property
     def digest(self) -> str:
         """SHA-256 of everything that decides the result; what is in :data:`OUTSIDE_IDENTITY` does not."""
-        return digest_of(self.model_dump(mode="json", exclude=OUTSIDE_IDENTITY))
+        usual = {part for part in _LATER_PARTS if getattr(self, part) == type(getattr(self, part))()}
+        outside = {**OUTSIDE_IDENTITY, **dict.fromkeys(usual, True)}
+        return digest_of(self.model_dump(mode="json", exclude=outside))
 
     @property
     def model_name(self) -> str:

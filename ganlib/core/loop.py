@@ -27,7 +27,7 @@ from ganlib.core.average import Averaging, update_average
 from ganlib.core.cadence import Cadence
 from ganlib.core.hardware import Acceleration
 from ganlib.core.learning_rates import Schedule
-from ganlib.core.objectives import Objective
+from ganlib.core.objectives import R1, Objective
 from ganlib.core.sampling import Stream, latents, uniforms
 from ganlib.core.state import TrainState
 from ganlib.core.steps import Steps, WorkerPlace, data_parallel, seed_dropout
@@ -61,6 +61,7 @@ class Plan:
     seed: int
     acceleration: Acceleration = field(default_factory=Acceleration)
     schedule: Schedule = field(default_factory=Schedule)
+    r1: R1 = field(default_factory=R1)
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ def train(
         acceleration=plan.acceleration,
         device=place.device,
         conditional=state.conditional,
+        r1=plan.r1,
     )
     dtype = next(state.generator.parameters()).dtype
 

@@ -175,8 +175,35 @@ class Hinge:
         """Do nothing: the critic's own normalization is the constraint."""
 
 
+@dataclass(frozen=True)
+class R1:
+    """The R1 penalty of Mescheder et al. 2018, arXiv:1801.04406, beside any objective: γ/2 · E ‖∇f(real)‖².
+
+    It is computed at every k-th critic step and multiplied by k there, as in StyleGAN2 (Karras et al.
+    2020, arXiv:1912.04958, section 4.1), which costs less and changes little. Like the gradient penalty
+    it does not go with batch norm in the critic.
+
+    Args:
+        gamma: Weight γ ≥ 0; 0 turns it off.
+        every: The interval k ≥ 1 in critic steps.
+    """
+
+    gamma: float = 0.0
+    every: int = 16
+
+    def due(self, step: int) -> bool:
+        """Whether critic step ``step``, counted from 0 over the whole run, has the penalty."""
+        return self.gamma > 0 and step % self.every == 0
+
+    def penalty(self, score: Score, real: Tensor) -> Tensor:
+        """Return the penalty on real pictures [batch, c, h, w] as the critic sees them, times k: a scalar."""
+        real = real.detach().requires_grad_()
+        (slopes,) = torch.autograd.grad(_wide(score(real)).sum(), real, create_graph=True)
+        return self.gamma / 2 * self.every * _wide(slopes).flatten(1).square().sum(dim=1).mean()
+
+
 def _wide(scores: Tensor) -> Tensor:
-    """The scores in float32 at least."""
+    """The numbers in float32 at least."""
     return scores.to(torch.promote_types(scores.dtype, torch.float32))
 
 

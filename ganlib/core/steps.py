@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
@@ -25,7 +25,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ganlib.core.hardware import Acceleration, MemoryLayout
 from ganlib.core.layers import Dropout
-from ganlib.core.objectives import CriticLoss, Mix, Objective, Score
+from ganlib.core.objectives import R1, CriticLoss, Mix, Objective, Score
 from ganlib.core.sampling import Stream, stream_seed
 from ganlib.core.spectral import iterate_spectral_norms
 from ganlib.core.state import TrainState
@@ -85,6 +85,7 @@ class Steps:
         acceleration: Number format and memory layout of the passes.
         device: The device of the networks.
         conditional: Whether the networks take labels.
+        r1: Penalty beside the objective, counted in the state's critic steps.
     """
 
     state: TrainState
@@ -94,6 +95,7 @@ class Steps:
     acceleration: Acceleration
     device: torch.device
     conditional: bool = False
+    r1: R1 = field(default_factory=R1)
 
     def critic_step(self, real: Tensor, labels: Tensor, noise: Tensor, mix: Mix) -> CriticLoss:
         """Update the critic once.
@@ -115,6 +117,8 @@ class Steps:
             pictures = to_float(real, self.device, noise.dtype, self.acceleration.layout)
             score: Score = partial(self._call, self.critic, labels=labels)
             result = self.objective.critic_loss(score, pictures, fake, mix)
+            if self.r1.due(state.critic_steps):
+                result = result._replace(loss=result.loss + self.r1.penalty(score, pictures))
         state.critic_optimizer.zero_grad(set_to_none=True)
         result.loss.backward()
         state.critic_optimizer.step()

@@ -15,6 +15,7 @@ LONGEST_CLASSES = 12
 _SETTINGS = (
     "network.",
     "objective.",
+    "r1.",
     "cadence.",
     "optimizer.",
     "averaging.half_life_kimg",

@@ -19,7 +19,14 @@ from ganlib.core.hardware import Acceleration, accelerate
 from ganlib.core.learning_rates import Schedule
 from ganlib.core.loop import Plan
 from ganlib.core.networks import Critic, Generator
-from ganlib.core.objectives import Hinge, NonSaturating, Objective, Wasserstein, WassersteinGradientPenalty
+from ganlib.core.objectives import (
+    R1,
+    Hinge,
+    NonSaturating,
+    Objective,
+    Wasserstein,
+    WassersteinGradientPenalty,
+)
 from ganlib.core.state import OptimizerFactory, TrainState
 from ganlib.errors import ConfigError
 from ganlib.records import DatasetVersion
@@ -165,4 +172,5 @@ def build_plan(config: RunConfig, device: torch.device) -> Plan:
         seed=config.seed,
         acceleration=build_acceleration(config, device),
         schedule=build_schedule(config),
+        r1=R1(config.r1.gamma, config.r1.every),
     )

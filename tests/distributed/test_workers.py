@@ -22,7 +22,14 @@ from ganlib.core.dense import DenseCritic, DenseGenerator
 from ganlib.core.hardware import Acceleration
 from ganlib.core.loop import Plan, train
 from ganlib.core.networks import Critic, Generator
-from ganlib.core.objectives import Hinge, NonSaturating, Objective, Wasserstein, WassersteinGradientPenalty
+from ganlib.core.objectives import (
+    R1,
+    Hinge,
+    NonSaturating,
+    Objective,
+    Wasserstein,
+    WassersteinGradientPenalty,
+)
 from ganlib.core.state import TrainState
 from ganlib.core.steps import WorkerPlace
 from ganlib.core.workers import gather_bytes, gather_rows, mean_over_workers, share_of
@@ -63,6 +70,7 @@ def make_plan(generator_steps: int, objective: str = "wasserstein") -> Plan:
         total_images=generator_steps * 2 * BATCH,
         latent_dim=6,
         seed=5,
+        r1=R1(gamma=1, every=3) if objective == "hinge" else R1(),
     )
 
 
