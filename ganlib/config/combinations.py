@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 def misfits(config: RunConfig) -> Iterator[str]:
     """Yield a line for each combination of fields that cannot be used: the fields, the reason, a remedy."""
     yield from _penalty_misfits(config)
+    yield from _augmentation_misfits(config)
     yield from _kernel_misfits(config)
     yield from _batch_misfits(config)
 
@@ -33,6 +34,32 @@ def _penalty_misfits(config: RunConfig) -> Iterator[str]:
         yield (
             "network.critic_norm = spectral cannot go with objective.kind = wasserstein, whose clipping "
             "bounds the same weights again; choose another objective, or batch, layer, group or none"
+        )
+
+
+def _augmentation_misfits(config: RunConfig) -> Iterator[str]:
+    augmentation, objective = config.augmentation, config.objective.kind
+    if augmentation.kind == "off":
+        if augmentation.adaptive:
+            yield (
+                "augmentation.adaptive = true cannot go with augmentation.kind = off, which leaves nothing "
+                "to adapt; choose augmentation.kind = diffaugment"
+            )
+        return
+    if not (augmentation.colour or augmentation.translation or augmentation.cutout):
+        yield (
+            "augmentation.kind = diffaugment cannot go without any of augmentation.colour, translation and "
+            "cutout; turn one on, or choose augmentation.kind = off"
+        )
+    if augmentation.adaptive and objective in ("wasserstein", "wasserstein-gp"):
+        yield (
+            f"augmentation.adaptive = true cannot go with objective.kind = {objective}, whose scores have no "
+            "zero to tell overfitting by; choose hinge or non-saturating, or a fixed augmentation.probability"
+        )
+    if augmentation.adaptive and augmentation.probability != 1:
+        yield (
+            f"augmentation.probability = {augmentation.probability:g} cannot go with augmentation.adaptive = "
+            "true, which begins at 0 by itself; leave one of them out"
         )
 
 

@@ -1,4 +1,4 @@
-"""The parts of a run's configuration that choose its losses and what constrains the critic."""
+"""The parts of a run's configuration that choose its losses, the critic's constraint, and what it sees."""
 
 from __future__ import annotations
 
@@ -50,3 +50,27 @@ class R1Config(ConfigPart):
     """Weight of the squared gradient of the score at real pictures, halved as in the paper; 0: no penalty."""
     every: int = Field(default=16, ge=1, le=1000)
     """Critic steps from one with the penalty to the next; it counts as many times over there."""
+
+
+class AugmentationConfig(ConfigPart):
+    """Changes of what the critic sees, real and generated pictures alike (arXiv:2006.10738)."""
+
+    kind: Literal["off", "diffaugment"] = "off"
+    """diffaugment: the critic sees changed pictures only, so that it does not learn a small dataset by heart;
+    the generator learns to make unchanged ones. For fewer than some thousand pictures."""
+    colour: bool = True
+    """Change brightness, contrast and, of colour pictures, saturation."""
+    translation: bool = True
+    """Move pictures by up to an eighth of their side."""
+    cutout: bool = True
+    """Cut out a square of half the side."""
+    probability: float = Field(default=1.0, ge=0, le=1)
+    """Probability of each of the three for a picture, where it is not adaptive."""
+    adaptive: bool = False
+    """Whether the probability begins at 0 and rises while the critic knows the training pictures too well
+    (arXiv:2006.06676). For objectives in which a score of 0 means undecided."""
+    target: float = Field(default=0.6, gt=0, lt=1)
+    """Mean sign of the scores of training pictures above which an adaptive probability rises, and below which
+    it falls."""
+    ramp_kimg: float = Field(default=500.0, gt=0, le=1_000_000)
+    """Thousand pictures in which an adaptive probability goes from 0 to 1 if it only rises."""

@@ -21,6 +21,7 @@ from ganlib.config.complaints import complaints
 from ganlib.config.fields import ConfigField, fields_of, unknown_field
 from ganlib.config.network_parts import DcganConfig, DenseConfig
 from ganlib.config.objective_parts import (
+    AugmentationConfig,
     HingeConfig,
     NonSaturatingConfig,
     R1Config,
@@ -67,7 +68,7 @@ OUTSIDE_IDENTITY: dict[str, bool | set[str]] = {
 """Parts, or fields of a part, in which two configurations may differ and still mean the same work."""
 
 
-_LATER_PARTS = {"r1"}
+_LATER_PARTS = {"augmentation", "r1"}
 """Parts that runs were stored without: with their defaults they are left out of the digest, so that those
 runs are found again."""
 
@@ -94,6 +95,7 @@ class RunConfig(ConfigPart):
     network: NetworkConfig = DcganConfig()
     objective: ObjectiveConfig = WassersteinConfig()
     r1: R1Config = R1Config()
+    augmentation: AugmentationConfig = AugmentationConfig()
     cadence: CadenceConfig = CadenceConfig()
     optimizer: OptimizerConfig = RmspropConfig()
     schedule: ScheduleConfig = ScheduleConfig()

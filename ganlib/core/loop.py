@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from ganlib.core.augmentation import DiffAugment, Views
 from ganlib.core.average import Averaging, update_average
 from ganlib.core.cadence import Cadence
 from ganlib.core.hardware import Acceleration
@@ -62,6 +63,7 @@ class Plan:
     acceleration: Acceleration = field(default_factory=Acceleration)
     schedule: Schedule = field(default_factory=Schedule)
     r1: R1 = field(default_factory=R1)
+    augmentation: DiffAugment | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ def train(
     and pictures depend only on the plan's seed and the state's counters. When ``torch.distributed`` is
     initialized, gradients are averaged over its workers.
     """
+    views = Views(plan.augmentation, state, plan.seed, plan.batch_size, place.share)
     steps = Steps(
         state=state,
         critic=data_parallel(state.critic, place),
@@ -101,6 +104,7 @@ def train(
         objective=plan.objective,
         acceleration=plan.acceleration,
         device=place.device,
+        see=views,
         conditional=state.conditional,
         r1=plan.r1,
     )
@@ -124,6 +128,7 @@ def train(
             seed_dropout(state.critic, plan.seed, "critic dropout", step, place)
             batch = batches(step)
             critic = steps.critic_step(batch.images, batch.labels, noise("critic", step), partial(mix, step))
+            views.adapt(critic.on_real)
             state.critic_steps += 1
             state.images_seen += plan.batch_size
 

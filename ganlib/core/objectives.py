@@ -31,6 +31,8 @@ class CriticLoss(NamedTuple):
     wasserstein: Tensor
     """Scalar without gradient: E f(real) − E f(fake), the estimate of the Wasserstein distance up to
     the critic's Lipschitz constant (arXiv:1701.07875, section 3)."""
+    on_real: Tensor
+    """Scores of the real pictures [batch], without gradient."""
 
 
 class Objective(Protocol):
@@ -75,8 +77,9 @@ class Wasserstein:
     def critic_loss(self, score: Score, real: Tensor, fake: Tensor, mix: Mix) -> CriticLoss:
         """Return E f(fake) − E f(real), the negative of the difference that the critic maximizes."""
         # Separate passes, so that batch norm never mixes real and generated pictures in one batch.
-        wasserstein = mean_score(score(real)) - mean_score(score(fake))
-        return CriticLoss(-wasserstein, wasserstein.detach())
+        on_real = score(real)
+        wasserstein = mean_score(on_real) - mean_score(score(fake))
+        return CriticLoss(-wasserstein, wasserstein.detach(), on_real.detach())
 
     def generator_loss(self, score: Score, fake: Tensor) -> Tensor:
         """−E f(fake)."""
@@ -108,13 +111,14 @@ class WassersteinGradientPenalty:
 
         Here x̂ = ε · real + (1 − ε) · fake and ε = ``mix()``.
         """
-        wasserstein = mean_score(score(real)) - mean_score(score(fake))
+        on_real = score(real)
+        wasserstein = mean_score(on_real) - mean_score(score(fake))
         share = mix().to(real.dtype)[:, None, None, None]
         between = (share * real + (1 - share) * fake).detach().requires_grad_()
         (slopes,) = torch.autograd.grad(score(between).sum(), between, create_graph=True)
         norms = slopes.flatten(1).to(wasserstein.dtype).norm(dim=1)
         loss = -wasserstein + self.penalty * (norms - 1).square().mean()
-        return CriticLoss(loss, wasserstein.detach())
+        return CriticLoss(loss, wasserstein.detach(), on_real.detach())
 
     def generator_loss(self, score: Score, fake: Tensor) -> Tensor:
         """−E f(fake)."""
@@ -142,7 +146,8 @@ class NonSaturating:
         """Return the cross-entropy of real pictures against ``real_label`` plus generated ones against 0."""
         on_real, on_fake = score(real), score(fake)
         loss = _cross_entropy(on_real, self.real_label) + _cross_entropy(on_fake, 0.0)
-        return CriticLoss(loss, (mean_score(on_real) - mean_score(on_fake)).detach())
+        gap = mean_score(on_real) - mean_score(on_fake)
+        return CriticLoss(loss, gap.detach(), on_real.detach())
 
     def generator_loss(self, score: Score, fake: Tensor) -> Tensor:
         """Return the binary cross-entropy of generated pictures against 1."""
@@ -165,7 +170,8 @@ class Hinge:
         """Return E max(0, 1 − f(real)) + E max(0, 1 + f(fake))."""
         on_real, on_fake = _wide(score(real)), _wide(score(fake))
         loss = mean_score(functional.relu(1 - on_real)) + mean_score(functional.relu(1 + on_fake))
-        return CriticLoss(loss, (mean_score(on_real) - mean_score(on_fake)).detach())
+        gap = mean_score(on_real) - mean_score(on_fake)
+        return CriticLoss(loss, gap.detach(), on_real.detach())
 
     def generator_loss(self, score: Score, fake: Tensor) -> Tensor:
         """−E f(fake)."""

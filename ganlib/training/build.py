@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from ganlib.config.run import RunConfig
+from ganlib.core.augmentation import Adaptive, DiffAugment
 from ganlib.core.average import Averaging
 from ganlib.core.cadence import Cadence
 from ganlib.core.dense import DenseCritic, DenseGenerator
@@ -153,6 +154,20 @@ def build_schedule(config: RunConfig) -> Schedule:
     return Schedule(decay_from_images=round(end * config.schedule.decay_from), decay_to_images=end)
 
 
+def build_augmentation(config: RunConfig) -> DiffAugment | None:
+    """Build the changes of what the critic sees; ``None``: it sees the pictures themselves."""
+    chosen = config.augmentation
+    if chosen.kind == "off":
+        return None
+    return DiffAugment(
+        colour=chosen.colour,
+        translation=chosen.translation,
+        cutout=chosen.cutout,
+        probability=chosen.probability,
+        adaptive=Adaptive(chosen.target, chosen.ramp_kimg * 1000) if chosen.adaptive else None,
+    )
+
+
 def build_cadence(config: RunConfig) -> Cadence:
     """Critic steps before each generator step."""
     return Cadence(n_critic=config.cadence.n_critic, bursts=config.cadence.bursts)
@@ -173,4 +188,5 @@ def build_plan(config: RunConfig, device: torch.device) -> Plan:
         acceleration=build_acceleration(config, device),
         schedule=build_schedule(config),
         r1=R1(config.r1.gamma, config.r1.every),
+        augmentation=build_augmentation(config),
     )

@@ -67,6 +67,7 @@ def test_equal_configurations_have_equal_digests_and_compute_does_not_count() ->
         ("network.critic_norm", "spectral", r"spectral cannot go with objective\.kind = wasserstein, "),
         ("r1.gamma", 5, r"critic_norm = batch cannot go with r1\.gamma = 5, .*or r1\.gamma = 0$"),
         ("r1.every", 0, r"r1\.every = 0 .*a whole number from 1 to 1,000$"),
+        ("augmentation.adaptive", True, r"adaptive = true cannot go with augmentation\.kind = off, "),
         ("network.extra_layers", 17, r"network\.extra_layers = 17 .*a whole number from 0 to 16$"),
         ("schedule.decay_from", 1.0, r"schedule\.decay_from = 1 .*a number at least 0 and below 1$"),
     ],
@@ -99,6 +100,24 @@ def test_hinge_goes_with_spectral_normalization_and_its_papers_optimizer() -> No
     config = load_config("fashion-mnist-wgan", changes)
     assert (config.objective, config.network.critic_norm) == (HingeConfig(), "spectral")
     assert (config.optimizer.beta1, config.optimizer.beta2) == (0, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (
+            {"adaptive": True},
+            r"adaptive = true cannot go with objective\.kind = wasserstein, .* have no zero",
+        ),
+        (dict.fromkeys(("colour", "translation", "cutout"), False), "without any of augmentation.colour"),
+        ({"adaptive": True, "probability": 0.5}, r"probability = 0\.5 cannot go with augmentation\.adaptive"),
+    ],
+)
+def test_an_augmentation_that_makes_no_sense_is_refused(changes: dict[str, Any], says: str) -> None:
+    values = {f"augmentation.{name}": value for name, value in {"kind": "diffaugment", **changes}.items()}
+    with pytest.raises(ConfigError, match=says):
+        load_config("fashion-mnist-wgan", values)
+    assert load_config("fashion-mnist-wgan", {"augmentation.kind": "diffaugment"}).augmentation.colour
 
 
 def test_a_part_without_a_kind_is_of_the_usual_one() -> None:

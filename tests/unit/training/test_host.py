@@ -192,7 +192,16 @@ def test_a_run_leaves_curves_pictures_and_its_best_checkpoint(runner: Runner) ->
 
 KINDS: dict[str, dict[str, Any]] = {
     "gp": {"objective.kind": "wasserstein-gp", "network.critic_norm": "layer", "optimizer.kind": "adam"},
-    "hinge": {"objective.kind": "hinge", "network.critic_norm": "spectral", "optimizer.kind": "adam"},
+    "hinge": {
+        "objective.kind": "hinge",
+        "network.critic_norm": "spectral",
+        "optimizer.kind": "adam",
+        "r1.gamma": 1,
+        "r1.every": 4,
+        "augmentation.kind": "diffaugment",
+        "augmentation.adaptive": True,
+        "augmentation.ramp_kimg": 0.5,
+    },
     "vanilla": {"objective.kind": "non-saturating", "network.kind": "dense", "network.dropout": 0.3},
 }
 
