@@ -12,10 +12,19 @@ if TYPE_CHECKING:
 
 def misfits(config: RunConfig) -> Iterator[str]:
     """Yield a line for each combination of fields that cannot be used: the fields, the reason, a remedy."""
+    yield from _size_misfits(config)
     yield from _penalty_misfits(config)
     yield from _augmentation_misfits(config)
     yield from _kernel_misfits(config)
     yield from _batch_misfits(config)
+
+
+def _size_misfits(config: RunConfig) -> Iterator[str]:
+    if config.dataset.size > 128 and config.network.kind != "resnet":
+        yield (
+            f"dataset.size = {config.dataset.size} cannot go with network.kind = {config.network.kind}, which "
+            "is for 128 pixels at the most; choose network.kind = resnet"
+        )
 
 
 def _penalty_misfits(config: RunConfig) -> Iterator[str]:

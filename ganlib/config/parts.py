@@ -31,8 +31,8 @@ class DatasetConfig(ConfigPart):
 
     name: Name
     """Name of the dataset in the object store."""
-    size: Literal[28, 32, 64, 128] = 32
-    """Side of the square pictures, pixels; there is a network for each."""
+    size: Literal[28, 32, 64, 128, 256] = 32
+    """Side of the square pictures, pixels; there is a network for each, for 256 network.kind = resnet."""
     channels: Literal[1, 3] | None = None
     """1 grey, 3 colour, null: 1 for IDX files, 3 for picture files."""
     fit: Literal["crop", "stretch", "pad"] = "crop"

@@ -19,7 +19,7 @@ from pydantic import Field, ValidationError, model_validator
 from ganlib.config.combinations import misfits
 from ganlib.config.complaints import complaints
 from ganlib.config.fields import ConfigField, fields_of, unknown_field
-from ganlib.config.network_parts import DcganConfig, DenseConfig
+from ganlib.config.network_parts import DcganConfig, DenseConfig, ResnetConfig
 from ganlib.config.objective_parts import (
     AugmentationConfig,
     HingeConfig,
@@ -47,7 +47,7 @@ from ganlib.errors import ConfigError, UnknownName, together
 from ganlib.names import Name
 from ganlib.records import digest_of
 
-NetworkConfig = Annotated[DcganConfig | DenseConfig, Field(discriminator="kind")]
+NetworkConfig = Annotated[DcganConfig | ResnetConfig | DenseConfig, Field(discriminator="kind")]
 ObjectiveConfig = Annotated[
     WassersteinConfig | WassersteinGradientPenaltyConfig | NonSaturatingConfig | HingeConfig,
     Field(discriminator="kind"),

@@ -28,6 +28,7 @@ from ganlib.core.objectives import (
     Wasserstein,
     WassersteinGradientPenalty,
 )
+from ganlib.core.residual import ResidualCritic, ResidualGenerator
 from ganlib.core.state import OptimizerFactory, TrainState
 from ganlib.errors import ConfigError
 from ganlib.records import DatasetVersion
@@ -44,6 +45,15 @@ def build_generator(config: RunConfig, dataset: DatasetVersion) -> nn.Module:
             channels=channels,
             latent_dim=network.latent_dim,
             widths=network.generator_widths,
+            classes=classes,
+        )
+    if network.kind == "resnet":
+        return ResidualGenerator(
+            size=size,
+            channels=channels,
+            latent_dim=network.latent_dim,
+            width=network.generator_width,
+            norm=network.generator_norm,
             classes=classes,
         )
     return Generator(
@@ -67,6 +77,14 @@ def build_critic(config: RunConfig, dataset: DatasetVersion) -> nn.Module:
             channels=channels,
             widths=network.critic_widths,
             dropout=network.dropout,
+            classes=classes,
+        )
+    if network.kind == "resnet":
+        return ResidualCritic(
+            size=size,
+            channels=channels,
+            width=network.critic_width,
+            norm=network.critic_norm,
             classes=classes,
         )
     return Critic(
