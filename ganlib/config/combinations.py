@@ -22,8 +22,8 @@ def misfits(config: RunConfig) -> Iterator[str]:
 def _size_misfits(config: RunConfig) -> Iterator[str]:
     if config.dataset.size > 128 and config.network.kind != "resnet":
         yield (
-            f"dataset.size = {config.dataset.size} cannot go with network.kind = {config.network.kind}, which "
-            "is for 128 pixels at the most; choose network.kind = resnet"
+            f"dataset.size = {config.dataset.size} cannot go with network.kind = {config.network.kind}, "
+            "which is for 128 pixels at the most; choose network.kind = resnet"
         )
 
 

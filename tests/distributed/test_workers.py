@@ -31,6 +31,7 @@ from ganlib.core.objectives import (
     Wasserstein,
     WassersteinGradientPenalty,
 )
+from ganlib.core.residual import ResidualCritic, ResidualGenerator
 from ganlib.core.state import TrainState
 from ganlib.core.steps import WorkerPlace
 from ganlib.core.workers import gather_bytes, gather_rows, mean_over_workers, share_of
@@ -49,6 +50,13 @@ def make_state(norm: str, dtype: torch.dtype) -> TrainState:
         )
         adam = partial(torch.optim.Adam, lr=1e-3, betas=(0.5, 0.999), foreach=True)
         return TrainState.fresh(dense[0].to(dtype), dense[1].to(dtype), adam, adam)
+    if norm == "residual":
+        residual = (
+            ResidualGenerator(size=28, channels=1, latent_dim=6, width=4),
+            ResidualCritic(size=28, channels=1, width=4, norm="spectral"),
+        )
+        rmsprop = partial(torch.optim.RMSprop, lr=1e-3, foreach=True)
+        return TrainState.fresh(residual[0].to(dtype), residual[1].to(dtype), rmsprop, rmsprop)
     generator_norm = "layer" if norm == "spectral" else norm
     generator = Generator(size=28, channels=1, latent_dim=6, width=4, norm=generator_norm).to(dtype)  # type: ignore[arg-type]
     critic = Critic(size=28, channels=1, width=4, norm=norm).to(dtype)  # type: ignore[arg-type]
@@ -176,7 +184,7 @@ def warned_worker(rank: int, workers: int, norm: str, folder: Path) -> None:
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize("norm", ["batch", "spectral"])
+@pytest.mark.parametrize("norm", ["batch", "spectral", "residual"])
 def test_with_channels_last_gradients_have_the_strides_that_data_parallel_expects(
     norm: str, tmp_path: Path
 ) -> None:

@@ -218,6 +218,9 @@ def test_runs_of_every_kind_resume_to_the_bit(kind: str, runner: Runner, store: 
     assert result.last is not None
     assert whole.last is not None
     assert result.last.sha256 == whole.last.sha256
+    curves = [run.metrics.get("augmentation_probability", []) for run in runner.tracker.runs.values()]
+    assert [bool(curve) for curve in curves] == [kind == "hinge"] * len(curves)
+    assert all(0 <= value <= 1 for curve in curves for _, value in curve)
 
 
 @pytest.mark.slow
