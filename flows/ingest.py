@@ -37,7 +37,7 @@ class Ingested(Record):
 def ingest(
     name: str,
     source: str | None = None,
-    size: Literal[28, 32, 64, 128] = 64,
+    size: Literal[28, 32, 64, 128, 256] = 64,
     channels: Literal[1, 3] | None = None,
     fit: Literal["crop", "stretch", "pad"] = "crop",
     background: str = "#ffffff",

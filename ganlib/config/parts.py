@@ -12,8 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ganlib.field_words import Words
 from ganlib.names import UNKNOWN_LICENCE, Licence, Name
 
-NormName = Literal["batch", "layer", "group", "none"]
-
 
 class ConfigPart(BaseModel):
     """Base of the parts: frozen, unknown fields refused, numbers finite.
@@ -33,8 +31,8 @@ class DatasetConfig(ConfigPart):
 
     name: Name
     """Name of the dataset in the object store."""
-    size: Literal[28, 32, 64, 128] = 32
-    """Side of the square pictures, pixels; there is a network for each."""
+    size: Literal[28, 32, 64, 128, 256] = 32
+    """Side of the square pictures, pixels; there is a network for each, for 256 network.kind = resnet."""
     channels: Literal[1, 3] | None = None
     """1 grey, 3 colour, null: 1 for IDX files, 3 for picture files."""
     fit: Literal["crop", "stretch", "pad"] = "crop"
@@ -52,84 +50,6 @@ class DatasetConfig(ConfigPart):
     licence: Licence = UNKNOWN_LICENCE
     """Licence of the pictures, for the generator's card: MIT, CC-BY-4.0, or a sentence; unknown takes the one
     that was stated when the dataset was added."""
-
-
-class DcganConfig(ConfigPart):
-    """The DCGAN pair (arXiv:1511.06434)."""
-
-    kind: Literal["dcgan"] = "dcgan"
-    """dcgan: convolutions; dense: fully connected layers."""
-    latent_dim: int = Field(default=100, ge=1, le=1024)
-    """Random numbers from which the generator makes a picture."""
-    generator_width: int = Field(default=64, ge=4, le=512)
-    """Channels of the generator's largest hidden feature map."""
-    critic_width: int = Field(default=64, ge=4, le=512)
-    """Channels of the critic's largest hidden feature map."""
-    generator_norm: NormName = "batch"
-    """Normalization between the generator's layers."""
-    critic_norm: NormName = "batch"
-    """Normalization between the critic's layers; batch does not go with a gradient penalty."""
-    extra_layers: int = Field(default=0, ge=0, le=16)
-    """3×3 convolutions that each network has beside, at its largest hidden feature map."""
-    conditional: bool = False
-    """Whether pictures are made by label; the dataset must have classes."""
-
-    @property
-    def normalizes_batches(self) -> bool:
-        """Whether a picture's result depends on the others in its batch."""
-        return "batch" in (self.generator_norm, self.critic_norm)
-
-
-Widths = Annotated[tuple[Annotated[int, Field(ge=1, le=16_384)], ...], Field(min_length=1, max_length=16)]
-
-
-class DenseConfig(ConfigPart):
-    """The fully connected pair."""
-
-    kind: Literal["dense"] = "dense"
-    """dcgan: convolutions; dense: fully connected layers."""
-    latent_dim: int = Field(default=100, ge=1, le=1024)
-    """Random numbers from which the generator makes a picture."""
-    generator_widths: Widths = (256, 512, 1024)
-    """Features of the generator's hidden layers, from the latent on."""
-    critic_widths: Widths = (1024, 512, 256)
-    """Features of the critic's hidden layers, from the picture on."""
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Share of the critic's hidden features that are set to zero in each training step."""
-    conditional: bool = False
-    """Whether pictures are made by label; the dataset must have classes."""
-
-    @property
-    def normalizes_batches(self) -> bool:
-        """Whether a picture's result depends on the others in its batch."""
-        return False
-
-
-class WassersteinConfig(ConfigPart):
-    """WGAN with weight clipping (arXiv:1701.07875)."""
-
-    kind: Literal["wasserstein"] = "wasserstein"
-    """Loss: Wasserstein with weight clipping or with gradient penalty, or the non-saturating one."""
-    clip: float = Field(default=0.01, gt=0, le=10)
-    """Every critic parameter is kept in [−clip, clip]."""
-
-
-class WassersteinGradientPenaltyConfig(ConfigPart):
-    """WGAN with gradient penalty (arXiv:1704.00028)."""
-
-    kind: Literal["wasserstein-gp"] = "wasserstein-gp"
-    """Loss: Wasserstein with weight clipping or with gradient penalty, or the non-saturating one."""
-    penalty: float = Field(default=10.0, gt=0, le=10_000)
-    """Weight of the penalty."""
-
-
-class NonSaturatingConfig(ConfigPart):
-    """The non-saturating loss (arXiv:1406.2661)."""
-
-    kind: Literal["non-saturating"] = "non-saturating"
-    """Loss: Wasserstein with weight clipping or with gradient penalty, or the non-saturating one."""
-    real_label: float = Field(default=0.9, gt=0.5, le=1)
-    """The critic's target for real pictures; below 1 it is one-sided label smoothing."""
 
 
 class CadenceConfig(ConfigPart):

@@ -8,17 +8,26 @@ of its result (``gate``) is not part of that (:data:`OUTSIDE_IDENTITY`).
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib import resources
 from typing import Annotated, Any
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from ganlib.config.combinations import misfits
 from ganlib.config.complaints import complaints
 from ganlib.config.fields import ConfigField, fields_of, unknown_field
+from ganlib.config.network_parts import DcganConfig, DenseConfig, ResnetConfig
+from ganlib.config.objective_parts import (
+    AugmentationConfig,
+    HingeConfig,
+    NonSaturatingConfig,
+    R1Config,
+    WassersteinConfig,
+    WassersteinGradientPenaltyConfig,
+)
 from ganlib.config.parts import (
     AdamConfig,
     AveragingConfig,
@@ -28,24 +37,20 @@ from ganlib.config.parts import (
     Compute,
     ConfigPart,
     DatasetConfig,
-    DcganConfig,
-    DenseConfig,
     EvaluationConfig,
     GateConfig,
-    NonSaturatingConfig,
     RmspropConfig,
     ScheduleConfig,
-    WassersteinConfig,
-    WassersteinGradientPenaltyConfig,
     WatchConfig,
 )
 from ganlib.errors import ConfigError, UnknownName, together
 from ganlib.names import Name
 from ganlib.records import digest_of
 
-NetworkConfig = Annotated[DcganConfig | DenseConfig, Field(discriminator="kind")]
+NetworkConfig = Annotated[DcganConfig | ResnetConfig | DenseConfig, Field(discriminator="kind")]
 ObjectiveConfig = Annotated[
-    WassersteinConfig | WassersteinGradientPenaltyConfig | NonSaturatingConfig, Field(discriminator="kind")
+    WassersteinConfig | WassersteinGradientPenaltyConfig | NonSaturatingConfig | HingeConfig,
+    Field(discriminator="kind"),
 ]
 OptimizerConfig = Annotated[RmspropConfig | AdamConfig, Field(discriminator="kind")]
 
@@ -61,6 +66,11 @@ OUTSIDE_IDENTITY: dict[str, bool | set[str]] = {
     "name": True,  # where the result is published; one training can serve two models
 }
 """Parts, or fields of a part, in which two configurations may differ and still mean the same work."""
+
+
+_LATER_PARTS = {"augmentation", "r1"}
+"""Parts that runs were stored without: with their defaults they are left out of the digest, so that those
+runs are found again."""
 
 
 _LONGEST_NAME = 63
@@ -84,6 +94,8 @@ class RunConfig(ConfigPart):
     dataset: DatasetConfig
     network: NetworkConfig = DcganConfig()
     objective: ObjectiveConfig = WassersteinConfig()
+    r1: R1Config = R1Config()
+    augmentation: AugmentationConfig = AugmentationConfig()
     cadence: CadenceConfig = CadenceConfig()
     optimizer: OptimizerConfig = RmspropConfig()
     schedule: ScheduleConfig = ScheduleConfig()
@@ -113,48 +125,17 @@ class RunConfig(ConfigPart):
 
     @model_validator(mode="after")
     def _fields_go_together(self) -> RunConfig:
-        found = [*self._penalty_problems(), *self._kernel_problems(), *self._batch_problems()]
+        found = list(misfits(self))
         if found:
             raise ValueError("\n".join(found))  # a line for each
         return self
 
-    def _penalty_problems(self) -> Iterator[str]:
-        critic_norm = getattr(self.network, "critic_norm", "none")
-        if self.objective.kind == "wasserstein-gp" and critic_norm == "batch":
-            yield (
-                "network.critic_norm = batch cannot go with objective.kind = wasserstein-gp, whose penalty "
-                "belongs to each picture by itself; choose layer, group or none"
-            )
-
-    def _kernel_problems(self) -> Iterator[str]:
-        if self.compute.optimizer_kernels == "fused" and self.optimizer.kind == "rmsprop":
-            yield (
-                "compute.optimizer_kernels = fused cannot go with optimizer.kind = rmsprop, which torch has "
-                "no fused kernels for; choose foreach"
-            )
-
-    def _batch_problems(self) -> Iterator[str]:
-        few, many = self.compute.workers, self.compute.max_workers or self.compute.workers
-        if many < few:
-            yield f"compute.max_workers {many} must not be below compute.workers {few}, the fewest of them"
-            return
-        uneven = [workers for workers in range(few, many + 1) if self.batch_size % workers]
-        if uneven:
-            elastic = f", one of the counts up to compute.max_workers {many}" if many > few else ""
-            yield (
-                f"batch_size {self.batch_size} cannot be divided between compute.workers {uneven[0]}"
-                f"{elastic}; choose a multiple of {math.lcm(*range(few, many + 1))}"
-            )
-        elif self.batch_size // many < 2 and self.network.normalizes_batches:
-            yield (
-                f"batch_size {self.batch_size} leaves compute.workers {many} one picture "
-                "each, and batch norm needs two; raise batch_size or lower compute.workers"
-            )
-
     @property
     def digest(self) -> str:
         """SHA-256 of everything that decides the result; what is in :data:`OUTSIDE_IDENTITY` does not."""
-        return digest_of(self.model_dump(mode="json", exclude=OUTSIDE_IDENTITY))
+        usual = {part for part in _LATER_PARTS if getattr(self, part) == type(getattr(self, part))()}
+        outside = {**OUTSIDE_IDENTITY, **dict.fromkeys(usual, True)}
+        return digest_of(self.model_dump(mode="json", exclude=outside))
 
     @property
     def model_name(self) -> str:

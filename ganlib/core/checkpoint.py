@@ -23,6 +23,7 @@ from ganlib.errors import CheckpointRefused
 COUNTERS = ("images_seen", "critic_steps", "generator_steps")
 NetworkName = Literal["generator", "critic", "average"]
 NETWORKS: tuple[NetworkName, ...] = ("generator", "critic", "average")
+_PROBABILITY = "augmentation/probability"
 OPTIMIZERS = ("generator_optimizer", "critic_optimizer")
 
 
@@ -35,6 +36,8 @@ def dump_state(state: TrainState) -> tuple[bytes, dict[str, float]]:
     for optimizer in OPTIMIZERS:
         for index, entry in getattr(state, optimizer).state_dict()["state"].items():
             tensors |= {f"{optimizer}/{index}/{key}": torch.as_tensor(value) for key, value in entry.items()}
+    if state.augmentation_probability is not None:
+        tensors[_PROBABILITY] = state.augmentation_probability
     plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
     counters: dict[str, float] = {name: getattr(state, name) for name in COUNTERS}
     return save_safetensors(plain), counters | {"seconds": state.seconds}
@@ -63,6 +66,9 @@ def restore_state(state: TrainState, data: bytes, counters: Mapping[str, float])
         getattr(state, name).load_state_dict(parts[name])
     for optimizer in OPTIMIZERS:
         _restore_optimizer(getattr(state, optimizer), parts[optimizer])
+    probability = tensors.get(_PROBABILITY)
+    device = next(state.critic.parameters()).device
+    state.augmentation_probability = None if probability is None else probability.to(device)
     for counter in COUNTERS:
         setattr(state, counter, int(counters[counter]))
     state.seconds = float(counters["seconds"])

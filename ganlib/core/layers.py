@@ -9,13 +9,15 @@ import torch
 from torch import Tensor, nn
 
 Norm = Literal["batch", "layer", "group", "none"]
+CriticNorm = Literal["batch", "layer", "group", "none", "spectral"]
+"""``spectral`` normalizes weights (:mod:`ganlib.core.spectral`), the others feature maps."""
 
 GROUPS = 8
 """Upper bound of the groups in group normalization; the largest divisor of the channels is taken."""
 
 
-def normalization(kind: Norm, channels: int) -> list[nn.Module]:
-    """Return the layer that normalizes feature maps of ``channels`` channels; an empty list for none."""
+def normalization(kind: CriticNorm, channels: int) -> list[nn.Module]:
+    """Return the layer that normalizes feature maps of ``channels`` channels, or no layer."""
     if kind == "batch":
         return [nn.BatchNorm2d(channels)]
     if kind == "layer":

@@ -23,11 +23,12 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from ganlib.core.augmentation import DiffAugment, Views
 from ganlib.core.average import Averaging, update_average
 from ganlib.core.cadence import Cadence
 from ganlib.core.hardware import Acceleration
 from ganlib.core.learning_rates import Schedule
-from ganlib.core.objectives import Objective
+from ganlib.core.objectives import R1, Objective
 from ganlib.core.sampling import Stream, latents, uniforms
 from ganlib.core.state import TrainState
 from ganlib.core.steps import Steps, WorkerPlace, data_parallel, seed_dropout
@@ -61,6 +62,8 @@ class Plan:
     seed: int
     acceleration: Acceleration = field(default_factory=Acceleration)
     schedule: Schedule = field(default_factory=Schedule)
+    r1: R1 = field(default_factory=R1)
+    augmentation: DiffAugment | None = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ def train(
     and pictures depend only on the plan's seed and the state's counters. When ``torch.distributed`` is
     initialized, gradients are averaged over its workers.
     """
+    views = Views(plan.augmentation, state, plan.seed, plan.batch_size, place.share)
     steps = Steps(
         state=state,
         critic=data_parallel(state.critic, place),
@@ -100,7 +104,9 @@ def train(
         objective=plan.objective,
         acceleration=plan.acceleration,
         device=place.device,
+        see=views,
         conditional=state.conditional,
+        r1=plan.r1,
     )
     dtype = next(state.generator.parameters()).dtype
 
@@ -122,6 +128,7 @@ def train(
             seed_dropout(state.critic, plan.seed, "critic dropout", step, place)
             batch = batches(step)
             critic = steps.critic_step(batch.images, batch.labels, noise("critic", step), partial(mix, step))
+            views.adapt(critic.on_real)
             state.critic_steps += 1
             state.images_seen += plan.batch_size
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ganlib.core.convolutions import FromLatent, FromPicture, ToPicture, ToScore
-from ganlib.core.layers import Norm, initialize, normalization
+from ganlib.core.layers import CriticNorm, Norm, initialize, normalization
+from ganlib.core.spectral import normalize_weights
 
 GEOMETRY: dict[int, tuple[int, int]] = {28: (7, 2), 32: (4, 3), 64: (4, 4), 128: (4, 5)}
 """Picture size in pixels → (side of the smallest feature map, doublings from there to the picture)."""
@@ -125,7 +126,7 @@ class Critic(nn.Module):
         size: Picture side in pixels, one of :data:`GEOMETRY`.
         channels: 1 (grey) or 3 (colour).
         width: Channels of the first hidden feature map; doubled with each further one.
-        norm: Normalization after each hidden layer but the first.
+        norm: Normalization after each hidden layer but the first, or ``spectral``: of all weights.
         extra_layers: Number of 3×3 convolutions at the largest hidden feature map, as in the WGAN
             authors' code.
         classes: Number of classes; 0 makes it unconditional.
@@ -137,14 +138,14 @@ class Critic(nn.Module):
         size: int,
         channels: int,
         width: int,
-        norm: Norm = "batch",
+        norm: CriticNorm = "batch",
         extra_layers: int = 0,
         classes: int = 0,
     ) -> None:
         super().__init__()
         side, doublings = GEOMETRY[size]
         self.classes = classes
-        bias = norm == "none"
+        bias = norm in ("none", "spectral")
         # For grey pictures FromPicture returns a view; autograd would copy it to work in place.
         in_place = channels > 1
         layers: list[nn.Module] = [FromPicture(channels, width), nn.LeakyReLU(0.2, inplace=in_place)]
@@ -166,6 +167,8 @@ class Critic(nn.Module):
         self.score = ToScore(features, side)
         self.projection = Projection(classes, features) if classes else None
         self.apply(initialize)
+        if norm == "spectral":
+            normalize_weights(self)
 
     def forward(self, pictures: Tensor, labels: Tensor | None = None) -> Tensor:
         """Pictures [batch, channels, size, size] in [−1, 1] → scores [batch].

@@ -31,6 +31,8 @@ class CriticLoss(NamedTuple):
     wasserstein: Tensor
     """Scalar without gradient: E f(real) − E f(fake), the estimate of the Wasserstein distance up to
     the critic's Lipschitz constant (arXiv:1701.07875, section 3)."""
+    on_real: Tensor
+    """Scores of the real pictures [batch], without gradient."""
 
 
 class Objective(Protocol):
@@ -75,8 +77,9 @@ class Wasserstein:
     def critic_loss(self, score: Score, real: Tensor, fake: Tensor, mix: Mix) -> CriticLoss:
         """Return E f(fake) − E f(real), the negative of the difference that the critic maximizes."""
         # Separate passes, so that batch norm never mixes real and generated pictures in one batch.
-        wasserstein = mean_score(score(real)) - mean_score(score(fake))
-        return CriticLoss(-wasserstein, wasserstein.detach())
+        on_real = score(real)
+        wasserstein = mean_score(on_real) - mean_score(score(fake))
+        return CriticLoss(-wasserstein, wasserstein.detach(), on_real.detach())
 
     def generator_loss(self, score: Score, fake: Tensor) -> Tensor:
         """−E f(fake)."""
@@ -108,13 +111,14 @@ class WassersteinGradientPenalty:
 
         Here x̂ = ε · real + (1 − ε) · fake and ε = ``mix()``.
         """
-        wasserstein = mean_score(score(real)) - mean_score(score(fake))
+        on_real = score(real)
+        wasserstein = mean_score(on_real) - mean_score(score(fake))
         share = mix().to(real.dtype)[:, None, None, None]
         between = (share * real + (1 - share) * fake).detach().requires_grad_()
         (slopes,) = torch.autograd.grad(score(between).sum(), between, create_graph=True)
         norms = slopes.flatten(1).to(wasserstein.dtype).norm(dim=1)
         loss = -wasserstein + self.penalty * (norms - 1).square().mean()
-        return CriticLoss(loss, wasserstein.detach())
+        return CriticLoss(loss, wasserstein.detach(), on_real.detach())
 
     def generator_loss(self, score: Score, fake: Tensor) -> Tensor:
         """−E f(fake)."""
@@ -142,7 +146,8 @@ class NonSaturating:
         """Return the cross-entropy of real pictures against ``real_label`` plus generated ones against 0."""
         on_real, on_fake = score(real), score(fake)
         loss = _cross_entropy(on_real, self.real_label) + _cross_entropy(on_fake, 0.0)
-        return CriticLoss(loss, (mean_score(on_real) - mean_score(on_fake)).detach())
+        gap = mean_score(on_real) - mean_score(on_fake)
+        return CriticLoss(loss, gap.detach(), on_real.detach())
 
     def generator_loss(self, score: Score, fake: Tensor) -> Tensor:
         """Return the binary cross-entropy of generated pictures against 1."""
@@ -152,6 +157,62 @@ class NonSaturating:
         """Do nothing: the critic is not constrained."""
 
 
+@dataclass(frozen=True)
+class Hinge:
+    """The hinge loss of Lim & Ye 2017, arXiv:1705.02894, as Miyato et al. 2018, arXiv:1802.05957, use it.
+
+    A real picture with a score above 1, or a generated one with a score below −1, adds nothing to the
+    critic's loss. It bounds no slope by itself: it goes with a critic under spectral normalization.
+    ``wasserstein`` is the difference of the mean scores, the curve of all objectives.
+    """
+
+    def critic_loss(self, score: Score, real: Tensor, fake: Tensor, mix: Mix) -> CriticLoss:
+        """Return E max(0, 1 − f(real)) + E max(0, 1 + f(fake))."""
+        on_real, on_fake = _wide(score(real)), _wide(score(fake))
+        loss = mean_score(functional.relu(1 - on_real)) + mean_score(functional.relu(1 + on_fake))
+        gap = mean_score(on_real) - mean_score(on_fake)
+        return CriticLoss(loss, gap.detach(), on_real.detach())
+
+    def generator_loss(self, score: Score, fake: Tensor) -> Tensor:
+        """−E f(fake)."""
+        return -mean_score(score(fake))
+
+    def constrain(self, critic: nn.Module) -> None:
+        """Do nothing: the critic's own normalization is the constraint."""
+
+
+@dataclass(frozen=True)
+class R1:
+    """The R1 penalty of Mescheder et al. 2018, arXiv:1801.04406, beside any objective: γ/2 · E ‖∇f(real)‖².
+
+    It is computed at every k-th critic step and multiplied by k there, as in StyleGAN2 (Karras et al.
+    2020, arXiv:1912.04958, section 4.1), which costs less and changes little. Like the gradient penalty
+    it does not go with batch norm in the critic.
+
+    Args:
+        gamma: Weight γ ≥ 0; 0 turns it off.
+        every: The interval k ≥ 1 in critic steps.
+    """
+
+    gamma: float = 0.0
+    every: int = 16
+
+    def due(self, step: int) -> bool:
+        """Whether critic step ``step``, counted from 0 over the whole run, has the penalty."""
+        return self.gamma > 0 and step % self.every == 0
+
+    def penalty(self, score: Score, real: Tensor) -> Tensor:
+        """Return the penalty on real pictures [batch, c, h, w] as the critic sees them, times k: a scalar."""
+        real = real.detach().requires_grad_()
+        (slopes,) = torch.autograd.grad(_wide(score(real)).sum(), real, create_graph=True)
+        return self.gamma / 2 * self.every * _wide(slopes).flatten(1).square().sum(dim=1).mean()
+
+
+def _wide(scores: Tensor) -> Tensor:
+    """The numbers in float32 at least."""
+    return scores.to(torch.promote_types(scores.dtype, torch.float32))
+
+
 def _cross_entropy(logits: Tensor, label: float) -> Tensor:
-    wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    wide = _wide(logits)
     return functional.binary_cross_entropy_with_logits(wide, torch.full_like(wide, label))

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 OptimizerFactory = Callable[..., Optimizer]
@@ -33,6 +33,9 @@ class TrainState:
     generator_steps: int = 0
     seconds: float = 0.0
     """Time spent in the loop, over all attempts of the run."""
+    augmentation_probability: Tensor | None = None
+    """The probability of an adaptive augmentation (:mod:`ganlib.core.augmentation`), a float64 scalar on the
+    networks' device; ``None`` where there is none, and before it first moves."""
 
     @property
     def conditional(self) -> bool:

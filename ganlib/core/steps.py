@@ -12,9 +12,9 @@ never reads them, checkpoints hold rank 0's, and the published average measures 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
@@ -25,9 +25,14 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ganlib.core.hardware import Acceleration, MemoryLayout
 from ganlib.core.layers import Dropout
-from ganlib.core.objectives import CriticLoss, Mix, Objective, Score
+from ganlib.core.objectives import R1, CriticLoss, Mix, Objective, Score
 from ganlib.core.sampling import Stream, stream_seed
+from ganlib.core.spectral import iterate_spectral_norms
 from ganlib.core.state import TrainState
+
+See = Callable[[Tensor, Stream, int], Tensor]
+"""This worker's pictures [batch, c, h, w], the stream of their random numbers, and the number of the step →
+the pictures as the critic sees them (:class:`ganlib.core.augmentation.Views`)."""
 
 
 class WorkerPlace(NamedTuple):
@@ -83,7 +88,9 @@ class Steps:
         objective: The losses and the constraint.
         acceleration: Number format and memory layout of the passes.
         device: The device of the networks.
+        see: Changes pictures to what the critic sees.
         conditional: Whether the networks take labels.
+        r1: Penalty beside the objective, counted in the state's critic steps.
     """
 
     state: TrainState
@@ -92,7 +99,9 @@ class Steps:
     objective: Objective
     acceleration: Acceleration
     device: torch.device
+    see: See
     conditional: bool = False
+    r1: R1 = field(default_factory=R1)
 
     def critic_step(self, real: Tensor, labels: Tensor, noise: Tensor, mix: Mix) -> CriticLoss:
         """Update the critic once.
@@ -105,20 +114,25 @@ class Steps:
             mix: Handed to the objective; see :data:`~ganlib.core.objectives.Mix`.
 
         Returns:
-            Loss and Wasserstein estimate on this worker's share, scalars without gradient.
+            Loss, Wasserstein estimate and scores on this worker's share, without gradient.
         """
         state = self.state
         with self.acceleration.autocast(self.device):
             with torch.no_grad():
                 fake = self._call(state.generator, noise, labels)
             pictures = to_float(real, self.device, noise.dtype, self.acceleration.layout)
+            pictures = self.see(pictures, "augment real", state.critic_steps)
+            fake = self.see(fake, "augment generated", state.critic_steps)
             score: Score = partial(self._call, self.critic, labels=labels)
             result = self.objective.critic_loss(score, pictures, fake, mix)
+            if self.r1.due(state.critic_steps):
+                result = result._replace(loss=result.loss + self.r1.penalty(score, pictures))
         state.critic_optimizer.zero_grad(set_to_none=True)
         result.loss.backward()
         state.critic_optimizer.step()
         self.objective.constrain(state.critic)
-        return CriticLoss(result.loss.detach(), result.wasserstein)
+        iterate_spectral_norms(state.critic)
+        return result._replace(loss=result.loss.detach())
 
     def generator_step(self, noise: Tensor, labels: Tensor) -> Tensor:
         """Update the generator once.
@@ -134,7 +148,9 @@ class Steps:
         state = self.state
         with frozen(state.critic), self.acceleration.autocast(self.device):
             score: Score = partial(self._call, state.critic, labels=labels)
-            loss = self.objective.generator_loss(score, self._call(self.generator, noise, labels))
+            fake = self._call(self.generator, noise, labels)
+            seen = self.see(fake, "augment for generator", state.generator_steps)
+            loss = self.objective.generator_loss(score, seen)
         state.generator_optimizer.zero_grad(set_to_none=True)
         loss.backward()
         state.generator_optimizer.step()

@@ -17,9 +17,16 @@ def mean_over_workers(values: Tensor) -> Tensor:
     """
     if not dist.is_initialized():
         return values
+    return sum_over_workers(values) / dist.get_world_size()
+
+
+def sum_over_workers(values: Tensor) -> Tensor:
+    """Return the sum of a tensor over all workers, the same bits on each of them."""
+    if not dist.is_initialized():
+        return values
     values = values.clone()
     dist.all_reduce(values)
-    return values / dist.get_world_size()
+    return values
 
 
 def share_of(count: int, place: WorkerPlace) -> slice:

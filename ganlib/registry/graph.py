@@ -29,6 +29,7 @@ OPERATORS = frozenset(
     for name in (
         "_assert_tensor_metadata.default",
         "add.Tensor",
+        "batch_norm.default",
         "cat.default",
         "col2im.default",
         "conv2d.default",
@@ -40,6 +41,7 @@ OPERATORS = frozenset(
         "linear.default",
         "matmul.default",
         "numpy_T.default",
+        "relu.default",
         "relu_.default",
         "select.int",
         "slice.Tensor",
@@ -47,6 +49,7 @@ OPERATORS = frozenset(
         "to.dtype",
         "unflatten.int",
         "unsqueeze.default",
+        "upsample_nearest2d.vec",
     )
 )
 """The operators that the networks of :mod:`ganlib.core` are exported with."""
@@ -56,6 +59,7 @@ ARGUMENTS = frozenset(
         "as_bool",
         "as_device",
         "as_float",
+        "as_floats",
         "as_int",
         "as_ints",
         "as_layout",
@@ -70,11 +74,11 @@ ARGUMENTS = frozenset(
 MAX_NODES = 1_000
 """Calls in a program; the deepest network that a configuration allows makes 81."""
 MAX_ELEMENTS = 2**25
-"""Numbers in a tensor that a call makes for one picture: 128 MiB."""
+"""Numbers in a tensor that a call makes for one picture: 128 MiB. The widest network makes just as many."""
 MAX_ELEMENTS_IN_ALL = 2**29
 """Numbers that all calls together make for one picture."""
 MAX_FLOPS = 2**41
-"""Floating-point operations for one picture; the widest network at 128×128 takes a sixth of it."""
+"""Floating-point operations for one picture; the widest network, residual at 256×256, takes half of it."""
 MAX_SIDE = 4096
 """Pixels of a picture's side."""
 

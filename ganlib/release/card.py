@@ -22,6 +22,8 @@ _SETTINGS = (
     "seed",
 )
 """Beginnings of the configuration fields in the card."""
+_SETTINGS_IF_CHANGED = ("r1.", "augmentation.")
+"""Beginnings of those that it has only where they differ from their defaults, which do nothing."""
 
 
 def model_card(
@@ -67,9 +69,18 @@ def model_card(
         decision=decision,
         pictures=f"{width}×{height} {'grey' if channels == 1 else 'colour'}",
         class_names=names + ("" if len(dataset.classes) <= LONGEST_CLASSES else ", …"),
-        settings={name: value for name, value in config.flat().items() if name.startswith(_SETTINGS)},
+        settings=_settings(config),
         numbers=evaluation_numbers(evaluation),
     )
+
+
+def _settings(config: RunConfig) -> dict[str, str]:
+    changed = config.flat(exclude_defaults=True)
+    return {
+        name: value
+        for name, value in config.flat().items()
+        if name.startswith(_SETTINGS) or (name.startswith(_SETTINGS_IF_CHANGED) and name in changed)
+    }
 
 
 def number(value: float) -> str:

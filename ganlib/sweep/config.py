@@ -40,7 +40,7 @@ _NOT_SEARCHED = {
     "gate": "it does not change what is trained",
     "name": "all trials compete for one model",
 }
-_PERTURBED = ("objective.", "cadence.", "optimizer.", "averaging.")
+_PERTURBED = ("objective.", "r1.", "augmentation.", "cadence.", "optimizer.", "averaging.")
 _MOST_COMBINATIONS = 4096
 """Most combinations that are built in full as a check, which takes about a second."""
 _MOST_PROBLEMS = 10

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from ganlib.config.run import RunConfig
+from ganlib.core.augmentation import Adaptive, DiffAugment
 from ganlib.core.average import Averaging
 from ganlib.core.cadence import Cadence
 from ganlib.core.dense import DenseCritic, DenseGenerator
@@ -19,7 +20,15 @@ from ganlib.core.hardware import Acceleration, accelerate
 from ganlib.core.learning_rates import Schedule
 from ganlib.core.loop import Plan
 from ganlib.core.networks import Critic, Generator
-from ganlib.core.objectives import NonSaturating, Objective, Wasserstein, WassersteinGradientPenalty
+from ganlib.core.objectives import (
+    R1,
+    Hinge,
+    NonSaturating,
+    Objective,
+    Wasserstein,
+    WassersteinGradientPenalty,
+)
+from ganlib.core.residual import ResidualCritic, ResidualGenerator
 from ganlib.core.state import OptimizerFactory, TrainState
 from ganlib.errors import ConfigError
 from ganlib.records import DatasetVersion
@@ -36,6 +45,15 @@ def build_generator(config: RunConfig, dataset: DatasetVersion) -> nn.Module:
             channels=channels,
             latent_dim=network.latent_dim,
             widths=network.generator_widths,
+            classes=classes,
+        )
+    if network.kind == "resnet":
+        return ResidualGenerator(
+            size=size,
+            channels=channels,
+            latent_dim=network.latent_dim,
+            width=network.generator_width,
+            norm=network.generator_norm,
             classes=classes,
         )
     return Generator(
@@ -59,6 +77,14 @@ def build_critic(config: RunConfig, dataset: DatasetVersion) -> nn.Module:
             channels=channels,
             widths=network.critic_widths,
             dropout=network.dropout,
+            classes=classes,
+        )
+    if network.kind == "resnet":
+        return ResidualCritic(
+            size=size,
+            channels=channels,
+            width=network.critic_width,
+            norm=network.critic_norm,
             classes=classes,
         )
     return Critic(
@@ -133,6 +159,8 @@ def build_objective(config: RunConfig) -> Objective:
         return WassersteinGradientPenalty(chosen.penalty)
     if chosen.kind == "non-saturating":
         return NonSaturating(chosen.real_label)
+    if chosen.kind == "hinge":
+        return Hinge()
     return Wasserstein(chosen.clip)
 
 
@@ -142,6 +170,20 @@ def build_schedule(config: RunConfig) -> Schedule:
         return Schedule()
     end = round(config.budget.total_kimg * 1000)
     return Schedule(decay_from_images=round(end * config.schedule.decay_from), decay_to_images=end)
+
+
+def build_augmentation(config: RunConfig) -> DiffAugment | None:
+    """Build the changes of what the critic sees; ``None``: it sees the pictures themselves."""
+    chosen = config.augmentation
+    if chosen.kind == "off":
+        return None
+    return DiffAugment(
+        colour=chosen.colour,
+        translation=chosen.translation,
+        cutout=chosen.cutout,
+        probability=chosen.probability,
+        adaptive=Adaptive(chosen.target, chosen.ramp_kimg * 1000) if chosen.adaptive else None,
+    )
 
 
 def build_cadence(config: RunConfig) -> Cadence:
@@ -163,4 +205,6 @@ def build_plan(config: RunConfig, device: torch.device) -> Plan:
         seed=config.seed,
         acceleration=build_acceleration(config, device),
         schedule=build_schedule(config),
+        r1=R1(config.r1.gamma, config.r1.every),
+        augmentation=build_augmentation(config),
     )

@@ -220,6 +220,8 @@ class Host:
             self.emit(reached)
             self._live.reached(state, reached.rate or 0.0, values["wasserstein"])
             values |= {"images_per_second": reached.rate or 0.0, "generator_steps": state.generator_steps}
+            if state.augmentation_probability is not None:
+                values["augmentation_probability"] = float(state.augmentation_probability)
             self.tracker.metrics(self.tracking_run_id, state.images_seen, values)
             self.checkpoints.reached(state.images_seen)
         return bool(ended)

@@ -34,6 +34,7 @@ from ganlib.settings import load_settings
 from ganlib.storage import open_store
 from ganlib.tracking.mlflow import MlflowTracker
 from ganlib.tracking.spool import SpooledTracker
+from ganlib.training.augmenting import augmentation_in_words
 from ganlib.training.build import build_acceleration, pick_kernels
 from ganlib.training.checkpoints import Checkpoints
 from ganlib.training.dataset import open_dataset
@@ -152,6 +153,8 @@ def build_host(
         how = f"{acceleration.describe()}, {pick_kernels(config)} {config.optimizer.kind}"
         threads = torch.get_num_threads()
         say(f"training on {place.workers} × {place.device.type}: {how}, threads each: {threads}")
+        for line in augmentation_in_words(config.augmentation, equipment.dataset.version.count("train")):
+            say(line)
     return Host(
         run=spec.run,
         tracking_run_id=tracking_run_id,

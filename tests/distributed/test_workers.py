@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.multiprocessing.spawn import spawn
 
+from ganlib.core.augmentation import Adaptive, DiffAugment
 from ganlib.core.average import Averaging
 from ganlib.core.cadence import Cadence
 from ganlib.core.checkpoint import dump_state
@@ -22,7 +23,15 @@ from ganlib.core.dense import DenseCritic, DenseGenerator
 from ganlib.core.hardware import Acceleration
 from ganlib.core.loop import Plan, train
 from ganlib.core.networks import Critic, Generator
-from ganlib.core.objectives import NonSaturating, Objective, Wasserstein, WassersteinGradientPenalty
+from ganlib.core.objectives import (
+    R1,
+    Hinge,
+    NonSaturating,
+    Objective,
+    Wasserstein,
+    WassersteinGradientPenalty,
+)
+from ganlib.core.residual import ResidualCritic, ResidualGenerator
 from ganlib.core.state import TrainState
 from ganlib.core.steps import WorkerPlace
 from ganlib.core.workers import gather_bytes, gather_rows, mean_over_workers, share_of
@@ -41,7 +50,15 @@ def make_state(norm: str, dtype: torch.dtype) -> TrainState:
         )
         adam = partial(torch.optim.Adam, lr=1e-3, betas=(0.5, 0.999), foreach=True)
         return TrainState.fresh(dense[0].to(dtype), dense[1].to(dtype), adam, adam)
-    generator = Generator(size=28, channels=1, latent_dim=6, width=4, norm=norm).to(dtype)  # type: ignore[arg-type]
+    if norm == "residual":
+        residual = (
+            ResidualGenerator(size=28, channels=1, latent_dim=6, width=4),
+            ResidualCritic(size=28, channels=1, width=4, norm="spectral"),
+        )
+        rmsprop = partial(torch.optim.RMSprop, lr=1e-3, foreach=True)
+        return TrainState.fresh(residual[0].to(dtype), residual[1].to(dtype), rmsprop, rmsprop)
+    generator_norm = "layer" if norm == "spectral" else norm
+    generator = Generator(size=28, channels=1, latent_dim=6, width=4, norm=generator_norm).to(dtype)  # type: ignore[arg-type]
     critic = Critic(size=28, channels=1, width=4, norm=norm).to(dtype)  # type: ignore[arg-type]
     optimizer = partial(torch.optim.RMSprop, lr=1e-3, foreach=True)
     return TrainState.fresh(generator, critic, optimizer, optimizer)
@@ -52,6 +69,7 @@ def make_plan(generator_steps: int, objective: str = "wasserstein") -> Plan:
         "wasserstein": Wasserstein(0.1),
         "wasserstein-gp": WassersteinGradientPenalty(10),
         "non-saturating": NonSaturating(0.9),
+        "hinge": Hinge(),
     }
     return Plan(
         objective=objectives[objective],
@@ -61,6 +79,10 @@ def make_plan(generator_steps: int, objective: str = "wasserstein") -> Plan:
         total_images=generator_steps * 2 * BATCH,
         latent_dim=6,
         seed=5,
+        r1=R1(gamma=1, every=3) if objective == "hinge" else R1(),
+        augmentation=DiffAugment(adaptive=Adaptive(target=0.1, ramp_images=100))
+        if objective == "hinge"
+        else None,
     )
 
 
@@ -114,12 +136,18 @@ def trained(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize(
     ("norm", "objective"),
-    [("layer", "wasserstein"), ("group", "wasserstein-gp"), ("dense", "non-saturating")],
+    [
+        ("layer", "wasserstein"),
+        ("group", "wasserstein-gp"),
+        ("dense", "non-saturating"),
+        ("spectral", "hinge"),
+    ],
 )
 def test_any_number_of_workers_trains_the_same_parameters(norm: str, objective: str, tmp_path: Path) -> None:
     """Without batch norm, 1, 2 and 3 workers agree to 1e-8 in float64 after 20 generator steps.
 
-    The fully connected pair is conditional, with dropout and Adam.
+    The fully connected pair is conditional, with dropout and Adam. The hinge loss comes with the R1 penalty
+    and an adaptive augmentation, whose probability is part of the state.
     """
     alone = run(1, norm, tmp_path / "1", objective=objective)
     for workers in (2, 3):
@@ -142,10 +170,10 @@ def test_with_batch_norm_parameters_agree_between_ranks_and_running_statistics_d
     assert any(not torch.equal(states[0][name], states[1][name]) for name in running)
 
 
-def warned_worker(rank: int, workers: int, folder: Path) -> None:
+def warned_worker(rank: int, workers: int, norm: str, folder: Path) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=workers)
     place, acceleration = WorkerPlace(rank, workers), Acceleration(layout="channels_last")
-    state = make_state("batch", torch.float32)
+    state = make_state(norm, torch.float32)
     for network in (state.generator, state.critic):
         acceleration.prepare(network)
     plan = replace(make_plan(2), acceleration=acceleration)
@@ -156,9 +184,12 @@ def warned_worker(rank: int, workers: int, folder: Path) -> None:
     dist.destroy_process_group()
 
 
-def test_with_channels_last_gradients_have_the_strides_that_data_parallel_expects(tmp_path: Path) -> None:
+@pytest.mark.parametrize("norm", ["batch", "spectral", "residual"])
+def test_with_channels_last_gradients_have_the_strides_that_data_parallel_expects(
+    norm: str, tmp_path: Path
+) -> None:
     """torch warns of gradients that have others, and copies them in every step."""
-    spawn(warned_worker, (2, tmp_path), nprocs=2)
+    spawn(warned_worker, (2, norm, tmp_path), nprocs=2)
 
 
 def collective_worker(rank: int, workers: int, folder: Path) -> None:

@@ -65,7 +65,7 @@ def test_what_is_no_override_is_refused(pair: str) -> None:
         (["generate", "a@b", "--out", "a.png", "--steps", "3"], "--steps is for --interpolate"),
         (["generate", "a@b", "--out", "a.gif", "--count", "1001"], "1001 pictures do not go into"),
         (["dataset", "prepare", "a", "--size", "28", "--channels", "2"], "1 (grey) or 3 (colour)"),
-        (["dataset", "prepare", "a", "--size", "33"], "pictures of 28, 32, 64, 128 pixels"),
+        (["dataset", "prepare", "a", "--size", "33"], "pictures of 28, 32, 64, 128, 256 pixels"),
         (["dataset", "remove", "a", "--used", "--yes"], "--used is for --versions"),
         (["dataset", "remove", "a"], "nothing was removed: there is nobody to ask; give --yes"),
         (["retrain", "digits-wgan"], "GANLIB_PREFECT_API_URL"),

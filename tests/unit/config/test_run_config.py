@@ -6,15 +6,14 @@ from typing import Any
 import pytest
 
 from ganlib.config.fields import ConfigField
-from ganlib.config.parts import (
-    AdamConfig,
-    DcganConfig,
-    DenseConfig,
+from ganlib.config.network_parts import DcganConfig, DenseConfig
+from ganlib.config.objective_parts import (
+    HingeConfig,
     NonSaturatingConfig,
-    RmspropConfig,
     WassersteinConfig,
     WassersteinGradientPenaltyConfig,
 )
+from ganlib.config.parts import AdamConfig, RmspropConfig
 from ganlib.config.run import build_config, config_fields, load_config, named, recipes
 from ganlib.errors import ConfigError, SeveralProblems, UnknownName
 from ganlib.records import DatasetVersion
@@ -43,7 +42,7 @@ def test_equal_configurations_have_equal_digests_and_compute_does_not_count() ->
         ("objective.clip", float("nan"), r"objective\.clip = nan"),
         ("cadence.n_critic", 101, r"cadence\.n_critic = 101 .*a whole number from 1 to 100$"),
         ("cadence.n_critic", 0, r"cadence\.n_critic = 0 .*a whole number from 1 to 100$"),
-        ("dataset.size", 30, r"dataset\.size = 30 .*28, 32, 64 or 128"),
+        ("dataset.size", 30, r"dataset\.size = 30 .*28, 32, 64, 128 or 256"),
         ("dataset.name", "Fashion MNIST", r"dataset\.name"),
         ("compute.workers", 3, "batch_size 64 cannot be divided between compute.workers 3"),
         ("compute.workers", 64, "batch norm needs two"),
@@ -52,7 +51,7 @@ def test_equal_configurations_have_equal_digests_and_compute_does_not_count() ->
         ("budget.max_seconds", -1, r"budget\.max_seconds = -1"),
         ("objective.penalty", 10, r"objective\.penalty = 10 .*objective wasserstein has none"),
         ("optimizer.beta1", 0.5, r"optimizer\.beta1 = 0\.5 .*optimizer rmsprop has none"),
-        ("network.kind", 3, r"network\.kind = 3 .*dcgan or dense$"),
+        ("network.kind", 3, r"network\.kind = 3 .*dcgan, resnet or dense$"),
         ("network.generator_norm", "bacth", "batch, layer, group or none; close to it: batch"),
         ("dataset.channels", 2, r"channels = 2 .*must be 1, 3 or null$"),
         ("dataset.licence", "a|b", r"licence = 'a\|b' .*without line breaks and \|$"),
@@ -61,10 +60,19 @@ def test_equal_configurations_have_equal_digests_and_compute_does_not_count() ->
         ("network.dropout", 0.5, r"network\.dropout = 0\.5 .*network dcgan has none"),
         (
             "objective.kind",
-            "hinge",
-            r"objective\.kind = 'hinge' .*must be wasserstein, wasserstein-gp or non-sat",
+            "hing",
+            r"objective\.kind = 'hing' .*wasserstein, wasserstein-gp, .* or hinge; close to it: hinge",
         ),
         ("objective.kind", "wasserstein-gp", r"critic_norm = batch cannot go with .*wasserstein-gp"),
+        ("network.critic_norm", "spectral", r"spectral cannot go with objective\.kind = wasserstein, "),
+        ("r1.gamma", 5, r"critic_norm = batch cannot go with r1\.gamma = 5, .*or r1\.gamma = 0$"),
+        ("r1.every", 0, r"r1\.every = 0 .*a whole number from 1 to 1,000$"),
+        ("augmentation.adaptive", True, r"adaptive = true cannot go with augmentation\.kind = off, "),
+        (
+            "dataset.size",
+            256,
+            r"size = 256 cannot go with network\.kind = dcgan, .*choose network\.kind = resnet$",
+        ),
         ("network.extra_layers", 17, r"network\.extra_layers = 17 .*a whole number from 0 to 16$"),
         ("schedule.decay_from", 1.0, r"schedule\.decay_from = 1 .*a number at least 0 and below 1$"),
     ],
@@ -84,6 +92,37 @@ def test_another_kind_keeps_none_of_the_recipes_fields() -> None:
     assert dense == DenseConfig(dropout=0.1)
     with pytest.raises(ConfigError, match=r"objective\.clip .*objective wasserstein-gp has none"):
         load_config("fashion-mnist-wgan-gp", {"objective.clip": 0.1})
+
+
+def test_hinge_goes_with_spectral_normalization_and_its_papers_optimizer() -> None:
+    changes = {
+        "objective.kind": "hinge",
+        "network.critic_norm": "spectral",
+        "optimizer.kind": "adam",
+        "optimizer.generator_learning_rate": 2e-4,
+        "optimizer.critic_learning_rate": 2e-4,
+    }
+    config = load_config("fashion-mnist-wgan", changes)
+    assert (config.objective, config.network.critic_norm) == (HingeConfig(), "spectral")
+    assert (config.optimizer.beta1, config.optimizer.beta2) == (0, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        (
+            {"adaptive": True},
+            r"adaptive = true cannot go with objective\.kind = wasserstein, .* have no zero",
+        ),
+        (dict.fromkeys(("colour", "translation", "cutout"), False), "without any of augmentation.colour"),
+        ({"adaptive": True, "probability": 0.5}, r"probability = 0\.5 cannot go with augmentation\.adaptive"),
+    ],
+)
+def test_an_augmentation_that_makes_no_sense_is_refused(changes: dict[str, Any], says: str) -> None:
+    values = {f"augmentation.{name}": value for name, value in {"kind": "diffaugment", **changes}.items()}
+    with pytest.raises(ConfigError, match=says):
+        load_config("fashion-mnist-wgan", values)
+    assert load_config("fashion-mnist-wgan", {"augmentation.kind": "diffaugment"}).augmentation.colour
 
 
 def test_a_part_without_a_kind_is_of_the_usual_one() -> None:
@@ -239,6 +278,8 @@ def test_a_models_name_is_its_own_and_no_part_of_a_runs_identity() -> None:
     # The digest of runs stored before models had names: those runs are found again.
     digest = "22e0951ba46b1ad3fecdd7baa28dc80cc7596a12077643f10c6449860b401470"
     assert named.digest == load_config("digits-wgan").digest == digest
+    changed = load_config("digits-wgan", {"r1.gamma": 1, "network.critic_norm": "layer"})
+    assert changed.digest != load_config("digits-wgan", {"network.critic_norm": "layer"}).digest
     with pytest.raises(ConfigError, match="name = 'A b' cannot be used"):
         load_config("digits-wgan", {"name": "A b"})
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ganlib.core.layers import Dropout
 from ganlib.core.networks import Critic
-from ganlib.core.objectives import NonSaturating, Wasserstein, WassersteinGradientPenalty
+from ganlib.core.objectives import Hinge, NonSaturating, Wasserstein, WassersteinGradientPenalty
 
 
 class TinyCritic(nn.Module):
@@ -96,6 +96,28 @@ def test_only_real_pictures_have_smoothed_labels(critic: TinyCritic) -> None:
     )
     generator_loss = NonSaturating(real_label=0.9).generator_loss(critic, fake)
     torch.testing.assert_close(generator_loss, -on_fake.log().mean(), rtol=1e-12, atol=0)
+
+
+def test_the_hinge_counts_scores_within_the_margin_only(critic: TinyCritic) -> None:
+    scores = {1.0: torch.tensor([-2.0, 0.5, 1.0, 3.0]), -1.0: torch.tensor([-3.0, -1.0, 0.0, 2.0])}
+    real, fake = (torch.full((4, 1, 2, 2), value) for value in (1.0, -1.0))
+    loss = Hinge().critic_loss(lambda pictures: scores[float(pictures[0, 0, 0, 0])], real, fake, lambda: MIX)
+    assert float(loss.loss) == pytest.approx((3 + 0.5) / 4 + (1 + 3) / 4)
+    assert float(loss.wasserstein) == pytest.approx((2.5 + 2) / 4)
+    assert float(Hinge().generator_loss(lambda _: scores[-1.0], fake)) == pytest.approx(2 / 4)
+
+
+def test_the_hinges_gradient_is_that_of_the_scores_within_the_margin(critic: TinyCritic) -> None:
+    real, fake = batch(1), batch(2)
+    with torch.no_grad():
+        critic.outer.weight.mul_(20)  # so that some scores pass the margin
+        within = [(critic(real) < 1).double(), (critic(fake) > -1).double()]
+    assert 0 < sum(float(part.sum()) for part in within) < 10
+    Hinge().critic_loss(critic, real, fake, lambda: MIX).loss.backward()
+    found = critic.inner.weight.grad
+    by_hand = (within[1] * critic(fake) - within[0] * critic(real)).sum() / 5
+    (expected,) = torch.autograd.grad(by_hand, critic.inner.weight)
+    torch.testing.assert_close(found, expected)
 
 
 def test_a_logit_far_from_zero_gives_a_finite_loss() -> None:

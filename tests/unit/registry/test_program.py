@@ -12,9 +12,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ganlib.core.dense import DenseGenerator
 from ganlib.core.networks import Generator
+from ganlib.core.residual import ResidualGenerator
+from ganlib.core.sampling import calibrate_batch_norm
 from ganlib.errors import RegistryError
 from ganlib.registry.graph import OPERATORS, check_cost
 from ganlib.registry.inference import for_inference
@@ -94,6 +97,19 @@ def test_a_program_makes_the_networks_pictures_at_any_batch(norm: Any, tmp_path:
         with torch.no_grad():
             torch.testing.assert_close(program(noise), network(noise), rtol=1e-5, atol=1e-5)
     assert program.eval() is program
+
+
+def test_a_residual_program_makes_the_networks_pictures_at_any_batch(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = ResidualGenerator(size=28, channels=1, latent_dim=5, width=4)
+    calibrate_batch_norm(network, seed=0, batches=2, batch=32)
+    network.eval()
+    write_program(for_inference(network), (torch.zeros(2, 5),), tmp_path / PROGRAM)
+    program = read_program(tmp_path, "it")
+    for batch in (1, 2, 7):
+        noise = torch.randn(batch, 5)
+        with torch.no_grad():
+            torch.testing.assert_close(program(noise), network(noise), rtol=1e-4, atol=1e-5)
 
 
 def test_a_copy_of_the_archive_is_read(folder: Path) -> None:
@@ -240,6 +256,8 @@ def networks() -> Iterator[tuple[nn.Module, int]]:
     yield Generator(size=32, channels=3, latent_dim=5, width=4, norm="layer"), 0
     yield Generator(size=64, channels=3, latent_dim=5, width=4, norm="group", extra_layers=1), 0
     yield Generator(size=128, channels=1, latent_dim=5, width=4, norm="none", classes=3), 3
+    yield ResidualGenerator(size=28, channels=1, latent_dim=5, width=4, norm="batch", classes=3), 3
+    yield ResidualGenerator(size=256, channels=3, latent_dim=5, width=4, norm="layer"), 0
     yield DenseGenerator(size=28, channels=1, latent_dim=5, widths=(8,)), 0
     yield DenseGenerator(size=28, channels=1, latent_dim=5, widths=(8,), classes=3), 3
 
@@ -365,6 +383,10 @@ def giant(latents: Tensor, weight: Tensor) -> Tensor:
     return doubled((latents + weight).unflatten(1, [1, 1, 5]), 40, 3)
 
 
+def enlarged(latents: Tensor, weight: Tensor) -> Tensor:
+    return functional.interpolate((latents + weight).unflatten(1, [1, 1, 5]), scale_factor=2**16)
+
+
 def crowded(latents: Tensor, weight: Tensor) -> Tensor:
     """Each latent beside each other, four times over: 16 numbers for 2 pictures, 69 milliards for 512."""
     first = (latents + weight)[:, 0]
@@ -385,6 +407,7 @@ def endless(latents: Tensor, weight: Tensor) -> Tensor:
     ("network", "message"),
     [
         (Made(giant), "needs .* numbers"),
+        (Made(enlarged), "needs .* numbers"),
         (Made(endless), "operations a picture"),
         (Made(lambda latents, _: latents.unflatten(1, [1, 1, 5]), weights=False), "no weights"),
         (Made(lambda latents, weight: latents + weight), "no pictures"),
@@ -396,6 +419,7 @@ def endless(latents: Tensor, weight: Tensor) -> Tensor:
     ],
     ids=[
         "giant output",
+        "giant enlargement",
         "endless computation",
         "no weights",
         "a matrix",
@@ -408,6 +432,24 @@ def test_what_costs_too_much_or_makes_no_pictures_is_refused_before_it_runs(
 ) -> None:
     write_program(network, (torch.zeros(2, 5),), tmp_path / PROGRAM)
     with pytest.raises(RegistryError, match=message):
+        read_program(tmp_path, "it")
+
+
+@pytest.mark.parametrize("factor", [4096.0, 1e30, -2.0, 0.0])
+def test_an_enlargement_that_was_changed_to_cost_too_much_is_refused(tmp_path: Path, factor: float) -> None:
+    def edit(described: dict[str, Any]) -> None:
+        nodes = described["graph_module"]["graph"]["nodes"]
+        [node] = [node for node in nodes if node["target"] == "torch.ops.aten.upsample_nearest2d.vec"]
+        [factors] = [each["arg"] for each in node["inputs"] if "as_floats" in each["arg"]]
+        factors["as_floats"] = [factor, factor]
+
+    def small(latents: Tensor, weight: Tensor) -> Tensor:
+        return functional.interpolate((latents + weight).unflatten(1, [1, 1, 5]), scale_factor=2)
+
+    write_program(Made(small), (torch.zeros(2, 5),), tmp_path / PROGRAM)
+    assert read_program(tmp_path, "it")(torch.zeros(2, 5)).shape == (2, 1, 2, 10)
+    rewrite(tmp_path, edited(edit))
+    with pytest.raises(RegistryError, match="refused"):
         read_program(tmp_path, "it")
 
 

@@ -192,6 +192,16 @@ def test_a_run_leaves_curves_pictures_and_its_best_checkpoint(runner: Runner) ->
 
 KINDS: dict[str, dict[str, Any]] = {
     "gp": {"objective.kind": "wasserstein-gp", "network.critic_norm": "layer", "optimizer.kind": "adam"},
+    "hinge": {
+        "objective.kind": "hinge",
+        "network.critic_norm": "spectral",
+        "optimizer.kind": "adam",
+        "r1.gamma": 1,
+        "r1.every": 4,
+        "augmentation.kind": "diffaugment",
+        "augmentation.adaptive": True,
+        "augmentation.ramp_kimg": 0.5,
+    },
     "vanilla": {"objective.kind": "non-saturating", "network.kind": "dense", "network.dropout": 0.3},
 }
 
@@ -208,6 +218,9 @@ def test_runs_of_every_kind_resume_to_the_bit(kind: str, runner: Runner, store: 
     assert result.last is not None
     assert whole.last is not None
     assert result.last.sha256 == whole.last.sha256
+    curves = [run.metrics.get("augmentation_probability", []) for run in runner.tracker.runs.values()]
+    assert [bool(curve) for curve in curves] == [kind == "hinge"] * len(curves)
+    assert all(0 <= value <= 1 for curve in curves for _, value in curve)
 
 
 @pytest.mark.slow
