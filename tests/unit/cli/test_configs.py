@@ -59,7 +59,7 @@ def test_a_field_is_typed_for_programs() -> None:
         }
     }
     kind = fields("fashion-mnist-vanilla", "network")["network.kind"]
-    assert (kind["value"], kind["default"], kind["choices"]) == ("dense", "dcgan", ["dcgan", "dense"])
+    assert (kind["value"], kind["default"], kind["choices"]) == ("dense", "dcgan", ["dcgan", "resnet", "dense"])
     seed = fields("digits-wgan", "seed", "--set", "seed=7")["seed"]
     assert [seed[name] for name in ("value", "source", "type", "maximum")] == [7, "set", "integer", 2**31 - 1]
     assert fields("digits-wgan", "dataset.name")["dataset.name"]["required"] is True
