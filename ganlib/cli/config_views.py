@@ -171,7 +171,7 @@ def _other_kinds(config: RunConfig, reference: str, names: set[str]) -> str:
     """How to see the fields that another kind of a part has; empty where no part with kinds is shown."""
     for field in config_fields():
         kind = _kind(config, field.part)
-        if not field.name.endswith(".kind") or field.name not in names or field.kind != kind:
+        if not (kind and field.name.endswith(".kind") and field.name in names and field.kind == kind):
             continue
         for other in field.type.choices:
             command = f"ganlib config show {reference} {field.part} --set {field.name}={other}"

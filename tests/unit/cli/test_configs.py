@@ -59,7 +59,8 @@ def test_a_field_is_typed_for_programs() -> None:
         }
     }
     kind = fields("fashion-mnist-vanilla", "network")["network.kind"]
-    assert (kind["value"], kind["default"], kind["choices"]) == ("dense", "dcgan", ["dcgan", "dense"])
+    assert (kind["value"], kind["default"]) == ("dense", "dcgan")
+    assert kind["choices"] == ["dcgan", "resnet", "dense"]
     seed = fields("digits-wgan", "seed", "--set", "seed=7")["seed"]
     assert [seed[name] for name in ("value", "source", "type", "maximum")] == [7, "set", "integer", 2**31 - 1]
     assert fields("digits-wgan", "dataset.name")["dataset.name"]["required"] is True
@@ -85,6 +86,12 @@ def test_the_command_that_shows_another_kind_runs_as_printed(recipe: str, part: 
     ganlib, *words = text.split("`")[1].split()
     assert ganlib == "ganlib"
     assert f"--set; default: {KINDS[part]}" in say(*words) or "(--set; default)" in say(*words)
+
+
+@pytest.mark.parametrize("part", ["augmentation", "schedule"])
+def test_a_part_whose_kinds_share_their_fields_points_to_no_others(part: str) -> None:
+    assert f"{part}.kind" in say("config", "show", "digits-wgan", part)
+    assert "Other kinds" not in say("config", "show", "digits-wgan", part)
 
 
 def test_a_text_finds_fields_by_a_part_of_their_name() -> None:
