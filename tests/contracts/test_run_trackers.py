@@ -216,7 +216,7 @@ def test_a_refused_login_names_its_setting_and_no_password(
 ) -> None:
     password = "a-secret-that-must-not-be-seen"
     tracker = MlflowTracker(mlflow_at(f"http://me:{password}@127.0.0.1:{guarded_port}", tmp_path))
-    with in_time(), pytest.raises(ServiceError, match="MLFLOW_TRACKING_PASSWORD") as caught:
+    with in_time(), pytest.raises(ServiceError, match="GANLIB_MLFLOW_PASSWORD") as caught:
         tracker.start(run_start)
     text = "".join(traceback.format_exception(caught.value)) + repr(tracker)
     assert password not in text
