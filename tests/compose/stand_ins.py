@@ -55,6 +55,11 @@ if [ ! -s "$PGDATA/PG_VERSION" ]; then
 fi
 exec "$@" -c "listen_addresses=*"
 """
+REDIS = """FROM ganlib-stand-in-base
+RUN install -d -o redis /data
+COPY entrypoint.sh /usr/local/bin/
+ENTRYPOINT ["entrypoint.sh"]
+"""
 SEAWEEDFS = """FROM ganlib-stand-in-base
 RUN useradd --uid 1000 seaweed && install -d /data
 COPY weed entrypoint.sh /usr/local/bin/
@@ -86,6 +91,8 @@ def images() -> Iterator[dict[str, str]]:
         with tempfile.TemporaryDirectory() as folder:
             _build(Path(folder), "ganlib-stand-in-postgres", POSTGRES, POSTGRES_ENTRYPOINT)
         with tempfile.TemporaryDirectory() as folder:
+            _build(Path(folder), "ganlib-stand-in-redis", REDIS, "#!/bin/sh\nexec \"$@\"\n")
+        with tempfile.TemporaryDirectory() as folder:
             _place_weed(Path(folder))
             _build(Path(folder), "ganlib-stand-in-seaweedfs", SEAWEEDFS, SEAWEEDFS_ENTRYPOINT)
         yield {
@@ -93,7 +100,7 @@ def images() -> Iterator[dict[str, str]]:
             "NETWORK": "host",
             "GANLIB_POSTGRES_IMAGE": "ganlib-stand-in-postgres",
             "GANLIB_SEAWEEDFS_IMAGE": "ganlib-stand-in-seaweedfs",
-            "GANLIB_REDIS_IMAGE": BASE,
+            "GANLIB_REDIS_IMAGE": "ganlib-stand-in-redis",
         }
 
 
