@@ -91,7 +91,7 @@ def images() -> Iterator[dict[str, str]]:
         with tempfile.TemporaryDirectory() as folder:
             _build(Path(folder), "ganlib-stand-in-postgres", POSTGRES, POSTGRES_ENTRYPOINT)
         with tempfile.TemporaryDirectory() as folder:
-            _build(Path(folder), "ganlib-stand-in-redis", REDIS, "#!/bin/sh\nexec \"$@\"\n")
+            _build(Path(folder), "ganlib-stand-in-redis", REDIS, '#!/bin/sh\nexec "$@"\n')
         with tempfile.TemporaryDirectory() as folder:
             _place_weed(Path(folder))
             _build(Path(folder), "ganlib-stand-in-seaweedfs", SEAWEEDFS, SEAWEEDFS_ENTRYPOINT)
