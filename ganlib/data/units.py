@@ -135,7 +135,7 @@ def plan_units(
         DataError: A container cannot be read.
     """
     planner = _Planner(store, prefix, known, lost)
-    # Of very many containers, the numbers of some are known as a sum only.
+    # A source with very many containers records the picture counts of some as one sum.
     unknown = None if REST_OF_CONTAINERS in counted else 0
     loose: list[RawObject] = []
     for relative, info in objects.items():

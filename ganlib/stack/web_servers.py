@@ -80,7 +80,7 @@ class PrefectServer(Service):
         login = library_variables(context.settings, "prefect")
         return {
             **env.prefect_client(context),
-            # Who may create a flow run may have the worker run any program.
+            # Anybody who can create a flow run can have the worker run any program.
             **{f"PREFECT_SERVER_{name.removeprefix('PREFECT_')}": value for name, value in login.items()},
             "PREFECT_SERVER_API_HOST": "127.0.0.1",
             "PREFECT_SERVER_API_PORT": str(context.ports["prefect"]),

@@ -41,7 +41,7 @@ class ComposeCluster:
     images: dict[str, str]
     """Variables that name images, for compose."""
     seconds: dict[str, float] = field(default_factory=dict)
-    """What each stage took."""
+    """Wall time by stage."""
 
     def __post_init__(self) -> None:
         """Make credentials, and choose ports."""

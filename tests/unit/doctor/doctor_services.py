@@ -64,7 +64,7 @@ def flow_run(minutes: float, **changes: Any) -> dict[str, Any]:
 
 
 class World:
-    """What the four services hold and how they behave; a test changes it before it looks."""
+    """Content and behaviour of the four services; a test changes it before the doctor looks."""
 
     def __init__(self) -> None:
         self.open: set[str] = set()

@@ -1,4 +1,4 @@
-"""What is told about schedules, and which parameters are kept, without a server."""
+"""Messages about schedules, and the parameters that registering keeps, without a server."""
 
 from __future__ import annotations
 
