@@ -49,7 +49,7 @@ def open_page(
     except requests.RequestException as error:
         raise ServiceError(service, address, ADDRESS_VARIABLE[service], f"no page ({error})") from error
     say(address)
-    if login_headers(settings, service):
+    if credentials_of(settings, service):
         typer.echo(_LOGIN_HINT[service], err=True)
     webbrowser.open(address)
 

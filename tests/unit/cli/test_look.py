@@ -104,3 +104,18 @@ def test_a_page_is_opened_and_its_address_printed(home: Path, monkeypatch: pytes
     monkeypatch.setattr(webbrowser, "open", opened.append)
     assert CliRunner().invoke(app, ["open", "ray"]).stdout == "http://127.0.0.1:9\n"
     assert opened == ["http://127.0.0.1:9"]
+
+
+@pytest.mark.parametrize("given", [{"GANLIB_RAY_TOKEN": "secret"}, {}])
+def test_the_hint_of_a_login_is_printed_where_the_command_in_it_prints_one(
+    home: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, str]
+) -> None:
+    page = requests.Response()
+    page.status_code = 200
+    monkeypatch.setattr(requests, "get", lambda address, headers, timeout: page)
+    monkeypatch.setattr(webbrowser, "open", lambda _: True)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    hinted = "ganlib login ray" in CliRunner().invoke(app, ["open", "ray"]).stderr
+    assert hinted == bool(given)
+    assert CliRunner().invoke(app, ["login", "ray"]).stdout == ("secret\n" if given else "")
